@@ -1,1 +1,8 @@
+//! Flow keys, masks, matches: the vocabulary in which every tier speaks about packets.
 #![forbid(unsafe_code)]
+
+pub mod key;
+pub mod port;
+
+pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
+pub use port::{DpPort, OfPort};
