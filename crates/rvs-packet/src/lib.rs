@@ -9,6 +9,7 @@ pub mod addr;
 pub mod frame;
 pub mod offload;
 pub mod time;
+pub mod view;
 
 pub use addr::{EtherType, IpProto, MacAddr, VlanId, VlanTci};
 pub use frame::{Frame, FramePool};
