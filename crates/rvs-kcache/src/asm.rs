@@ -1,0 +1,127 @@
+//! Just enough of an eBPF assembler for programs of a dozen instructions (RFC 9669), so that the ingress drop needs no
+//! compiler, no object file and no BTF.
+
+/// Registers by their role: `R0` is the result of calls and of the program, `R1`-`R5` are arguments, `R6`-`R9` survive calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reg {
+    R0 = 0,
+    R1 = 1,
+    R6 = 6,
+}
+
+/// One instruction slot (`struct bpf_insn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Insn {
+    code: u8,
+    regs: u8,
+    off: i16,
+    imm: i32,
+}
+
+const PSEUDO_MAP_VALUE: u8 = 2;
+
+const fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> Insn {
+    // The two register nibbles swap with the byte order of the machine (bit fields of struct bpf_insn).
+    let regs = if cfg!(target_endian = "little") {
+        dst as u8 | src << 4
+    } else {
+        (dst as u8) << 4 | src
+    };
+    Insn {
+        code,
+        regs,
+        off,
+        imm,
+    }
+}
+
+/// `dst = imm`
+pub const fn mov_imm(dst: Reg, imm: i32) -> Insn {
+    insn(0xb7, dst, 0, 0, imm)
+}
+
+/// `dst -= src`
+pub const fn sub_reg(dst: Reg, src: Reg) -> Insn {
+    insn(0x1f, dst, src as u8, 0, 0)
+}
+
+/// `dst = *(u64 *)(src + off)`
+pub const fn load_u64(dst: Reg, src: Reg, off: i16) -> Insn {
+    insn(0x79, dst, src as u8, off, 0)
+}
+
+/// `if dst > src goto +off` (unsigned)
+pub const fn jump_gt(dst: Reg, src: Reg, off: i16) -> Insn {
+    insn(0x2d, dst, src as u8, off, 0)
+}
+
+/// Calls the helper function with this number.
+pub const fn call(helper: i32) -> Insn {
+    insn(0x85, Reg::R0, 0, 0, helper)
+}
+
+/// Returns `R0`.
+pub const fn exit() -> Insn {
+    insn(0x95, Reg::R0, 0, 0, 0)
+}
+
+/// `dst = imm` of 64 bits; takes two slots.
+pub const fn load_imm64(dst: Reg, imm: u64) -> [Insn; 2] {
+    [
+        insn(0x18, dst, 0, 0, imm as i32),
+        insn(0, Reg::R0, 0, 0, (imm >> 32) as i32),
+    ]
+}
+
+/// `dst = &map[0]`, the first octet of the value of an array map; takes two slots.
+pub const fn load_map_value(dst: Reg, map_fd: i32) -> [Insn; 2] {
+    [
+        insn(0x18, dst, PSEUDO_MAP_VALUE, 0, map_fd),
+        insn(0, Reg::R0, 0, 0, 0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes as `llvm-mc -triple bpfel` encodes them.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn encodes_like_a_compiler() {
+        let bytes = |i: Insn| {
+            let mut b = vec![i.code, i.regs];
+            b.extend(i.off.to_le_bytes());
+            b.extend(i.imm.to_le_bytes());
+            b
+        };
+        assert_eq!(bytes(mov_imm(Reg::R0, 2)), [0xb7, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(
+            bytes(mov_imm(Reg::R0, -1)),
+            [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]
+        );
+        assert_eq!(
+            bytes(load_u64(Reg::R6, Reg::R1, 8)),
+            [0x79, 0x16, 8, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            bytes(sub_reg(Reg::R0, Reg::R6)),
+            [0x1f, 0x60, 0, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            bytes(jump_gt(Reg::R0, Reg::R1, 2)),
+            [0x2d, 0x10, 2, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(bytes(call(5)), [0x85, 0, 0, 0, 5, 0, 0, 0]);
+        assert_eq!(bytes(exit()), [0x95, 0, 0, 0, 0, 0, 0, 0]);
+        let [low, high] = load_imm64(Reg::R1, 0x1_0000_0002);
+        assert_eq!(bytes(low), [0x18, 1, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(bytes(high), [0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(
+            bytes(load_map_value(Reg::R6, 7)[0]),
+            [0x18, 0x26, 0, 0, 7, 0, 0, 0]
+        );
+    }
+}

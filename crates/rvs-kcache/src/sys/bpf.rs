@@ -1,0 +1,182 @@
+//! bpf(2), one safe function per command.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::asm::Insn;
+use crate::attr::{
+    object_name, Element, LinkCreate, MapCreate, ObjInfo, ProgLoad, ProgQuery, MPROG_MAX,
+};
+
+const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_PROG_LOAD: u32 = 5;
+const BPF_PROG_GET_FD_BY_ID: u32 = 13;
+const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+const BPF_PROG_QUERY: u32 = 16;
+const BPF_LINK_CREATE: u32 = 28;
+const BPF_LINK_DETACH: u32 = 34;
+
+/// Calls bpf(2) and returns its non-negative result.
+///
+/// # Safety
+/// `T` must have the layout that `cmd` expects of `union bpf_attr` (a prefix of it), and every address in it must be valid
+/// for what the kernel does with it during the call.
+unsafe fn bpf<T>(cmd: u32, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: the kernel reads, and for some commands writes, size_of::<T>() octets of `attr`, which is exclusively
+    // borrowed; the addresses inside are the caller's promise.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, cmd, std::ptr::from_mut(attr), size_of::<T>()) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i32::try_from(rc).unwrap_or(0))
+}
+
+/// Takes ownership of a descriptor that a command just returned.
+fn own(fd: i32) -> OwnedFd {
+    // SAFETY: the callers pass the result of a successful command that returns a new (close-on-exec) descriptor, once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn address<T: ?Sized>(of: &T) -> u64 {
+    std::ptr::from_ref(of).cast::<u8>() as u64
+}
+
+fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// A map and the sizes of its elements, so that no call can make the kernel touch more than the slice it is given.
+#[derive(Debug)]
+pub struct Map {
+    fd: OwnedFd,
+    key_size: usize,
+    value_size: usize,
+}
+
+impl Map {
+    /// Creates a map. Per-CPU kinds are not for this type: their values are larger than `value` in user space.
+    pub fn create(kind: u32, key: u32, value: u32, entries: u32, name: &str) -> io::Result<Self> {
+        let mut attr = MapCreate {
+            map_type: kind,
+            key_size: key,
+            value_size: value,
+            max_entries: entries,
+            map_name: object_name(name),
+            ..MapCreate::default()
+        };
+        // SAFETY: no addresses inside.
+        let fd = own(unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?);
+        Ok(Self {
+            fd,
+            key_size: key as usize,
+            value_size: value as usize,
+        })
+    }
+
+    /// The number that programs name the map by when they are loaded.
+    pub fn as_raw_fd(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+
+    /// Writes one element (`BPF_ANY`).
+    pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        if key.len() != self.key_size || value.len() != self.value_size {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let map_fd = fd_number(self.fd.as_fd());
+        let (key, value) = (address(key), address(value));
+        let mut attr = Element {
+            map_fd,
+            key,
+            value,
+            ..Element::default()
+        };
+        // SAFETY: key and value are as large as the map's, which the kernel reads.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+    }
+}
+
+/// Loads a program. `log`, if not empty, receives the verifier's words (NUL-terminated).
+pub fn prog_load(kind: u32, insns: &[Insn], name: &str, log: &mut [u8]) -> io::Result<OwnedFd> {
+    // No helper that is reserved for GPL programs is called, so the licence can be said as it is.
+    let license = c"Apache-2.0 OR MIT";
+    let mut attr = ProgLoad {
+        prog_type: kind,
+        insn_cnt: u32::try_from(insns.len()).unwrap_or(u32::MAX),
+        insns: address(insns),
+        license: license.as_ptr() as u64,
+        log_level: u32::from(!log.is_empty()),
+        log_size: u32::try_from(log.len()).unwrap_or(u32::MAX),
+        log_buf: if log.is_empty() {
+            0
+        } else {
+            log.as_mut_ptr() as u64
+        },
+        prog_name: object_name(name),
+        ..ProgLoad::default()
+    };
+    // SAFETY: instructions, licence and log are live slices of the sizes stated; the log alone is written to.
+    unsafe { bpf(BPF_PROG_LOAD, &mut attr) }.map(own)
+}
+
+/// Attaches `prog` to `hook` of the device `ifindex` of the calling thread's network namespace, behind what is there.
+/// The attachment lives as long as the returned descriptor.
+pub fn link_create(prog: BorrowedFd<'_>, ifindex: u32, hook: u32) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        prog_fd: fd_number(prog),
+        target_ifindex: ifindex,
+        attach_type: hook,
+        ..LinkCreate::default()
+    };
+    // SAFETY: no addresses inside.
+    unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(own)
+}
+
+/// Detaches a link now, whoever else holds a descriptor of it.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = fd_number(link);
+    // SAFETY: the command's member is one descriptor.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// The programs and links (0 for a program without one) on `hook` of a device, in the order in which they run.
+pub fn prog_query(ifindex: u32, hook: u32) -> io::Result<Vec<(u32, u32)>> {
+    let (mut progs, mut links) = ([0u32; MPROG_MAX], [0u32; MPROG_MAX]);
+    let mut attr = ProgQuery {
+        target_ifindex: ifindex,
+        attach_type: hook,
+        prog_ids: progs.as_mut_ptr() as u64,
+        count: MPROG_MAX as u32,
+        link_ids: links.as_mut_ptr() as u64,
+        ..ProgQuery::default()
+    };
+    // SAFETY: both arrays hold `count` elements and outlive the call.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
+    Ok(progs
+        .into_iter()
+        .zip(links)
+        .take(attr.count as usize)
+        .collect())
+}
+
+/// A program by its id (needs CAP_SYS_ADMIN).
+pub fn prog_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = [id, 0, 0];
+    // SAFETY: the command's member is {id, next_id, open_flags}.
+    unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }.map(own)
+}
+
+/// The head of `struct bpf_{prog,map,link}_info`; asks for nothing that needs a buffer.
+pub fn info(fd: BorrowedFd<'_>) -> io::Result<[u32; 20]> {
+    let mut words = [0u32; 20];
+    let mut attr = ObjInfo {
+        bpf_fd: fd_number(fd),
+        info_len: size_of_val(&words) as u32,
+        info: words.as_mut_ptr() as u64,
+    };
+    // SAFETY: the kernel writes at most `info_len` octets to `words`. Zeroed input asks for no array to be filled.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(words)
+}
