@@ -1,8 +1,10 @@
 //! Flow keys, masks, matches: the vocabulary in which every tier speaks about packets.
 #![forbid(unsafe_code)]
 
+pub mod field;
 pub mod key;
 pub mod port;
 
+pub use field::{Field, FieldId, SubField};
 pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
 pub use port::{DpPort, OfPort};
