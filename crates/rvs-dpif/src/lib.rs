@@ -15,6 +15,7 @@ pub mod action;
 pub mod command;
 pub mod drop;
 pub mod flow;
+pub mod limits;
 pub mod upcall;
 
 pub use action::{Actions, DpAction, Masked, MeterId, PuntReason, SetField};

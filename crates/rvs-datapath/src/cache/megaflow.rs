@@ -1,0 +1,576 @@
+//! Tier 2, the megaflow cache: tuple-space search per input port.
+//!
+//! Flows of one mask form a subtable; a subtable is a hash table under that mask. Every mask pins the input port, so
+//! each port has its own list of subtables (a port with many masks slows nobody else), ordered by what they hit lately.
+//! The first subtable that knows the masked key answers: flows that overlap have equal actions (the slow path sees to it),
+//! so there are no priorities here.
+//!
+//! Invariants
+//! - A flow's identity is (key, mask). Two flows with the same masked key under different masks are two flows (Open
+//!   vSwitch once made them one); a second one with the same key and mask replaces the first.
+//! - `mask.apply(key) == key`, and the mask pins `in_port`; anything else is refused.
+//! - One lookup probes at most [`limits::MASKS_PER_PORT`] subtables. The slow path keeps the budget; here it is a wall. The
+//!   last place of a port is kept for the exact mask, the fallback that keeps a port with too many masks cached.
+//! - A refused install costs speed, is counted, and is never wrong.
+
+use std::sync::Arc;
+
+use ahash::{HashMap, HashMapExt};
+use rvs_dpif::{limits, FlowId, Megaflow};
+use rvs_flow::{FlowKey, Key, Mask};
+
+use crate::cache::buckets::Buckets;
+use crate::cache::hash::{same_under, FlowHash, Width};
+
+/// The place of an installed flow. Valid until the flow is removed; then it may name another flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRef(pub(crate) u32);
+
+/// Why a flow did not get into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallRefused {
+    #[error("the megaflow cache holds as many flows as it may")]
+    Full,
+    #[error("the input port has as many masks as it may")]
+    PortMasks,
+    #[error("the worker has as many masks as it may")]
+    WorkerMasks,
+    #[error("too many flows share one place of the hash table")]
+    Chain,
+    #[error("the key has bits outside of its mask, or the mask does not pin the input port")]
+    NotCanonical,
+}
+
+#[derive(Debug)]
+struct Installed {
+    flow: Arc<Megaflow>,
+    subtable: u32,
+    sig: u32,
+}
+
+#[derive(Debug)]
+struct Subtable {
+    mask: Mask<FlowKey>,
+    width: Width,
+    /// Hits since the last ranking, and an average over earlier ones.
+    recent: u64,
+    rank: u64,
+    entries: Buckets,
+}
+
+/// The megaflow cache of one worker.
+#[derive(Debug)]
+pub struct MegaflowTable {
+    hash: FlowHash,
+    flows: Vec<Option<Installed>>,
+    free: Vec<u32>,
+    by_id: HashMap<FlowId, u32>,
+    subtables: Vec<Option<Subtable>>,
+    /// Per input port the indices of its subtables, best first. Never empty.
+    ports: HashMap<u32, Vec<u32>>,
+    /// Subtables other than exact ones.
+    masks: usize,
+    capacity: usize,
+}
+
+impl MegaflowTable {
+    /// An empty table for at most `capacity` flows.
+    pub fn new(hash: FlowHash, capacity: usize) -> Self {
+        Self {
+            hash,
+            flows: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            subtables: Vec::new(),
+            ports: HashMap::new(),
+            masks: 0,
+            capacity,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Masks of all ports together.
+    pub fn masks(&self) -> usize {
+        self.subtables.iter().flatten().count()
+    }
+
+    /// Masks of one input port: what a lookup of its frames probes at most.
+    pub fn masks_of(&self, in_port: u32) -> usize {
+        self.ports.get(&in_port).map_or(0, Vec::len)
+    }
+
+    pub fn flow(&self, at: FlowRef) -> Option<&Arc<Megaflow>> {
+        self.installed(at).map(|i| &i.flow)
+    }
+
+    /// The port whose frames a flow decides; `None` when there is no flow any more.
+    pub(crate) fn in_port(&self, at: FlowRef) -> Option<u32> {
+        self.installed(at).map(|i| i.flow.key.in_port)
+    }
+
+    #[inline(always)]
+    fn installed(&self, at: FlowRef) -> Option<&Installed> {
+        self.flows.get(at.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// True when a flow is installed at `at` and decides `key`.
+    #[inline]
+    pub(crate) fn decides(&self, at: FlowRef, key: &FlowKey) -> bool {
+        let Some(i) = self.installed(at) else {
+            return false;
+        };
+        match self.subtables.get(i.subtable as usize) {
+            Some(Some(s)) => same_under(s.width, &s.mask.0, &i.flow.key, key),
+            _ => false,
+        }
+    }
+
+    /// The flow that decides `key`, and how many subtables were asked.
+    #[inline]
+    pub fn find(&self, key: &FlowKey) -> (Option<FlowRef>, usize) {
+        let Some(order) = self.ports.get(&key.in_port) else {
+            return (None, 0);
+        };
+        for (asked, index) in order.iter().enumerate() {
+            if let Some(Some(s)) = self.subtables.get(*index as usize) {
+                let sig = self.hash.masked(s.width, &s.mask.0, key) as u32;
+                let found = s.entries.find(sig, |slot| {
+                    self.installed(FlowRef(slot))
+                        .is_some_and(|i| same_under(s.width, &s.mask.0, &i.flow.key, key))
+                });
+                if let Some(slot) = found {
+                    return (Some(FlowRef(slot)), asked + 1);
+                }
+            }
+        }
+        (None, order.len())
+    }
+
+    /// Tells the ranking that a flow was hit `n` times.
+    #[inline]
+    pub(crate) fn hit(&mut self, at: FlowRef, n: u64) {
+        if let Some(Some(i)) = self.flows.get(at.0 as usize) {
+            if let Some(Some(s)) = self.subtables.get_mut(i.subtable as usize) {
+                s.recent += n;
+            }
+        }
+    }
+
+    /// Orders each port's subtables by their hits, recent ones counting double.
+    pub fn rank(&mut self) {
+        for s in self.subtables.iter_mut().flatten() {
+            s.rank = s.rank / 2 + std::mem::take(&mut s.recent);
+        }
+        let rank = |i: &u32| match self.subtables.get(*i as usize) {
+            Some(Some(s)) => std::cmp::Reverse(s.rank),
+            _ => std::cmp::Reverse(0),
+        };
+        for order in self.ports.values_mut() {
+            order.sort_by_key(rank);
+        }
+    }
+
+    /// Puts a flow in. One with the same key and mask, or with the same id, is replaced.
+    pub fn install(&mut self, flow: Arc<Megaflow>) -> Result<FlowRef, InstallRefused> {
+        if flow.mask.0.in_port != u32::MAX || flow.mask.apply(&flow.key) != flow.key {
+            return Err(InstallRefused::NotCanonical);
+        }
+        self.remove(flow.id);
+        if let Some(same) = self.same_identity(&flow) {
+            self.remove(same);
+        }
+        if self.len() >= self.capacity {
+            return Err(InstallRefused::Full);
+        }
+        let index = self.subtable_for(&flow)?;
+        let slot = self.free.pop().unwrap_or(self.flows.len() as u32);
+        let Some(Some(s)) = self.subtables.get_mut(index as usize) else {
+            return Err(InstallRefused::PortMasks);
+        };
+        let sig = self.hash.masked(s.width, &s.mask.0, &flow.key) as u32;
+        if s.entries.insert(sig, slot).is_err() {
+            self.free.push(slot);
+            self.drop_if_empty(index, flow.key.in_port);
+            return Err(InstallRefused::Chain);
+        }
+        if slot as usize == self.flows.len() {
+            self.flows.push(None);
+        }
+        self.by_id.insert(flow.id, slot);
+        self.flows[slot as usize] = Some(Installed {
+            flow,
+            subtable: index,
+            sig,
+        });
+        Ok(FlowRef(slot))
+    }
+
+    fn same_identity(&self, flow: &Megaflow) -> Option<FlowId> {
+        let order = self.ports.get(&flow.key.in_port)?;
+        let tables = order
+            .iter()
+            .filter_map(|i| self.subtables.get(*i as usize)?.as_ref());
+        let s = tables.into_iter().find(|s| s.mask == flow.mask)?;
+        let sig = self.hash.masked(s.width, &s.mask.0, &flow.key) as u32;
+        let slot = s.entries.find(sig, |slot| {
+            self.installed(FlowRef(slot))
+                .is_some_and(|i| i.flow.key == flow.key)
+        })?;
+        self.installed(FlowRef(slot)).map(|i| i.flow.id)
+    }
+
+    /// The subtable of the flow's port and mask, made if the budget allows.
+    fn subtable_for(&mut self, flow: &Megaflow) -> Result<u32, InstallRefused> {
+        let order = self.ports.get(&flow.key.in_port).map_or(&[][..], |o| o);
+        let has_mask = |i: &u32| matches!(self.subtables.get(*i as usize), Some(Some(s)) if s.mask == flow.mask);
+        if let Some(i) = order.iter().copied().find(|i| has_mask(i)) {
+            return Ok(i);
+        }
+        let exact = flow.mask == Mask::exact();
+        let is_exact = |i: &&u32| matches!(self.subtables.get(**i as usize), Some(Some(s)) if s.mask == Mask::exact());
+        let wild = order.len() - order.iter().filter(is_exact).count();
+        if !exact && wild >= limits::MASKS_PER_PORT - 1 {
+            return Err(InstallRefused::PortMasks);
+        }
+        if !exact && self.masks >= limits::MASKS_PER_WORKER {
+            return Err(InstallRefused::WorkerMasks);
+        }
+        let made = Subtable {
+            mask: flow.mask,
+            width: Width::of_mask(&flow.mask.0),
+            recent: 0,
+            rank: 0,
+            entries: Buckets::new(),
+        };
+        self.masks += usize::from(!exact);
+        let index = match self.subtables.iter().position(Option::is_none) {
+            Some(i) => {
+                self.subtables[i] = Some(made);
+                i as u32
+            }
+            None => {
+                self.subtables.push(Some(made));
+                (self.subtables.len() - 1) as u32
+            }
+        };
+        self.ports.entry(flow.key.in_port).or_default().push(index);
+        Ok(index)
+    }
+
+    /// Takes a flow out. False when it is not there.
+    pub fn remove(&mut self, id: FlowId) -> bool {
+        let Some(slot) = self.by_id.remove(&id) else {
+            return false;
+        };
+        let Some(gone) = self.flows.get_mut(slot as usize).and_then(Option::take) else {
+            return false;
+        };
+        self.free.push(slot);
+        if let Some(Some(s)) = self.subtables.get_mut(gone.subtable as usize) {
+            s.entries.remove(gone.sig, slot);
+        }
+        self.drop_if_empty(gone.subtable, gone.flow.key.in_port);
+        true
+    }
+
+    fn drop_if_empty(&mut self, index: u32, in_port: u32) {
+        let Some(place) = self.subtables.get_mut(index as usize) else {
+            return;
+        };
+        let Some(s) = place.take_if(|s| s.entries.is_empty()) else {
+            return;
+        };
+        self.masks -= usize::from(s.mask != Mask::exact());
+        if let Some(order) = self.ports.get_mut(&in_port) {
+            order.retain(|i| *i != index);
+            if order.is_empty() {
+                self.ports.remove(&in_port);
+            }
+        }
+    }
+
+    /// Takes every flow out and returns the memory.
+    pub fn flush(&mut self) {
+        *self = Self::new(self.hash.clone(), self.capacity);
+    }
+
+    /// Installed flows, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Megaflow>> {
+        self.flows.iter().flatten().map(|i| &i.flow)
+    }
+
+    /// Octets of memory of the table itself; the flows belong to the slow path as well and are not counted.
+    pub fn memory(&self) -> usize {
+        let tables = self.subtables.iter().flatten();
+        self.flows.capacity() * size_of::<Option<Installed>>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.by_id.capacity() * (size_of::<(FlowId, u32)>() + 1)
+            + self.subtables.capacity() * size_of::<Option<Subtable>>()
+            + tables.map(|s| s.entries.memory()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use rvs_dpif::{DropReason, FlowStats};
+    use zerocopy::byteorder::network_endian::U16;
+
+    use super::*;
+
+    pub(crate) fn table() -> MegaflowTable {
+        MegaflowTable::new(FlowHash::new([1, 2]), 1000)
+    }
+
+    /// A flow of `port` that looks at the bits `mask` of the first octet of the destination.
+    pub(crate) fn flow(id: u64, port: u32, dst0: u8, mask: u8) -> Arc<Megaflow> {
+        let mask = Mask(FlowKey {
+            in_port: u32::MAX,
+            dl_dst: [mask, 0, 0, 0, 0, 0],
+            ..Default::default()
+        });
+        let key = FlowKey {
+            in_port: port,
+            dl_dst: [dst0, 0, 0, 0, 0, 0],
+            ..Default::default()
+        };
+        of(id, key, mask)
+    }
+
+    fn of(id: u64, key: FlowKey, mask: Mask<FlowKey>) -> Arc<Megaflow> {
+        Arc::new(Megaflow {
+            id: FlowId(id),
+            key: mask.apply(&key),
+            mask,
+            actions: Arc::new([]),
+            drop: Some(DropReason::Action),
+            stats: Arc::new(FlowStats::default()),
+            version: 1,
+        })
+    }
+
+    /// A mask no other number gives; never the exact one.
+    fn nth_mask(n: usize) -> Mask<FlowKey> {
+        Mask(FlowKey {
+            in_port: u32::MAX,
+            tp_dst: U16::new(n as u16),
+            ..Default::default()
+        })
+    }
+
+    fn found(t: &MegaflowTable, key: &FlowKey) -> Option<u64> {
+        let at = t.find(key).0?;
+        Some(t.flow(at).unwrap().id.0)
+    }
+
+    #[test]
+    fn identity_is_key_and_mask_b4() {
+        let mut t = table();
+        t.install(flow(1, 1, 0x10, 0xf0)).unwrap();
+        t.install(flow(2, 1, 0x10, 0xff)).unwrap();
+        assert_eq!((t.len(), t.masks_of(1)), (2, 2));
+        assert!(t.remove(FlowId(2)));
+        assert_eq!(found(&t, &flow(9, 1, 0x10, 0xff).key), Some(1));
+        // Same key and mask: one flow, the newer.
+        t.install(flow(3, 1, 0x10, 0xf0)).unwrap();
+        assert_eq!(
+            (t.len(), found(&t, &flow(9, 1, 0x1f, 0xff).key)),
+            (1, Some(3))
+        );
+        assert!(!t.remove(FlowId(1)), "the replaced one is gone");
+    }
+
+    #[test]
+    fn a_wider_flow_installs_beside_a_narrow_one_b5() {
+        let mut t = table();
+        t.install(flow(1, 1, 0x12, 0xff)).unwrap();
+        t.install(flow(2, 1, 0x10, 0xf0)).unwrap();
+        assert_eq!(found(&t, &flow(9, 1, 0x13, 0xff).key), Some(2));
+        assert!(found(&t, &flow(9, 1, 0x12, 0xff).key).is_some());
+        assert!(t.remove(FlowId(1)));
+        assert_eq!(found(&t, &flow(9, 1, 0x12, 0xff).key), Some(2));
+    }
+
+    #[test]
+    fn a_flow_of_one_port_never_answers_for_another() {
+        let mut t = table();
+        t.install(flow(1, 1, 0, 0)).unwrap();
+        assert_eq!(found(&t, &flow(9, 1, 3, 0xff).key), Some(1));
+        assert_eq!(found(&t, &flow(9, 2, 3, 0xff).key), None);
+        assert_eq!(t.find(&flow(9, 2, 3, 0xff).key).1, 0, "nor is it asked");
+    }
+
+    #[test]
+    fn refuses_what_is_not_canonical() {
+        let mut t = table();
+        let mut f = Arc::into_inner(flow(1, 1, 0x12, 0xf0)).unwrap();
+        assert_eq!(f.key.dl_dst[0], 0x10, "the builder masks");
+        f.key.dl_dst[0] = 0x12;
+        assert_eq!(t.install(Arc::new(f)), Err(InstallRefused::NotCanonical));
+        let loose = of(2, FlowKey::default(), Mask::none());
+        assert_eq!(t.install(loose), Err(InstallRefused::NotCanonical));
+        assert!(t.is_empty());
+    }
+
+    #[test]
+    fn flow_limit_at_the_cap_and_around_it() {
+        let mut t = MegaflowTable::new(FlowHash::new([1, 2]), 100);
+        for i in 0..100 {
+            assert!(t.install(flow(i, 1, i as u8, 0xff)).is_ok(), "{i}");
+        }
+        for i in 100..2000 {
+            let r = t.install(flow(i, 2 + i as u32, 0, 0xff));
+            assert_eq!(r, Err(InstallRefused::Full), "{i}");
+        }
+        assert_eq!((t.len(), t.masks()), (100, 1));
+        assert!(
+            t.install(flow(5000, 1, 7, 0xff)).is_ok(),
+            "a replacement fits"
+        );
+        t.remove(FlowId(1));
+        assert!(t.install(flow(5001, 9, 0, 0xff)).is_ok());
+        t.flush();
+        assert_eq!((t.len(), t.masks(), t.masks_of(1)), (0, 0, 0));
+    }
+
+    #[test]
+    fn port_mask_budget_keeps_a_place_for_the_exact_mask() {
+        let mut t = table();
+        let wild = limits::MASKS_PER_PORT - 1;
+        for n in 0..wild {
+            let f = of(
+                n as u64,
+                FlowKey {
+                    in_port: 1,
+                    ..Default::default()
+                },
+                nth_mask(n),
+            );
+            assert!(t.install(f).is_ok(), "{n}");
+        }
+        let key = FlowKey {
+            in_port: 1,
+            tp_dst: U16::new(0xffff),
+            ..Default::default()
+        };
+        for n in wild..20 * wild {
+            let refused = t.install(of(n as u64, key, nth_mask(n)));
+            assert_eq!(refused, Err(InstallRefused::PortMasks));
+        }
+        assert!(t.install(of(9000, key, Mask::exact())).is_ok());
+        assert_eq!(t.masks_of(1), limits::MASKS_PER_PORT);
+        let (hit, asked) = t.find(&key);
+        assert!(hit.is_some() && asked <= limits::MASKS_PER_PORT);
+        // An empty subtable gives its place back.
+        t.remove(FlowId(0));
+        assert!(t.install(of(9001, key, nth_mask(4000))).is_ok());
+    }
+
+    #[test]
+    fn worker_mask_budget() {
+        let mut t = table();
+        let mut id = 0;
+        let mut refused = 0;
+        for port in 0..20 {
+            for n in 0..40 {
+                id += 1;
+                let key = FlowKey {
+                    in_port: port,
+                    ..Default::default()
+                };
+                match t.install(of(id, key, nth_mask(n))) {
+                    Ok(_) => {}
+                    Err(e) => {
+                        assert_eq!(e, InstallRefused::WorkerMasks);
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(t.masks(), limits::MASKS_PER_WORKER);
+        assert_eq!(refused, 20 * 40 - limits::MASKS_PER_WORKER);
+        let key = FlowKey {
+            in_port: 99,
+            ..Default::default()
+        };
+        assert!(
+            t.install(of(9999, key, Mask::exact())).is_ok(),
+            "exact is outside"
+        );
+    }
+
+    #[test]
+    fn the_subtable_that_hits_is_asked_first() {
+        let mut t = table();
+        let at: Vec<_> = (0..8)
+            .map(|n| t.install(flow(n, 1, 0xff >> n, 0xff >> n)).unwrap())
+            .collect();
+        let narrow = flow(99, 1, 0x01, 0xff).key;
+        assert_eq!(t.find(&narrow), (Some(at[7]), 8));
+        t.hit(at[7], 1000);
+        t.hit(at[3], 10);
+        t.rank();
+        assert_eq!(t.find(&narrow), (Some(at[7]), 1));
+        for _ in 0..20 {
+            t.hit(at[3], 10);
+            t.rank();
+        }
+        assert_eq!(t.find(&narrow), (Some(at[7]), 2), "old glory fades");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Install(u8, u8, u8),
+        Remove(u64),
+        Rank,
+    }
+
+    proptest! {
+        /// The oracle is a list searched from end to end. Flows may overlap, so the answer must be one that matches.
+        #[test]
+        fn equals_a_linear_search(ops in prop::collection::vec(prop_oneof![
+            6 => (1u8..4, any::<u8>(), prop::sample::select(vec![0, 0x80, 0xc0, 0xf0, 0xff, 0x0f]))
+                .prop_map(|(p, d, m)| Op::Install(p, d & m, m)),
+            2 => (0u64..300).prop_map(Op::Remove),
+            1 => Just(Op::Rank),
+        ], 1..300), probes in prop::collection::vec((1u8..4, any::<u8>()), 32)) {
+            let mut t = table();
+            let mut model: Vec<Arc<Megaflow>> = Vec::new();
+            for (id, op) in ops.into_iter().enumerate() {
+                match op {
+                    Op::Install(p, d, m) => {
+                        let f = flow(id as u64, p.into(), d, m);
+                        model.retain(|o| o.key != f.key || o.mask != f.mask);
+                        let at = t.install(f.clone()).unwrap();
+                        t.hit(at, u64::from(d));
+                        model.push(f);
+                    }
+                    Op::Remove(id) => {
+                        let had = model.len();
+                        model.retain(|o| o.id.0 != id);
+                        prop_assert_eq!(t.remove(FlowId(id)), model.len() < had);
+                    }
+                    Op::Rank => t.rank(),
+                }
+            }
+            prop_assert_eq!(t.len(), model.len());
+            prop_assert_eq!(t.iter().count(), model.len());
+            for (p, d) in probes {
+                let key = flow(0, p.into(), d, 0xff).key;
+                let matching = |id| model.iter().any(|f| f.id.0 == id && f.mask.same(&f.key, &key));
+                match found(&t, &key) {
+                    Some(id) => prop_assert!(matching(id)),
+                    None => prop_assert!(!model.iter().any(|f| f.mask.same(&f.key, &key))),
+                }
+            }
+        }
+    }
+}
