@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod csum;
+pub mod edit;
 pub mod frame;
+pub mod layout;
 pub mod offload;
 pub mod time;
 pub mod view;
