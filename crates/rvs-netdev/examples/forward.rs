@@ -1,0 +1,67 @@
+//! A wire between two devices: the least that a switch over packet sockets can cost.
+//!
+//! `forward DEV DEV [batch [slots]]` forwards in both directions, with one thread that sleeps in poll, until it is
+//! interrupted, and prints its counters every five seconds. Devices are found in the current network namespace.
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use rvs_netdev::{packet, FrameSource, Liveness, PacketConfig, Transmit, TxScratch};
+use rvs_packet::FramePool;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [a, b, rest @ ..] = &args[..] else {
+        return Err("usage: forward DEV DEV [batch [slots]]".into());
+    };
+    let batch: usize = rest.first().map_or(Ok(64), |s| s.parse())?;
+    let mut config = PacketConfig::default();
+    if let Some(slots) = rest.get(1) {
+        config.slots = slots.parse()?;
+    }
+    let mut ports = Vec::new();
+    for (i, name) in [a, b].into_iter().enumerate() {
+        let ifindex = nix::net::if_::if_nametoindex(name.as_str())?;
+        ports.push(packet::open(ifindex, i as u32, &config)?);
+    }
+    let (mut pool, mut scratch) = (FramePool::new(), TxScratch::default());
+    let (mut received, mut frames) = (Vec::new(), Vec::new());
+    let (mut rounds, mut full, mut shown) = (0u64, 0u64, Instant::now());
+    loop {
+        let events: Vec<PollFlags> = {
+            let mut fds: Vec<PollFd> = ports
+                .iter()
+                .map(|(rx, _)| PollFd::new(rx.fd(), PollFlags::POLLIN))
+                .collect();
+            poll(&mut fds, PollTimeout::from(5000u16))?;
+            fds.iter()
+                .map(|f| f.revents().unwrap_or(PollFlags::empty()))
+                .collect()
+        };
+        for (i, events) in events.into_iter().enumerate() {
+            if events.contains(PollFlags::POLLERR) && ports[i].0.liveness() == Liveness::Gone {
+                return Err(format!("device {i} is gone").into());
+            }
+            loop {
+                let n = ports[i].0.recv_batch(&mut pool, &mut received, batch);
+                rounds += 1;
+                frames.extend(received.drain(..).map(|r| r.frame));
+                ports[1 - i]
+                    .1
+                    .transmit(&mut frames, &mut pool, &mut scratch);
+                full += u64::from(n == batch);
+                if n < batch {
+                    break;
+                }
+            }
+        }
+        if shown.elapsed() > Duration::from_secs(5) {
+            shown = Instant::now();
+            println!("rounds {rounds}, full {full}");
+            for (i, (_, tx)) in ports.iter().enumerate() {
+                let counters: Vec<_> = tx.stats().named().filter(|(_, n)| *n > 0).collect();
+                println!("port {i}: {counters:?}");
+            }
+        }
+    }
+}

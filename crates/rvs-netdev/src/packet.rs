@@ -1,0 +1,360 @@
+//! A port on an existing network device: a packet socket with a receive ring.
+//!
+//! **Receive.** A TPACKET_V2 ring of 2 KiB slots takes ordinary frames without a system call per frame. A frame that is
+//! larger than its slot (a super-frame, a jumbo frame) is flagged and waits whole in the socket's queue, from where it is
+//! fetched in ring order, straight into a frame buffer. Both ways carry a vnet header, because without it the kernel
+//! would hand over unfinished checksums silently.
+//!
+//! **Order of the setup.** The socket has protocol 0, so that it receives nothing, until the ring stands and the device is
+//! chosen; binding is the last step. No frame of another device is ever seen.
+//!
+//! **Send.** `sendmmsg` on the same socket, through the device's queueing discipline (so that shaping and tcpdump see the
+//! frames). [`PacketTx`] takes `&self`: any thread may send.
+//!
+//! **A device that goes away.** Set down, it reports an error once and comes back by itself. Deleted or moved to another
+//! namespace, the socket is dead ([`Liveness::Gone`]): the owner opens a new one when the device is there again.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
+use rvs_packet::{Frame, FramePool};
+
+use crate::stats::{Counters, PortStats};
+use crate::sys::mmsg;
+use crate::sys::opt::{self, PacketMreq, PacketStats};
+use crate::sys::ring::{RxRing, Slot};
+use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
+use crate::tx;
+use crate::vlan::restore_tag;
+use crate::vnet::{self, VnetError, VNET_LEN};
+
+const TPACKET_V2: i32 = 1;
+const PACKET_OUTGOING: u8 = 4;
+/// Octets of the largest frame taken from a device: 64 KiB of IP payload with all that stands in front.
+const MAX_FRAME: usize = Frame::LARGE - Frame::HEADROOM;
+/// A batch ends at this many octets, so that the super-frames in it still lie in the processor's cache when they are sent.
+const BATCH_OCTETS: usize = 256 * 1024;
+
+/// Sizes of a port's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketConfig {
+    /// Slots of the receive ring, 2 KiB each; rounded up to a multiple of 32, at most [`Self::MAX_SLOTS`].
+    pub slots: usize,
+    /// Octets that frames larger than a slot may take up in the kernel while they wait. Not allocated in advance.
+    pub receive_buffer: i32,
+    /// Octets of frames sent and not yet taken by the device.
+    pub send_buffer: i32,
+}
+
+impl PacketConfig {
+    /// 4 MiB: the memory that a port may take.
+    pub const MAX_SLOTS: usize = 2048;
+}
+
+impl Default for PacketConfig {
+    fn default() -> Self {
+        Self {
+            slots: 1024,
+            receive_buffer: 8 << 20,
+            send_buffer: 4 << 20,
+        }
+    }
+}
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("packet sockets need CAP_NET_RAW: {0}")]
+    NoPrivilege(io::Error),
+    #[error("no such device")]
+    NoDevice,
+    #[error("{step}: {source}")]
+    Step {
+        step: &'static str,
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn at(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NoPrivilege(source),
+            Some(libc::ENODEV | libc::ENXIO) => Self::NoDevice,
+            _ => Self::Step { step, source },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    fd: OwnedFd,
+    ifindex: u32,
+    counters: Counters,
+}
+
+impl Shared {
+    /// Adds what the kernel dropped since the last time (it forgets when asked, so nothing is counted twice).
+    fn collect_drops(&self) {
+        let stats =
+            opt::query::<PacketStats>(self.fd.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS);
+        if let Ok(s) = stats {
+            self.counters.rx_dropped.add(u64::from(s.drops));
+        }
+    }
+}
+
+/// The receiving half: owns the ring.
+pub struct PacketRx {
+    shared: Arc<Shared>,
+    ring: RxRing,
+    port: PortNo,
+}
+
+/// The sending half; clone it for every thread that sends.
+#[derive(Clone, Debug)]
+pub struct PacketTx {
+    shared: Arc<Shared>,
+}
+
+/// Opens the Ethernet device `ifindex` of this thread's network namespace as port `port`: promiscuous, own
+/// transmissions not received back.
+///
+/// A device that is down is opened all the same.
+pub fn open(
+    ifindex: u32,
+    port: PortNo,
+    config: &PacketConfig,
+) -> Result<(PacketRx, PacketTx), OpenError> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
+        .map_err(|e| OpenError::at("packet socket")(e.into()))?;
+    let set = |step, name, value: i32| {
+        opt::set(fd.as_fd(), libc::SOL_PACKET, name, &value).map_err(OpenError::at(step))
+    };
+    set("PACKET_VERSION", libc::PACKET_VERSION, TPACKET_V2)?;
+    set("PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
+    set("PACKET_AUXDATA", libc::PACKET_AUXDATA, 1)?;
+    set("PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
+    // Since Linux 4.20; before, such frames are recognised by their packet type.
+    let _ = set("PACKET_IGNORE_OUTGOING", libc::PACKET_IGNORE_OUTGOING, 1);
+    buffer(
+        fd.as_fd(),
+        libc::SO_RCVBUFFORCE,
+        libc::SO_RCVBUF,
+        config.receive_buffer,
+    );
+    buffer(
+        fd.as_fd(),
+        libc::SO_SNDBUFFORCE,
+        libc::SO_SNDBUF,
+        config.send_buffer,
+    );
+    let ring = RxRing::new(fd.as_fd(), config.slots.min(PacketConfig::MAX_SLOTS))
+        .map_err(OpenError::at("PACKET_RX_RING"))?;
+    let membership = PacketMreq {
+        ifindex: ifindex as i32,
+        kind: libc::PACKET_MR_PROMISC as u16,
+        alen: 0,
+        address: [0; 8],
+    };
+    opt::set(
+        fd.as_fd(),
+        libc::SOL_PACKET,
+        libc::PACKET_ADD_MEMBERSHIP,
+        &membership,
+    )
+    .map_err(OpenError::at("PACKET_ADD_MEMBERSHIP"))?;
+    opt::bind_packet(fd.as_fd(), ifindex).map_err(OpenError::at("bind"))?;
+    let shared = Arc::new(Shared {
+        fd,
+        ifindex,
+        counters: Counters::default(),
+    });
+    Ok((
+        PacketRx {
+            shared: shared.clone(),
+            ring,
+            port,
+        },
+        PacketTx { shared },
+    ))
+}
+
+/// Asks for a buffer size, beyond the system's limit where that is allowed. Smaller is slower, not wrong.
+fn buffer(fd: BorrowedFd<'_>, force: i32, ask: i32, octets: i32) {
+    if opt::set(fd, libc::SOL_SOCKET, force, &octets).is_err() {
+        let _ = opt::set(fd, libc::SOL_SOCKET, ask, &octets);
+    }
+}
+
+/// Counts of one batch, added to the port's counters at its end.
+#[derive(Default)]
+struct Batch {
+    packets: u64,
+    octets: usize,
+    truncated: u64,
+    bad_offload: u64,
+    unknown_gso: u64,
+    errors: u64,
+}
+
+impl Batch {
+    fn refused(&mut self, e: VnetError) {
+        match e {
+            VnetError::UnknownGso(_) => self.unknown_gso += 1,
+            _ => self.bad_offload += 1,
+        }
+    }
+
+    fn add_to(&self, c: &Counters) {
+        c.rx_packets.add(self.packets);
+        c.rx_bytes.add(self.octets as u64);
+        c.rx_truncated.add(self.truncated);
+        c.rx_bad_offload.add(self.bad_offload);
+        c.rx_unknown_gso.add(self.unknown_gso);
+        c.rx_errors.add(self.errors);
+    }
+}
+
+impl PacketRx {
+    /// To poll for input and errors.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.shared.fd.as_fd()
+    }
+
+    pub fn ifindex(&self) -> u32 {
+        self.shared.ifindex
+    }
+
+    pub fn port(&self) -> PortNo {
+        self.port
+    }
+
+    /// Octets of kernel memory that the ring takes.
+    pub fn memory(&self) -> usize {
+        self.ring.memory()
+    }
+}
+
+impl FrameSource for PacketRx {
+    fn recv_batch(&mut self, pool: &mut FramePool, out: &mut Vec<Received>, max: usize) -> usize {
+        let fd = self.shared.fd.as_fd();
+        let mut batch = Batch::default();
+        // Slots that give no frame count too: a flood of them must not hold the thread here.
+        for _ in 0..max {
+            if batch.octets >= BATCH_OCTETS {
+                break;
+            }
+            match self.ring.with_next(|slot| take(fd, slot, pool, &mut batch)) {
+                None => break,
+                Some(None) => {}
+                Some(Some(frame)) => {
+                    batch.packets += 1;
+                    batch.octets += frame.len();
+                    out.push(Received {
+                        port: self.port,
+                        frame,
+                    });
+                }
+            }
+        }
+        batch.add_to(&self.shared.counters);
+        batch.packets as usize
+    }
+
+    fn liveness(&mut self) -> Liveness {
+        let fd = self.shared.fd.as_fd();
+        let error = opt::query::<i32>(fd, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
+        match opt::bound_ifindex(fd) {
+            Ok(Some(_)) if error == libc::ENETDOWN => Liveness::Down,
+            Ok(Some(_)) => Liveness::Live,
+            Ok(None) | Err(_) => Liveness::Gone,
+        }
+    }
+}
+
+/// The frame in a slot, or behind it in the socket's queue. `None`: nothing to keep, counted where it is a loss.
+fn take(
+    fd: BorrowedFd<'_>,
+    slot: &Slot<'_>,
+    pool: &mut FramePool,
+    batch: &mut Batch,
+) -> Option<Frame> {
+    let mut frame = if slot.status & libc::TP_STATUS_COPY != 0 {
+        fetch_whole(fd, slot, pool, batch)?
+    } else if slot.data.len() < slot.len {
+        batch.truncated += 1;
+        return None;
+    } else {
+        let mut f = pool.take(slot.data.len());
+        f.bytes_mut().copy_from_slice(slot.data);
+        f
+    };
+    if slot.packet_type == PACKET_OUTGOING {
+        pool.give(frame);
+        return None;
+    }
+    match vnet::decode(&slot.vnet, frame.len()) {
+        Ok(offload) => frame.offload = offload,
+        Err(e) => {
+            batch.refused(e);
+            pool.give(frame);
+            return None;
+        }
+    }
+    if slot.status & libc::TP_STATUS_VLAN_VALID != 0 {
+        let known = slot.status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+        restore_tag(&mut frame, slot.vlan_tci, known.then_some(slot.vlan_tpid));
+    }
+    Some(frame)
+}
+
+/// Receives the frame that waits whole. It must be received even if it is not wanted, or every later one would be taken
+/// for its predecessor.
+fn fetch_whole(
+    fd: BorrowedFd<'_>,
+    slot: &Slot<'_>,
+    pool: &mut FramePool,
+    batch: &mut Batch,
+) -> Option<Frame> {
+    let mut frame = pool.take(slot.len.min(MAX_FRAME));
+    let mut vnet = [0; VNET_LEN];
+    let mut iov = [
+        io::IoSliceMut::new(&mut vnet),
+        io::IoSliceMut::new(frame.bytes_mut()),
+    ];
+    let got = nix::sys::uio::readv(fd, &mut iov);
+    match got {
+        Ok(n) if n == VNET_LEN + slot.len => return Some(frame),
+        Ok(_) => batch.truncated += 1,
+        Err(_) => batch.errors += 1,
+    }
+    pool.give(frame);
+    None
+}
+
+impl PacketTx {
+    pub fn ifindex(&self) -> u32 {
+        self.shared.ifindex
+    }
+}
+
+impl Transmit for PacketTx {
+    fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
+        let fd = self.shared.fd.as_fd();
+        tx::send_all(
+            &self.shared.counters,
+            frames,
+            pool,
+            scratch,
+            |headers, frames| mmsg::send(fd, headers, frames),
+        );
+    }
+
+    fn stats(&self) -> PortStats {
+        self.shared.collect_drops();
+        self.shared.counters.snapshot()
+    }
+}

@@ -1,0 +1,125 @@
+//! Socket options, addresses and ioctls of packet sockets and taps.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// `struct packet_mreq`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct PacketMreq {
+    pub ifindex: i32,
+    pub kind: u16,
+    pub alen: u16,
+    pub address: [u8; 8],
+}
+
+/// `struct tpacket_stats`.
+#[derive(FromBytes, IntoBytes, Default)]
+#[repr(C)]
+pub(crate) struct PacketStats {
+    pub packets: u32,
+    pub drops: u32,
+}
+
+fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(rc)
+    }
+}
+
+/// `setsockopt(2)` with a value that is plain bytes.
+pub(crate) fn set<T: IntoBytes + Immutable>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &T,
+) -> io::Result<()> {
+    let bytes = value.as_bytes();
+    // SAFETY: pointer and length describe `bytes`, which outlives the call; the kernel only reads it.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            bytes.as_ptr().cast(),
+            bytes.len() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// `getsockopt(2)` of a value for which any bytes are valid.
+pub(crate) fn query<T: FromBytes + IntoBytes + Default>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+) -> io::Result<T> {
+    let mut value = T::default();
+    let bytes = value.as_mut_bytes();
+    let mut len = bytes.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` octets to `bytes`, and any octets make a valid `T` (FromBytes).
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            bytes.as_mut_ptr().cast(),
+            &mut len,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Binds a packet socket to one interface and all protocols. From here on it receives.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sockaddr_ll.
+    let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    addr.sll_family = libc::AF_PACKET as u16;
+    addr.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    addr.sll_ifindex = ifindex as i32;
+    let len = std::mem::size_of_val(&addr) as libc::socklen_t;
+    // SAFETY: pointer and length describe `addr`, which outlives the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) }).map(drop)
+}
+
+/// The interface a packet socket is bound to: `None` when that device is gone.
+pub(crate) fn bound_ifindex(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    // SAFETY: all-zero is a valid sockaddr_ll.
+    let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut len = std::mem::size_of_val(&addr) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` octets to `addr`, of which any are valid.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut addr).cast(), &mut len) })?;
+    Ok(u32::try_from(addr.sll_ifindex).ok().filter(|i| *i != 0))
+}
+
+/// `TUNSETIFF`: attaches an open `/dev/net/tun` to the device `name` (at most 15 octets), creating it if need be.
+pub(crate) fn tun_attach(fd: BorrowedFd<'_>, name: &str, flags: i16) -> io::Result<()> {
+    // SAFETY: all-zero is a valid ifreq.
+    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    req.ifr_ifru.ifru_flags = flags;
+    // SAFETY: TUNSETIFF reads and writes one ifreq, which `req` is.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut req) }).map(drop)
+}
+
+/// `TUNSETOFFLOAD`: which offloads the reader of the tap takes.
+pub(crate) fn tun_offload(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
+    check(unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(flags),
+        )
+    })
+    .map(drop)
+}

@@ -1,0 +1,93 @@
+//! What every sending port does with a batch: see that the device can take each frame, write the headers, send, and go on
+//! behind what was refused.
+
+use std::io;
+
+use rvs_packet::{Frame, FramePool};
+
+use crate::stats::Counters;
+use crate::traits::TxScratch;
+use crate::vnet::{self, VnetHdr};
+
+/// Sends all of `frames` in order through `put`, counts, and gives the buffers to `pool`.
+///
+/// `put` hands a prefix of its arguments to the device and returns how many frames that were, or the error of the first.
+pub(crate) fn send_all(
+    counters: &Counters,
+    frames: &mut Vec<Frame>,
+    pool: &mut FramePool,
+    scratch: &mut TxScratch,
+    put: impl Fn(&[VnetHdr], &[Frame]) -> io::Result<usize>,
+) {
+    scratch.headers.clear();
+    scratch.headers.extend(frames.iter().map(vnet::encode));
+    let mut next = 0;
+    let mut retried = false;
+    let (mut packets, mut bytes) = (0, 0);
+    while next < frames.len() {
+        match put(&scratch.headers[next..], &frames[next..]) {
+            Ok(sent) => {
+                let sent = sent.max(1);
+                packets += sent as u64;
+                bytes += frames[next..]
+                    .iter()
+                    .take(sent)
+                    .map(|f| f.len() as u64)
+                    .sum::<u64>();
+                next += sent;
+            }
+            Err(e) => match Refusal::of(&e) {
+                Refusal::Again => {}
+                // A pending error of the socket says that the device *was* down. It is cleared by being told, so ask
+                // once more before the rest of the batch is given up.
+                Refusal::Down if !retried => retried = true,
+                Refusal::Down | Refusal::Gone => {
+                    counters.tx_port_down.add((frames.len() - next) as u64);
+                    break;
+                }
+                Refusal::TooBig => {
+                    counters.tx_too_big.add(1);
+                    next += 1;
+                }
+                Refusal::Full => {
+                    counters.tx_queue_full.add(1);
+                    next += 1;
+                }
+                Refusal::Other => {
+                    counters.tx_errors.add(1);
+                    next += 1;
+                }
+            },
+        }
+    }
+    counters.tx_packets.add(packets);
+    counters.tx_bytes.add(bytes);
+    for frame in frames.drain(..) {
+        pool.give(frame);
+    }
+}
+
+/// What an error says about the frame, and about those behind it.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Again,
+    TooBig,
+    Full,
+    Down,
+    Gone,
+    Other,
+}
+
+impl Refusal {
+    fn of(e: &io::Error) -> Self {
+        match e.raw_os_error() {
+            Some(libc::EINTR) => Self::Again,
+            Some(libc::EMSGSIZE) => Self::TooBig,
+            Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM) => Self::Full,
+            // A tap that is down says EIO.
+            Some(libc::ENETDOWN | libc::EIO) => Self::Down,
+            Some(libc::ENXIO | libc::ENODEV | libc::EBADFD) => Self::Gone,
+            _ => Self::Other,
+        }
+    }
+}
