@@ -1,0 +1,330 @@
+//! A binary trie, compressed along paths, of the prefixes that the rules of a table have on one header field.
+//!
+//! It answers, for one value of the field: which prefix lengths have *some* rule whose prefix covers the value, and how
+//! many leading bits had to be read to know. A subtable whose prefix length is not among them holds no match, whatever its
+//! other fields say, and the answer stays the same for every value that shares those leading bits. So a packet to
+//! 10.1.2.3 in a table with a /32 for 192.168.0.1 pins one bit of the address, not 32.
+//!
+//! Values are left-aligned in a `u128`. The trie holds every rule that is physically there, of any version: one prefix too
+//! many costs mask bits, never a wrong answer.
+
+use crate::slab::Slab;
+
+const NIL: u32 = u32::MAX;
+/// Bits a node holds at most; longer paths are chains of nodes.
+const SEGMENT: u8 = 32;
+/// Nodes from the root to the longest prefix: one per bit, and a root that may be empty.
+const MAX_DEPTH: usize = 129;
+
+#[derive(Clone, Copy)]
+struct Node {
+    /// Left-aligned; bits past `len` are 0.
+    bits: u32,
+    len: u8,
+    /// Rules whose prefix ends with this node.
+    rules: u32,
+    child: [u32; 2],
+}
+
+/// What a walk found out about one value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Bit `n - 1`: some rule has a prefix of length `n` that covers the value.
+    lengths: u128,
+    /// Leading bits that were read.
+    bits: u8,
+}
+
+impl Walk {
+    /// When no rule with a prefix of `len` bits covers the value: how many leading bits prove it.
+    pub(crate) fn rules_out(self, len: u8) -> Option<u8> {
+        debug_assert!((1..=128).contains(&len));
+        (self.lengths >> (len - 1) & 1 == 0).then(|| self.bits.min(len))
+    }
+}
+
+pub(crate) struct Trie {
+    nodes: Slab<Node>,
+    root: u32,
+}
+
+impl Trie {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: Slab::new(0),
+            root: NIL,
+        }
+    }
+
+    pub(crate) fn walk(&self, value: u128) -> Walk {
+        let mut out = Walk::default();
+        let mut at = 0u8;
+        let mut next = self.root;
+        while let Some(node) = self.nodes.get(next) {
+            let same = common(node, segment(value, at));
+            at += same;
+            if same < node.len {
+                out.bits = at + 1;
+                return out;
+            }
+            if node.rules > 0 {
+                out.lengths |= 1 << (at - 1);
+            }
+            out.bits = at;
+            if node.child == [NIL; 2] {
+                return out;
+            }
+            // Some longer prefix exists, so that the next bit decides.
+            out.bits = at + 1;
+            next = node.child[bit(value, at)];
+        }
+        out
+    }
+
+    /// Adds a rule whose prefix is the first `len` bits of `value`, 1..=128.
+    pub(crate) fn insert(&mut self, value: u128, len: u8) {
+        let mut at = 0u8;
+        let mut parent = None;
+        let mut next = self.root;
+        while let Some(node) = self.nodes.get(next).copied() {
+            let same = common(&node, segment(value, at)).min(len - at);
+            if same < node.len {
+                let upper = self.split(next, node, same);
+                self.set_link(parent, upper);
+                if at + same == len {
+                    self.node_mut(upper).rules = 1;
+                } else {
+                    let rest = self.chain(value, at + same, len);
+                    self.node_mut(upper).child[bit(value, at + same)] = rest;
+                }
+                return;
+            }
+            at += same;
+            if at == len {
+                self.node_mut(next).rules += 1;
+                return;
+            }
+            let side = bit(value, at);
+            parent = Some((next, side));
+            next = node.child[side];
+        }
+        let rest = self.chain(value, at, len);
+        self.set_link(parent, rest);
+    }
+
+    /// Takes back one `insert` of the same prefix.
+    pub(crate) fn remove(&mut self, value: u128, len: u8) {
+        let mut path = [(NIL, 0usize); MAX_DEPTH];
+        let mut depth = 0;
+        let mut at = 0u8;
+        let mut next = self.root;
+        loop {
+            let Some(node) = self.nodes.get(next).copied() else {
+                debug_assert!(false, "a prefix is removed that was never added");
+                return;
+            };
+            at += node.len;
+            if at >= len {
+                break;
+            }
+            let side = bit(value, at);
+            path[depth] = (next, side);
+            depth += 1;
+            next = node.child[side];
+        }
+        let last = self.node_mut(next);
+        debug_assert!(last.rules > 0);
+        last.rules = last.rules.saturating_sub(1);
+        self.prune(next, &path[..depth]);
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.nodes.memory_bytes()
+    }
+
+    /// Frees nodes that say nothing any more, upwards from `node`, and joins a node with its only child.
+    fn prune(&mut self, mut node: u32, mut path: &[(u32, usize)]) {
+        loop {
+            let n = *self.node_mut(node);
+            if n.rules > 0 {
+                return;
+            }
+            match n.child {
+                [NIL, NIL] => {
+                    self.nodes.remove(node);
+                    let Some((&(parent, side), above)) = path.split_last() else {
+                        self.root = NIL;
+                        return;
+                    };
+                    self.node_mut(parent).child[side] = NIL;
+                    node = parent;
+                    path = above;
+                }
+                [only, NIL] | [NIL, only] => {
+                    let child = *self.node_mut(only);
+                    if n.len + child.len <= SEGMENT {
+                        // A node of 32 bits has no room for a child: the shift is below 32.
+                        let bits = n.bits | child.bits >> n.len;
+                        *self.node_mut(node) = Node {
+                            bits,
+                            len: n.len + child.len,
+                            ..child
+                        };
+                        self.nodes.remove(only);
+                    }
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Cuts `node` (at index `at`) after `keep` bits; returns the new upper part, which has the lower as its only child.
+    fn split(&mut self, at: u32, node: Node, keep: u8) -> u32 {
+        debug_assert!(keep < node.len);
+        let lower = Node {
+            bits: node.bits << keep,
+            len: node.len - keep,
+            ..node
+        };
+        let mut upper = Node {
+            bits: node.bits & head(keep),
+            len: keep,
+            rules: 0,
+            child: [NIL; 2],
+        };
+        upper.child[(lower.bits >> 31) as usize] = at;
+        *self.node_mut(at) = lower;
+        self.nodes.insert(upper, &[])
+    }
+
+    /// Nodes for the bits `from..len` of `value`, `from < len`; the last one holds a rule. Returns the first.
+    fn chain(&mut self, value: u128, from: u8, len: u8) -> u32 {
+        let mut end = len;
+        let mut below: Option<u32> = None;
+        while end > from {
+            // Whole segments at the lower end, what is left over at the top.
+            let start = from.max(end.saturating_sub(SEGMENT));
+            let mut node = Node {
+                bits: segment(value, start) & head(end - start),
+                len: end - start,
+                rules: u32::from(below.is_none()),
+                child: [NIL; 2],
+            };
+            if let Some(child) = below {
+                node.child[bit(value, end)] = child;
+            }
+            below = Some(self.nodes.insert(node, &[]));
+            end = start;
+        }
+        below.unwrap_or(NIL)
+    }
+
+    fn set_link(&mut self, parent: Option<(u32, usize)>, to: u32) {
+        match parent {
+            Some((node, side)) => self.node_mut(node).child[side] = to,
+            None => self.root = to,
+        }
+    }
+
+    fn node_mut(&mut self, at: u32) -> &mut Node {
+        self.nodes
+            .get_mut(at)
+            .expect("invariant: links lead to nodes that are in use")
+    }
+}
+
+/// Leading bits that a node shares with a segment of a value.
+#[inline]
+fn common(node: &Node, segment: u32) -> u8 {
+    ((node.bits ^ segment).leading_zeros() as u8).min(node.len)
+}
+
+/// The 32 bits of `value` from bit `at` on; 0 past its end.
+#[inline]
+fn segment(value: u128, at: u8) -> u32 {
+    (value.checked_shl(u32::from(at)).unwrap_or(0) >> 96) as u32
+}
+
+#[inline]
+fn bit(value: u128, at: u8) -> usize {
+    (segment(value, at) >> 31) as usize
+}
+
+/// The first `n` bits of a segment.
+fn head(n: u8) -> u32 {
+    !u32::MAX.checked_shr(u32::from(n)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    fn top(value: u128, len: u8) -> u128 {
+        value & !u128::MAX.checked_shr(u32::from(len)).unwrap_or(0)
+    }
+
+    /// Values that share long prefixes, so that nodes split and join.
+    fn value() -> impl Strategy<Value = u128> {
+        prop_oneof![
+            any::<u128>(),
+            (0u8..128).prop_map(|b| 1 << b),
+            (0u128..4, 0u8..126).prop_map(|(v, s)| v << s),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list_of_prefixes(
+            ops in prop::collection::vec((value(), 1u8..=128, any::<bool>(), any::<u16>()), 1..60),
+            probes in prop::collection::vec(value(), 1..20),
+        ) {
+            let mut trie = Trie::new();
+            let mut list: Vec<(u128, u8)> = Vec::new();
+            for (v, len, add, pick) in ops {
+                if add || list.is_empty() {
+                    trie.insert(v, len);
+                    list.push((top(v, len), len));
+                } else {
+                    let (v, len) = list.swap_remove(pick as usize % list.len());
+                    trie.remove(v, len);
+                }
+                let near = list.iter().map(|&(v, len)| v ^ 1u128.checked_shl(127 - u32::from(len.min(127))).unwrap_or(0));
+                for p in probes.iter().copied().chain(near) {
+                    let walk = trie.walk(p);
+                    for n in 1..=128u8 {
+                        let covered = list.iter().any(|&(v, len)| len == n && top(p, n) == v);
+                        match walk.rules_out(n) {
+                            None => prop_assert!(covered),
+                            Some(bits) => {
+                                // No prefix of that length is compatible with the bits that were read.
+                                prop_assert!(bits <= n);
+                                prop_assert!(!list.iter().any(|&(v, len)| len == n && top(v, bits) == top(p, bits)));
+                            }
+                        }
+                    }
+                }
+            }
+            for (v, len) in list {
+                trie.remove(v, len);
+            }
+            prop_assert!(trie.nodes.len() == 0 && trie.root == NIL);
+        }
+    }
+
+    #[test]
+    fn reads_no_more_bits_than_needed() {
+        let mut trie = Trie::new();
+        let addr = |s: u32| u128::from(s) << 96;
+        trie.insert(addr(0xc0a8_0001), 32);
+        assert_eq!(trie.walk(addr(0x0a01_0203)).rules_out(32), Some(1));
+        assert_eq!(trie.walk(addr(0xc0a8_0001)).rules_out(32), None);
+        assert_eq!(trie.walk(addr(0xc0a8_0001)).rules_out(24), Some(24));
+        assert_eq!(trie.walk(addr(0xc0a8_0000)).rules_out(32), Some(32));
+        trie.insert(addr(0xc0a8_0000), 16);
+        assert_eq!(trie.walk(addr(0xc0a8_8000)).rules_out(32), Some(17));
+        assert_eq!(trie.walk(addr(0xc0a8_8000)).rules_out(16), None);
+    }
+}
