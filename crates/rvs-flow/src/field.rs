@@ -25,9 +25,11 @@ use zerocopy::IntoBytes;
 use crate::key::{Mask, PipelineKey, Present, TCI_PRESENT};
 use crate::port::OfPort;
 
+pub(crate) use prereq::{matched_eth_type, matched_proto};
 pub use prereq::{Prereq, PrereqError};
 pub use subfield::{BadSubField, SubField};
 pub use table::{FieldId, FIELDS};
+pub(crate) use text::{fmt_port, hex};
 pub use text::{BadValue, FieldValue, NoPortNames, PortNames};
 
 /// OpenFlow wire versions, as [`OxmName::since`] counts them.
@@ -152,6 +154,13 @@ impl Field {
         })
     }
 
+    /// As [`Field::by_name`] without the names of TLVs: what the match syntax accepts.
+    pub fn by_keyword(name: &str) -> Option<&'static Self> {
+        FIELDS
+            .iter()
+            .find(|f| f.name == name || f.aliases.contains(&name))
+    }
+
     /// The field that a TLV of this type carries.
     pub fn by_oxm(oxm: OxmType) -> Option<&'static Self> {
         table::by_oxm(oxm).map(Self::of)
@@ -191,7 +200,7 @@ impl Field {
         let v = self.layout.read(key);
         match self.id {
             // The 16-bit numbering of OpenFlow 1.0 over the 32-bit port.
-            FieldId::InPort => OfPort(v as u32).to_u16().map_or(0xffff, |p| u128::from(p)),
+            FieldId::InPort => OfPort(v as u32).to_u16().map_or(0xffff, u128::from),
             _ => v,
         }
     }
@@ -310,12 +319,12 @@ impl Layout {
     }
 
     #[inline]
-    fn read(&self, key: &PipelineKey) -> u128 {
+    pub(crate) fn read(&self, key: &PipelineKey) -> u128 {
         (self.container(key) & self.mask) >> self.shift
     }
 
     #[inline]
-    fn write(&self, key: &mut PipelineKey, value: u128) {
+    pub(crate) fn write(&self, key: &mut PipelineKey, value: u128) {
         let bits = self.container(key) & !self.mask | (value << self.shift) & self.mask;
         let len = usize::from(self.len);
         let bytes = &mut key.as_mut_bytes()[usize::from(self.byte)..][..len];

@@ -3,8 +3,10 @@
 
 pub mod field;
 pub mod key;
+pub mod matching;
 pub mod port;
 
 pub use field::{Field, FieldId, SubField};
 pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
+pub use matching::Match;
 pub use port::{DpPort, OfPort};
