@@ -298,8 +298,8 @@ pub(crate) fn parse_port(text: &str, ports: &dyn PortNames) -> Option<OfPort> {
     if let Some(n) = parse_number(text) {
         // Numbers that only 16 bits have name the same port as their 32-bit form.
         return match u32::try_from(n).ok()? {
-            n @ 0..=0xffff if n > OfPort::MAX.0 => Some(OfPort::from_u16(n as u16)),
-            n if n <= OfPort::MAX.0 || n >= 0xffff_ff00 => Some(OfPort(n)),
+            n @ 0..=0xffff if n >= OfPort::MAX.0 => Some(OfPort::from_u16(n as u16)),
+            n if n < OfPort::MAX.0 || n >= 0xffff_ff00 => Some(OfPort(n)),
             _ => None,
         };
     }
