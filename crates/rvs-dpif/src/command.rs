@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rvs_flow::{DpPort, FlowKey};
 use rvs_packet::Frame;
 
-use crate::action::Actions;
+use crate::action::{Actions, MeterId};
 use crate::drop::DropReason;
 use crate::flow::{FlowId, Megaflow};
+use crate::meter::Meter;
 
 /// Names a moment in a worker's inbox: everything before it has taken effect once it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,11 @@ pub enum DpCommand {
         frame: Frame,
         in_port: DpPort,
         actions: Actions,
+    },
+    /// Sets or takes away a meter. Frames of a flow whose meter is not there pass it.
+    Meter {
+        id: MeterId,
+        meter: Option<Arc<Meter>>,
     },
     /// Asks to be told when everything before this has taken effect.
     Ack(AckToken),

@@ -16,10 +16,12 @@ pub mod command;
 pub mod drop;
 pub mod flow;
 pub mod limits;
+pub mod meter;
 pub mod upcall;
 
 pub use action::{Actions, DpAction, Masked, MeterId, PuntReason, SetField};
 pub use command::{AckToken, DpCommand};
 pub use drop::{DropCounters, DropReason};
 pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow};
+pub use meter::Meter;
 pub use upcall::{Egress, Upcall, UpcallKind, UpcallSink, WorkerId};
