@@ -169,6 +169,16 @@ impl<'a> Nd<'a> {
         self.mac(self.tll_at()?)
     }
 
+    /// Type of the first option that holds an Ethernet address ([`Nd::OPT_SLL`] or [`Nd::OPT_TLL`]).
+    pub fn address_option(&self) -> Option<u8> {
+        match (self.sll, self.tll) {
+            (None, None) => None,
+            (Some(s), Some(t)) if t < s => Some(Self::OPT_TLL),
+            (Some(_), _) => Some(Self::OPT_SLL),
+            (None, Some(_)) => Some(Self::OPT_TLL),
+        }
+    }
+
     /// Offset of the source link-layer address, counted from the ICMPv6 header.
     pub(crate) fn sll_at(&self) -> Option<usize> {
         self.sll.map(usize::from)
