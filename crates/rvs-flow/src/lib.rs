@@ -1,11 +1,13 @@
 //! Flow keys, masks, matches: the vocabulary in which every tier speaks about packets.
 #![forbid(unsafe_code)]
 
+pub mod extract;
 pub mod field;
 pub mod key;
 pub mod matching;
 pub mod port;
 
+pub use extract::{extract, ParseLimits};
 pub use field::{Field, FieldId, SubField};
 pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
 pub use matching::Match;

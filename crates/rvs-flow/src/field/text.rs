@@ -296,10 +296,10 @@ pub(crate) fn parse_port(text: &str, ports: &dyn PortNames) -> Option<OfPort> {
         return ports.port_by_name(name);
     }
     if let Some(n) = parse_number(text) {
-        // Numbers that only 16 bits have name the same port as their 32-bit form.
+        // The reserved numbers of OpenFlow 1.0 name the same ports as their 32-bit forms.
         return match u32::try_from(n).ok()? {
-            n @ 0..=0xffff if n >= OfPort::MAX.0 => Some(OfPort::from_u16(n as u16)),
-            n if n < OfPort::MAX.0 || n >= 0xffff_ff00 => Some(OfPort(n)),
+            n @ 0xff00..=0xffff => Some(OfPort::from_u16(n as u16)),
+            n @ (0..0xff00 | 0xffff_ff00..) => Some(OfPort(n)),
             _ => None,
         };
     }
