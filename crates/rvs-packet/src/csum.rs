@@ -49,6 +49,12 @@ impl Sum {
         Self(u16::from_be(fold16(acc)))
     }
 
+    /// The sum of two words.
+    #[inline]
+    pub const fn of32(v: u32) -> Self {
+        Self(v as u16).plus(Self((v >> 16) as u16))
+    }
+
     /// The sum as it stands in a field that is still `Partial`.
     #[inline]
     pub const fn value(self) -> u16 {
@@ -94,7 +100,7 @@ impl Sum {
     /// The change of a sum when two words, at an even offset, change.
     #[inline]
     pub const fn change32(old: u32, new: u32) -> Self {
-        sum32(new).minus(sum32(old))
+        Self::of32(new).minus(Self::of32(old))
     }
 
     /// The change of a sum when eight words, at an even offset, change.
@@ -119,10 +125,10 @@ impl Sum {
     /// Pseudo header of RFC 793 and RFC 768; `len` counts transport header and payload.
     #[inline]
     pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, proto: IpProto, len: usize) -> Self {
-        sum32(u32::from(src))
-            .plus(sum32(u32::from(dst)))
+        Self::of32(u32::from(src))
+            .plus(Self::of32(u32::from(dst)))
             .plus(Self(u16::from(proto.0)))
-            .plus(sum32(len as u32))
+            .plus(Self::of32(len as u32))
     }
 
     /// Pseudo header of RFC 8200 section 8.1; `dst` is the final destination.
@@ -131,7 +137,7 @@ impl Sum {
         Self::of(&src.octets())
             .plus(Self::of(&dst.octets()))
             .plus(Self(u16::from(proto.0)))
-            .plus(sum32(len as u32))
+            .plus(Self::of32(len as u32))
     }
 
     /// True for the sum of a range that holds its own checksum, pseudo header included.
@@ -158,11 +164,6 @@ const fn fold16(acc: u64) -> u16 {
     let s = (s & 0xffff) + ((s >> 16) & 0xffff) + (s >> 32);
     let s = (s & 0xffff) + (s >> 16);
     (s + (s >> 16)) as u16
-}
-
-#[inline(always)]
-const fn sum32(v: u32) -> Sum {
-    Sum(v as u16).plus(Sum((v >> 16) as u16))
 }
 
 /// Why a partial checksum cannot be completed.

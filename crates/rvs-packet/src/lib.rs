@@ -9,9 +9,11 @@ pub mod addr;
 pub mod csum;
 pub mod edit;
 pub mod frame;
+pub mod gso;
 pub mod layout;
 pub mod offload;
 pub mod time;
+pub mod tunnel;
 pub mod view;
 
 pub use addr::{EtherType, IpProto, MacAddr, VlanId, VlanTci};
