@@ -238,6 +238,31 @@ fn b4_one_value_under_two_masks() {
     assert!(t.find_exact(2, &value, &narrow, 5).is_none());
 }
 
+/// Among equals the more specific mask decides, also when another rule made the other subtable come first.
+#[test]
+fn ties_do_not_depend_on_other_rules() {
+    let (wide, narrow) = (
+        exact(|k| k.nw_dst = [255, 0, 0, 0]),
+        exact(|k| k.nw_dst = [255; 4]),
+    );
+    let value = FlowKey {
+        nw_dst: [10, 0, 0, 0],
+        ..Default::default()
+    };
+    let other = FlowKey {
+        nw_dst: [11, 0, 0, 0],
+        ..Default::default()
+    };
+    for raise in [wide, narrow] {
+        let t = table(&[
+            (value, wide, 5, "wide"),
+            (value, narrow, 5, "narrow"),
+            (other, raise, 9, "other"),
+        ]);
+        assert_eq!(look(&t, &value).0, Some("narrow"));
+    }
+}
+
 /// B5: a wider rule goes in while the narrow one that it replaces is still there for older readers.
 #[test]
 fn b5_a_wider_rule_beside_a_dying_narrow_one() {

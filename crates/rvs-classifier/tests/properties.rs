@@ -255,7 +255,7 @@ fn neighbours(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     /// P5 and P1: same answers as the oracle at every version that may be read; every key that agrees on what a lookup
     /// un-wildcarded gets the same answer; what was un-wildcarded before stays.
@@ -458,6 +458,27 @@ proptest! {
         let mut wc = Mask::none();
         prop_assert!(cls.lookup(newest + 1, &PipelineKey::default(), &mut wc).is_none());
         prop_assert!(wc.is_none());
+    }
+
+    /// Once purged, nothing of the past is left: a table un-wildcards as if its rules had been its only ones ever.
+    #[test]
+    fn history_leaves_no_trace(
+        ops in prop::collection::vec(op(), 1..80),
+        masks in prop::collection::vec(mask(), 1..8),
+        keys in prop::collection::vec(key(), 1..6),
+    ) {
+        let ((mut cls, lin), _, newest) = run(&ops, &masks, false);
+        cls.purge(newest, usize::MAX, drop);
+        let mut fresh = Classifier::new(config(false));
+        for r in lin.rules(newest) {
+            fresh.insert(&r.value, &r.mask, r.priority, r.payload, 1).unwrap();
+        }
+        for key in lin.rules(newest).map(|r| r.value).chain(keys) {
+            let (mut a, mut b) = (Mask::none(), Mask::none());
+            let (x, y) = (cls.lookup(newest, &key, &mut a), fresh.lookup(1, &key, &mut b));
+            prop_assert_eq!(x.map(|r| *r.payload()), y.map(|r| *r.payload()));
+            prop_assert!(a == b);
+        }
     }
 
     /// Rounding only adds bits, and only to whole octets.
