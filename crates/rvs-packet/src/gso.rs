@@ -73,7 +73,7 @@ pub fn segment_count(frame: &Frame) -> usize {
 /// Octets on the wire, without FCS, of all frames that `frame` stands for: each repeats the headers.
 pub fn wire_len(frame: &Frame) -> usize {
     let s = shape(frame);
-    frame.len() + (s.count - 1) * s.hdr_len
+    s.count * s.hdr_len + s.payload
 }
 
 /// What an AF_PACKET socket with a vnet header can do with a frame on a port.
@@ -108,7 +108,9 @@ pub fn fits(frame: &Frame, mtu: u32) -> Fit {
 /// What statistics and size checks want to know; total, for lack of a plan it follows the metadata's hint.
 struct Shape {
     count: usize,
+    /// Octets that each frame on the wire repeats; 0 for an ordinary frame.
     hdr_len: usize,
+    payload: usize,
     /// Octets of the largest frame on the wire.
     largest: usize,
     /// A super-frame that the kernel cannot be told of.
@@ -120,22 +122,31 @@ fn shape(frame: &Frame) -> Shape {
     let Some(gso) = frame.offload.gso else {
         return Shape {
             count: 1,
-            hdr_len: len,
+            hdr_len: 0,
+            payload: len,
             largest: len,
             inexpressible: false,
         };
     };
     let size = usize::from(gso.size.max(1));
-    let plan = Plan::of(frame, gso);
-    let (hdr_len, inexpressible) = match &plan {
-        Ok(p) => (p.hdr_len, p.walk.tunnel.is_some() || p.walk.shimmed),
-        Err(_) => (usize::from(gso.hdr_len).min(len), true),
+    let (hdr_len, payload, inexpressible) = match Plan::of(frame, gso) {
+        Ok(p) => (
+            p.hdr_len,
+            p.payload,
+            p.walk.tunnel.is_some() || p.walk.shimmed,
+        ),
+        Err(_) => {
+            let hint = usize::from(gso.hdr_len).min(len);
+            (hint, len - hint, true)
+        }
     };
-    let payload = len - hdr_len;
+    let count = payload.div_ceil(size).max(1);
+    let largest = hdr_len + payload.min(size);
     Shape {
-        count: payload.div_ceil(size).max(1),
+        count,
         hdr_len,
-        largest: hdr_len + payload.min(size),
+        payload,
+        largest,
         inexpressible,
     }
 }
