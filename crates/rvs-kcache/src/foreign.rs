@@ -8,13 +8,14 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::attr::TCX_INGRESS;
+use crate::error::Error;
 use crate::netlink::{attr, u32_at, Netlink, Request};
 use crate::sys::bpf;
 use crate::tc;
 
 /// Where on the way in a foreign program sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hook {
+pub enum ForeignHook {
     /// In the driver, before the socket buffer exists (native) or right after (generic).
     Xdp,
     /// The multi-program hook of Linux 6.6.
@@ -26,7 +27,7 @@ pub enum Hook {
 /// A program or filter on a port's ingress that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    pub hook: Hook,
+    pub hook: ForeignHook,
     /// The eBPF program's id, as bpftool prints it; `None` for filters that are not eBPF.
     pub prog_id: Option<u32>,
     /// The program's name (known only with CAP_SYS_ADMIN) or the filter's kind and owner's name.
@@ -36,9 +37,9 @@ pub struct Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.hook {
-            Hook::Xdp => "XDP",
-            Hook::Tcx => "tcx ingress",
-            Hook::Tc => "tc ingress",
+            ForeignHook::Xdp => "XDP",
+            ForeignHook::Tcx => "tcx ingress",
+            ForeignHook::Tc => "tc ingress",
         })?;
         match self.prog_id {
             Some(id) => write!(f, " program {id}")?,
@@ -51,12 +52,19 @@ impl fmt::Display for Foreign {
 }
 
 /// Lists what is on the ingress of a device and not in `ours` (program ids).
-pub(crate) fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
+///
+/// # Errors
+/// No such device in the calling thread's namespace, no privilege to ask.
+pub fn foreign_programs(ifindex: u32, ours: &[u32]) -> Result<Vec<Foreign>, Error> {
+    list(ifindex, ours).map_err(|e| Error::on_device("list the programs on ingress", ifindex, e))
+}
+
+fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
     let nl = Netlink::open()?;
     let mut found = Vec::new();
     if let Some(prog_id) = xdp_program(&nl, ifindex)? {
         found.push(Foreign {
-            hook: Hook::Xdp,
+            hook: ForeignHook::Xdp,
             prog_id: Some(prog_id),
             name: program_name(prog_id),
         });
@@ -64,7 +72,7 @@ pub(crate) fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
     for (prog_id, _) in tcx_programs(ifindex)? {
         let name = program_name(prog_id);
         found.push(Foreign {
-            hook: Hook::Tcx,
+            hook: ForeignHook::Tcx,
             prog_id: Some(prog_id),
             name,
         });
@@ -72,7 +80,7 @@ pub(crate) fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
     for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
         let name = filter.name.unwrap_or(filter.kind);
         found.push(Foreign {
-            hook: Hook::Tc,
+            hook: ForeignHook::Tc,
             prog_id: filter.prog_id,
             name: Some(name),
         });

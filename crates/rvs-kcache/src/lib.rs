@@ -11,6 +11,7 @@ mod asm;
 mod attr;
 mod error;
 mod foreign;
+mod hook;
 mod ingress_drop;
 mod netlink;
 mod program;
@@ -19,5 +20,6 @@ mod sys;
 mod tc;
 
 pub use error::Error;
-pub use foreign::{Foreign, Hook};
-pub use ingress_drop::{Capability, Guard, IngressDrop, Mode, BEAT_EVERY, SILENCE};
+pub use foreign::{foreign_programs, Foreign, ForeignHook};
+pub use hook::{Guard, Mode};
+pub use ingress_drop::{Capability, IngressDrop, BEAT_EVERY, SILENCE};

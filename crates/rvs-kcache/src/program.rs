@@ -1,7 +1,7 @@
 //! Loading programs, with the verifier's words when it refuses.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::asm::Insn;
 use crate::attr;
@@ -12,11 +12,11 @@ const LOG_SIZE: usize = 64 * 1024;
 /// How much of the end of the verifier's log goes into an error.
 const LOG_TAIL: usize = 400;
 
-/// Loads a classifier program and returns it with its id.
-pub(crate) fn load(insns: &[Insn], name: &'static str) -> Result<(OwnedFd, u32), Error> {
+/// Loads a classifier program.
+pub(crate) fn load(insns: &[Insn], name: &'static str) -> Result<OwnedFd, Error> {
     const OP: &str = "load an eBPF program";
-    let prog = match bpf::prog_load(attr::PROG_SCHED_CLS, insns, name, &mut []) {
-        Ok(prog) => prog,
+    match bpf::prog_load(attr::PROG_SCHED_CLS, insns, name, &mut []) {
+        Ok(prog) => Ok(prog),
         // EACCES is the verifier's word for an invalid access, EINVAL for the rest; EPERM is about privileges.
         Err(e)
             if matches!(
@@ -30,12 +30,10 @@ pub(crate) fn load(insns: &[Insn], name: &'static str) -> Result<(OwnedFd, u32),
             again.map_err(|_| Error::Verifier {
                 program: name,
                 log: tail(&log),
-            })?
+            })
         }
-        Err(e) => return Err(Error::new(OP, e)),
-    };
-    let id = id(prog.as_fd()).map_err(|e| Error::new(OP, e))?;
-    Ok((prog, id))
+        Err(e) => Err(Error::new(OP, e)),
+    }
 }
 
 /// The id of a program, map or link.

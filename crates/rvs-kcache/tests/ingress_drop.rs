@@ -15,7 +15,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::time::{clock_gettime, ClockId};
-use rvs_kcache::{Capability, Error, Hook, IngressDrop, Mode, BEAT_EVERY};
+use rvs_kcache::{Capability, Error, ForeignHook, IngressDrop, Mode, BEAT_EVERY};
 use rvs_packet::Now;
 
 fn now() -> Now {
@@ -207,7 +207,7 @@ fn the_next_start_removes_the_leftover_and_nothing_else() {
         assert_eq!(host.run(|| other.remove_leftovers().unwrap()), 0);
         let foreign = host.run(|| other.foreign_programs(port).unwrap());
         assert_eq!(foreign.len(), 1);
-        assert_eq!(foreign[0].hook, Hook::Tc);
+        assert_eq!(foreign[0].hook, ForeignHook::Tc);
         assert_eq!(foreign[0].name.as_deref(), Some("rvs-drop+qdisc:kill"));
     }
     // The same instance cleans up also when it uses tcx now.
@@ -280,7 +280,7 @@ fn strangers_on_ingress_are_named() {
     let guard = host.run(|| other.attach(port).unwrap());
     let tcx = host.run(|| drop.foreign_programs(port).unwrap());
     assert_eq!(tcx.len(), 1);
-    assert_eq!(tcx[0].hook, Hook::Tcx);
+    assert_eq!(tcx[0].hook, ForeignHook::Tcx);
     assert_eq!(tcx[0].name.as_deref(), Some("rvs_drop"));
     assert!(!host_answers(&peer));
     std::mem::drop(guard);
@@ -318,7 +318,7 @@ fn an_xdp_program_is_named() {
     let drop = host.run(|| open("xdp", Mode::Tcx));
     let found = host.run(|| drop.foreign_programs(port).unwrap());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].hook, Hook::Xdp);
+    assert_eq!(found[0].hook, ForeignHook::Xdp);
     host.sh("ip link set port0 xdpgeneric off");
     assert_eq!(host.run(|| drop.foreign_programs(port).unwrap()), []);
 }

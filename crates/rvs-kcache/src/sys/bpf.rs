@@ -57,12 +57,20 @@ pub struct Map {
 
 impl Map {
     /// Creates a map. Per-CPU kinds are not for this type: their values are larger than `value` in user space.
-    pub fn create(kind: u32, key: u32, value: u32, entries: u32, name: &str) -> io::Result<Self> {
+    pub fn create(
+        kind: u32,
+        key: u32,
+        value: u32,
+        entries: u32,
+        flags: u32,
+        name: &str,
+    ) -> io::Result<Self> {
         let mut attr = MapCreate {
             map_type: kind,
             key_size: key,
             value_size: value,
             max_entries: entries,
+            map_flags: flags,
             map_name: object_name(name),
             ..MapCreate::default()
         };

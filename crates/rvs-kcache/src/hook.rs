@@ -1,0 +1,290 @@
+//! Putting a program on a device's ingress and taking it off again: a tcx link where the kernel has it (Linux 6.6), else
+//! a direct-action filter on clsact.
+//!
+//! A tcx link is removed by the kernel with the last descriptor of it, so with the process however it ends. A filter
+//! outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
+//! was left and removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
+//! which carries the instance (the run directory), so that two daemons never take each other's for a leftover; the name
+//! also says whether the qdisc is ours to remove.
+//!
+//! Invariants: nothing of anybody else is changed or removed; one guard per device and hook; a guard that is dropped or
+//! detached has taken its program off.
+//!
+//! A device that is moved to another namespace takes a tcx link with it (the kernel does not detach it) and loses its
+//! clsact. The owner of the guard hears of the move from rtnetlink and drops the guard, which works across namespaces.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::attr::TCX_INGRESS;
+use crate::error::Error;
+use crate::foreign;
+use crate::netlink::Netlink;
+use crate::program;
+use crate::sys::bpf;
+use crate::tc;
+
+/// Preference of our filters: "rv". What has a lower number runs first and can see or take frames.
+const PREFERENCE: u16 = 0x7276;
+/// Longest instance: the kernel keeps 255 octets of a filter's name.
+const INSTANCE_MAX: usize = 230;
+const LOOPBACK: u32 = 1;
+/// No device has this index (the kernel counts up from 1).
+const NO_DEVICE: u32 = 0x7fff_ffff;
+
+/// Which way to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// tcx where the kernel has it, else clsact.
+    #[default]
+    Auto,
+    /// Only tcx; an error where it is missing.
+    Tcx,
+    /// clsact also where tcx would work: for tests of the fallback and for tracking down a fault.
+    Clsact,
+}
+
+/// A loaded program and the way it is attached.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    prog: OwnedFd,
+    prog_id: u32,
+    /// First part of the filters' names.
+    name: &'static str,
+    instance: String,
+    clsact: bool,
+}
+
+/// Refuses an instance that would not fit into a filter's name.
+pub(crate) fn check_instance(instance: &str) -> Result<(), Error> {
+    if instance.len() <= INSTANCE_MAX && !instance.contains('\0') {
+        return Ok(());
+    }
+    let cause = "the instance (run directory) must have at most 230 octets and no NUL";
+    Err(Error::Invalid {
+        op: "attach to ingress",
+        cause,
+    })
+}
+
+/// Whether the kernel has tcx: attaching to a device that can't exist touches nothing and tells old kernels from new.
+pub(crate) fn has_tcx(prog: BorrowedFd<'_>) -> Result<bool, Error> {
+    match bpf::link_create(prog, NO_DEVICE, TCX_INGRESS).map_err(|e| (e.raw_os_error(), e)) {
+        Ok(_) | Err((Some(libc::ENODEV), _)) => Ok(true),
+        Err((Some(libc::EINVAL), _)) => Ok(false),
+        Err((_, e)) => Err(Error::new("probe tcx", e)),
+    }
+}
+
+impl Hook {
+    pub fn new(
+        prog: OwnedFd,
+        name: &'static str,
+        instance: &str,
+        clsact: bool,
+    ) -> Result<Self, Error> {
+        let prog_id = program::id(prog.as_fd()).map_err(|e| Error::new("load a program", e))?;
+        Ok(Self {
+            prog,
+            prog_id,
+            name,
+            instance: instance.to_owned(),
+            clsact,
+        })
+    }
+
+    pub const fn prog_id(&self) -> u32 {
+        self.prog_id
+    }
+
+    pub const fn is_clsact(&self) -> bool {
+        self.clsact
+    }
+
+    /// Tries clsact on the loopback device, with a program that lets everything pass at this moment.
+    pub fn try_clsact(&self) -> Result<(), Error> {
+        let tried = self
+            .put_filter(LOOPBACK)
+            .and_then(|own| remove(LOOPBACK, self.handle(), own));
+        tried.map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::EOPNOTSUPP) => Error::Unsupported {
+                op: "probe clsact",
+                cause: "this kernel has neither tcx (Linux 6.6) nor the modules sch_ingress and cls_bpf: load them"
+                    .to_owned(),
+            },
+            _ => Error::new("probe clsact", e),
+        })
+    }
+
+    /// Puts the program on a device of the calling thread's namespace. With clsact a leftover of this instance is taken
+    /// over in one step, without a frame slipping through.
+    pub fn attach(&self, op: &'static str, ifindex: u32) -> Result<Guard, Error> {
+        let fail = |e| Error::on_device(op, ifindex, e);
+        let hold = if self.clsact {
+            let own_qdisc = self.put_filter(ifindex).map_err(fail)?;
+            Hold::Clsact {
+                own_qdisc,
+                handle: self.handle(),
+                prog_id: self.prog_id,
+            }
+        } else {
+            let link = bpf::link_create(self.prog.as_fd(), ifindex, TCX_INGRESS).map_err(fail)?;
+            let id = program::id(link.as_fd()).map_err(fail)?;
+            Hold::Tcx { link, id }
+        };
+        Ok(Guard {
+            ifindex,
+            hold: Some(hold),
+        })
+    }
+
+    /// Removes filters of this name and instance that are not this program's from every device of the namespace.
+    pub fn clear_leftovers(&self) -> io::Result<usize> {
+        let nl = Netlink::open()?;
+        let mut removed = 0;
+        for ifindex in tc::devices_with_ingress(&nl)? {
+            for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
+                let Some(own_qdisc) = self.owner_of(&filter) else {
+                    continue;
+                };
+                if filter.prog_id == Some(self.prog_id) {
+                    continue;
+                }
+                remove(ifindex, self.handle(), own_qdisc)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Returns whether the qdisc is ours to remove.
+    fn put_filter(&self, ifindex: u32) -> io::Result<bool> {
+        let nl = Netlink::open()?;
+        let mut own_qdisc = tc::add_clsact(&nl, ifindex)?;
+        for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
+            if filter.prog_id == Some(self.prog_id) {
+                return Err(io::Error::from_raw_os_error(libc::EEXIST));
+            }
+            own_qdisc |= self.owner_of(&filter) == Some(true);
+        }
+        let name = self.filter_name(own_qdisc);
+        let prog = self.prog.as_fd();
+        match tc::put_bpf_filter(&nl, ifindex, PREFERENCE, self.handle(), prog, &name) {
+            Err(e) if own_qdisc => {
+                tc::remove_unused_clsact(&nl, ifindex)?;
+                Err(e)
+            }
+            other => other.map(|()| own_qdisc),
+        }
+    }
+
+    fn filter_name(&self, own_qdisc: bool) -> String {
+        let Self { name, instance, .. } = self;
+        format!("{name}{}:{instance}", if own_qdisc { "+qdisc" } else { "" })
+    }
+
+    /// For a filter of this instance: whether its qdisc is ours too.
+    fn owner_of(&self, filter: &tc::Filter) -> Option<bool> {
+        let name = filter.name.as_deref()?;
+        if filter.preference != PREFERENCE || filter.handle != self.handle() {
+            return None;
+        }
+        [true, false]
+            .into_iter()
+            .find(|&own| name == self.filter_name(own))
+    }
+
+    /// Same name, same handle (FNV-1a), so that a new daemon replaces the filter of the dead one.
+    fn handle(&self) -> u32 {
+        let name = self.filter_name(false);
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| {
+            (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+        });
+        hash.max(1)
+    }
+}
+
+fn remove(ifindex: u32, handle: u32, own_qdisc: bool) -> io::Result<()> {
+    let nl = Netlink::open()?;
+    tc::remove_filter(&nl, ifindex, PREFERENCE, handle)?;
+    if own_qdisc {
+        tc::remove_unused_clsact(&nl, ifindex)?;
+    }
+    Ok(())
+}
+
+/// Holds a program on one device; dropping it takes the program off.
+#[derive(Debug)]
+#[must_use = "dropping the guard takes the program off the device"]
+pub struct Guard {
+    ifindex: u32,
+    /// `None` only while being dropped.
+    hold: Option<Hold>,
+}
+
+#[derive(Debug)]
+enum Hold {
+    Tcx {
+        link: OwnedFd,
+        id: u32,
+    },
+    Clsact {
+        own_qdisc: bool,
+        handle: u32,
+        prog_id: u32,
+    },
+}
+
+impl Guard {
+    pub const fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Whether the program still is on the device of this index in the namespace of the calling thread: `false` after
+    /// somebody took it off, and when the device was deleted or moved away.
+    ///
+    /// # Errors
+    /// The kernel's, when it can't be asked.
+    pub fn is_attached(&self) -> Result<bool, Error> {
+        let found = match &self.hold {
+            Some(Hold::Tcx { id, .. }) => foreign::tcx_programs(self.ifindex)
+                .map(|there| there.iter().any(|(_, link)| link == id)),
+            Some(Hold::Clsact { prog_id, .. }) => Netlink::open()
+                .and_then(|nl| tc::filters(&nl, self.ifindex, tc::INGRESS))
+                .map(|there| there.iter().any(|f| f.prog_id == Some(*prog_id))),
+            None => Ok(false),
+        };
+        match found {
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            other => other.map_err(|e| Error::new("ask for the program on ingress", e)),
+        }
+    }
+
+    /// Takes the program off and says if that failed. A device that is gone is no failure.
+    ///
+    /// # Errors
+    /// The kernel's; a tcx link ends all the same with its descriptor.
+    pub fn detach(mut self) -> Result<(), Error> {
+        let ifindex = self.ifindex;
+        self.release()
+            .map_err(|e| Error::on_device("detach from ingress", ifindex, e))
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        match self.hold.take() {
+            // Explicitly, since a child process between fork and exec may hold the descriptor too.
+            Some(Hold::Tcx { link, .. }) => bpf::link_detach(link.as_fd()),
+            Some(Hold::Clsact {
+                own_qdisc, handle, ..
+            }) => remove(self.ifindex, handle, own_qdisc),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Nobody is left to tell: with tcx the descriptor closes, with clsact the heartbeat ends with the daemon.
+        let _ = self.release();
+    }
+}
