@@ -11,6 +11,10 @@
 //! **Send.** `sendmmsg` on the same socket, through the device's queueing discipline (so that shaping and tcpdump see the
 //! frames). [`PacketTx`] takes `&self`: any thread may send.
 //!
+//! **A ring that gets stuck.** Kernels up to at least 6.18 mark a slot as taken before they find out that they have no vnet
+//! header for a frame (UDP fragmentation offload, which a tap may deliver), and never give that slot back: every later
+//! frame is dropped, and poll stays silent. [`PacketRx::tend`] notices and replaces the ring.
+//!
 //! **A device that goes away.** Set down, it reports an error once and comes back by itself. Deleted or moved to another
 //! namespace, the socket is dead ([`Liveness::Gone`]): the owner opens a new one when the device is there again.
 
@@ -110,6 +114,10 @@ pub struct PacketRx {
     shared: Arc<Shared>,
     ring: RxRing,
     port: PortNo,
+    /// Slots consumed ever.
+    taken: u64,
+    /// `taken`, and the frames dropped, when [`Self::tend`] looked last.
+    seen: (u64, u64),
 }
 
 /// The sending half; clone it for every thread that sends.
@@ -177,6 +185,8 @@ pub fn open(
             shared: shared.clone(),
             ring,
             port,
+            taken: 0,
+            seen: (0, 0),
         },
         PacketTx { shared },
     ))
@@ -236,6 +246,23 @@ impl PacketRx {
     pub fn memory(&self) -> usize {
         self.ring.memory()
     }
+
+    /// To be called about once a second, also when nothing comes: replaces a stuck ring. True if it did.
+    ///
+    /// A ring is stuck when frames were dropped although none was consumed and none is waiting: with all slots free there
+    /// is no other reason to drop.
+    pub fn tend(&mut self) -> bool {
+        self.shared.collect_drops();
+        let now = (self.taken, self.shared.counters.rx_dropped.read());
+        let stuck = now.0 == self.seen.0 && now.1 > self.seen.1 && self.ring.is_empty();
+        self.seen = now;
+        if stuck {
+            self.shared.counters.rx_resets.add(1);
+            // Without a ring the port is gone, which `liveness` tells.
+            let _ = self.ring.renew(self.shared.fd.as_fd());
+        }
+        stuck
+    }
 }
 
 impl FrameSource for PacketRx {
@@ -249,8 +276,9 @@ impl FrameSource for PacketRx {
             }
             match self.ring.with_next(|slot| take(fd, slot, pool, &mut batch)) {
                 None => break,
-                Some(None) => {}
+                Some(None) => self.taken += 1,
                 Some(Some(frame)) => {
+                    self.taken += 1;
                     batch.packets += 1;
                     batch.octets += frame.len();
                     out.push(Received {
@@ -267,10 +295,13 @@ impl FrameSource for PacketRx {
     fn liveness(&mut self) -> Liveness {
         let fd = self.shared.fd.as_fd();
         let error = opt::query::<i32>(fd, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
-        match opt::bound_ifindex(fd) {
-            Ok(Some(_)) if error == libc::ENETDOWN => Liveness::Down,
-            Ok(Some(_)) => Liveness::Live,
-            Ok(None) | Err(_) => Liveness::Gone,
+        let bound = opt::bound_ifindex(fd).is_ok_and(|index| index == Some(self.shared.ifindex));
+        if !bound || self.ring.memory() == 0 {
+            Liveness::Gone
+        } else if error == libc::ENETDOWN {
+            Liveness::Down
+        } else {
+            Liveness::Live
         }
     }
 }

@@ -30,7 +30,7 @@ macro_rules! counters {
 counters! {
     rx_packets: "Frames received; a super-frame counts once.";
     rx_bytes: "Their octets, a restored VLAN tag included.";
-    rx_dropped: "Frames that found the receive ring or socket full.";
+    rx_dropped: "Frames that found the receive ring full, or stuck.";
     rx_truncated: "Frames larger than a slot that the kernel had no memory to hand over whole.";
     rx_bad_offload: "Frames whose offload metadata contradict the frame.";
     rx_unknown_gso: "Super-frames of a kind that has no name here.";

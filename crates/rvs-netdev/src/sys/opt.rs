@@ -93,7 +93,7 @@ pub(crate) fn bound_ifindex(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let mut len = std::mem::size_of_val(&addr) as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` octets to `addr`, of which any are valid.
     check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut addr).cast(), &mut len) })?;
-    Ok(u32::try_from(addr.sll_ifindex).ok().filter(|i| *i != 0))
+    Ok(u32::try_from(addr.sll_ifindex).ok())
 }
 
 /// `TUNSETIFF`: attaches an open `/dev/net/tun` to the device `name` (at most 15 octets), creating it if need be.

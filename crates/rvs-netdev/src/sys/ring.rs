@@ -5,10 +5,12 @@
 //! file a slot is an ordinary borrowed value that can't outlive its turn.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::sys::opt;
@@ -57,24 +59,12 @@ impl RxRing {
     /// Sets up and maps a ring of `slots` slots (rounded up to whole blocks) on a packet socket that is not bound yet.
     pub fn new(fd: BorrowedFd<'_>, slots: usize) -> io::Result<Self> {
         let blocks = slots.div_ceil(BLOCK / SLOT).max(1);
-        let request = Request {
-            block_size: BLOCK as u32,
-            block_nr: blocks as u32,
-            frame_size: SLOT as u32,
-            frame_nr: (blocks * BLOCK / SLOT) as u32,
-        };
-        opt::set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
-        let len = std::num::NonZeroUsize::new(blocks * BLOCK).ok_or(io::ErrorKind::InvalidInput)?;
+        let len = NonZeroUsize::new(blocks * BLOCK).ok_or(io::ErrorKind::InvalidInput)?;
+        request(fd, blocks)?;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory that is in use.
         let base = unsafe {
-            nix::sys::mman::mmap(
-                None,
-                len,
-                nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE,
-                nix::sys::mman::MapFlags::MAP_SHARED,
-                fd,
-                0,
-            )
+            let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            mmap(None, len, access, MapFlags::MAP_SHARED, fd, 0)
         }?;
         Ok(Self {
             base: base.cast(),
@@ -83,14 +73,37 @@ impl RxRing {
         })
     }
 
-    /// Calls `f` with the oldest filled slot and gives the slot back to the kernel. `None`: there is none.
-    pub fn with_next<R>(&mut self, f: impl FnOnce(&Slot<'_>) -> R) -> Option<R> {
-        // SAFETY: `next < slots`, so the slot lies inside the mapping, which lives as long as `self`. It starts at a
-        // multiple of SLOT from a page boundary, so its first word is aligned; both sides use that word atomically.
-        let (slot, word) = unsafe {
+    /// Replaces the ring by a new one of the same size, on the same socket. Frames in the old one are lost.
+    ///
+    /// After an error there is no ring: [`Self::memory`] is 0 and nothing will come.
+    pub fn renew(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let slots = self.slots;
+        self.unmap();
+        request(fd, 0)?;
+        *self = Self::new(fd, slots)?;
+        Ok(())
+    }
+
+    /// True when no filled slot is waiting.
+    pub fn is_empty(&mut self) -> bool {
+        self.word()
+            .is_none_or(|(_, w)| w.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0)
+    }
+
+    /// The next slot and its first word. `None`: there is no ring.
+    fn word(&mut self) -> Option<(NonNull<u8>, &AtomicU32)> {
+        // SAFETY: `next < slots`, so the slot lies inside the mapping, which lives as long as `self` or until `slots` is
+        // set to 0. It starts at a multiple of SLOT from a page boundary, so its first word is aligned; both sides use
+        // that word atomically.
+        (self.next < self.slots).then(|| unsafe {
             let slot = self.base.add(self.next * SLOT);
             (slot, AtomicU32::from_ptr(slot.as_ptr().cast()))
-        };
+        })
+    }
+
+    /// Calls `f` with the oldest filled slot and gives the slot back to the kernel. `None`: there is none.
+    pub fn with_next<R>(&mut self, f: impl FnOnce(&Slot<'_>) -> R) -> Option<R> {
+        let (slot, word) = self.word()?;
         // Acquire: what the kernel wrote before it handed the slot over is visible now.
         let status = word.load(Ordering::Acquire);
         if status & libc::TP_STATUS_USER == 0 {
@@ -109,14 +122,32 @@ impl RxRing {
     pub fn memory(&self) -> usize {
         self.slots * SLOT
     }
+
+    fn unmap(&mut self) {
+        if self.slots > 0 {
+            // SAFETY: the mapping was made in `new` with this length, and nothing borrows from it any more. Unmapping
+            // a valid mapping does not fail; with `slots` at 0 it is never touched again.
+            let _ = unsafe { munmap(self.base.cast(), self.slots * SLOT) };
+            self.slots = 0;
+        }
+    }
 }
 
 impl Drop for RxRing {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `new` with this length, and nothing borrows from it any more. Unmapping a
-        // valid mapping does not fail.
-        let _ = unsafe { nix::sys::mman::munmap(self.base.cast(), self.slots * SLOT) };
+        self.unmap();
     }
+}
+
+/// PACKET_RX_RING: gives the socket a ring of so many blocks, or with 0 takes it away.
+fn request(fd: BorrowedFd<'_>, blocks: usize) -> io::Result<()> {
+    let request = Request {
+        block_size: if blocks > 0 { BLOCK as u32 } else { 0 },
+        block_nr: blocks as u32,
+        frame_size: if blocks > 0 { SLOT as u32 } else { 0 },
+        frame_nr: (blocks * BLOCK / SLOT) as u32,
+    };
+    opt::set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
 }
 
 /// Reads `struct tpacket2_hdr` in front of a slot; offsets that leave the slot give an empty frame.
