@@ -17,6 +17,7 @@ pub mod drop;
 pub mod flow;
 pub mod limits;
 pub mod meter;
+pub mod text;
 pub mod upcall;
 
 pub use action::{Actions, DpAction, Masked, MeterId, PuntReason, SetField};
@@ -24,4 +25,5 @@ pub use command::{AckToken, DpCommand};
 pub use drop::{DropCounters, DropReason};
 pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow};
 pub use meter::Meter;
+pub use text::ActionText;
 pub use upcall::{Egress, Upcall, UpcallKind, UpcallSink, WorkerId};
