@@ -10,7 +10,9 @@ pub mod vlan;
 pub use mac::{
     FdbKey, Flush, GratuitousArp, Learned, Lesson, MacConfig, MacEntry, MacStats, MacTable,
 };
-pub use vlan::{Inside, PriorityTags, Tag, TagEdit, TagStack, VlanDrop, VlanMode, VlanSet};
+pub use vlan::{
+    Inside, LookBehind, PriorityTags, Tag, TagEdit, TagStack, VlanDrop, VlanMode, VlanSet,
+};
 
 /// A port as NORMAL sees it: one interface or a bond of several. Unique within its bridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -154,6 +154,16 @@ pub enum VlanDrop {
     CvlanNotAllowed,
 }
 
+/// How much of the tag behind the VLAN tag a decision depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LookBehind {
+    Nothing,
+    /// Whether there is one.
+    Presence,
+    /// Its VID.
+    Vid,
+}
+
 /// What to do with the tags of the frame as it arrived before it leaves a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TagEdit {
@@ -222,14 +232,21 @@ impl VlanMode {
         }
     }
 
-    /// True when [`Self::output`] looks at the tag behind the VLAN tag.
-    pub fn looks_behind(&self, vlan: VlanId) -> bool {
-        match self {
-            Self::Access(tag) => vlan == *tag,
+    /// What [`Self::output`] of a frame in that VLAN looks at behind the VLAN tag.
+    pub fn looks_behind(&self, vlan: VlanId) -> LookBehind {
+        let presence = match self {
+            Self::Access(tag) | Self::NativeUntagged { tag, .. } => vlan == *tag,
             Self::Trunk { .. } => vlan == VlanId::ZERO,
             Self::NativeTagged { .. } => false,
-            Self::NativeUntagged { tag, .. } => vlan == *tag,
-            Self::Dot1qTunnel { tag, cvlans, .. } => vlan == *tag && !cvlans.is_empty(),
+            Self::Dot1qTunnel { tag, cvlans, .. } if vlan == *tag && !cvlans.is_empty() => {
+                return LookBehind::Vid;
+            }
+            Self::Dot1qTunnel { .. } => false,
+        };
+        if presence {
+            LookBehind::Presence
+        } else {
+            LookBehind::Nothing
         }
     }
 

@@ -1,0 +1,155 @@
+//! One bridge at one version.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+use rvs_l2::VlanSet;
+use rvs_openflow::{Group, GroupId, Meter, MeterId, TableId};
+
+use crate::ports::Ports;
+use crate::table::{Counters, Table, Tables};
+
+/// A bridge of the daemon; not reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BridgeId(pub u32);
+
+/// What happens to a frame that no rule of a table matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Miss {
+    /// OpenFlow 1.3 and later.
+    #[default]
+    Drop,
+    /// OpenFlow 1.0 to 1.2.
+    Controller,
+    /// On to the next table (`OFPTC_TABLE_MISS_CONTINUE` of 1.1).
+    Continue,
+}
+
+/// What happens to IPv4 and IPv6 fragments (`OFPC_FRAG_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FragMode {
+    /// Later fragments have no ports, the first has.
+    #[default]
+    Normal,
+    Drop,
+    /// Later fragments have ports of 0 that can be matched (`OFPC_FRAG_NX_MATCH`).
+    NxMatch,
+}
+
+/// One table's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableConfig {
+    pub name: Option<Arc<str>>,
+    /// `None`: as the bridge.
+    pub miss: Option<Miss>,
+}
+
+/// What configures a bridge as a whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tags that matches see: 1 (what is inside is payload) or 2.
+    pub vlan_limit: u8,
+    /// VLANs in which NORMAL floods instead of learning.
+    pub flood_vlans: VlanSet,
+    /// Link-local control frames are forwarded like others (`other_config:forward-bpdu`).
+    pub forward_bpdu: bool,
+    pub frags: FragMode,
+    pub miss: Miss,
+    /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
+    pub invalid_ttl_to_controller: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            vlan_limit: 1,
+            flood_vlans: VlanSet::empty(),
+            forward_bpdu: false,
+            frags: FragMode::Normal,
+            miss: Miss::Drop,
+            invalid_ttl_to_controller: false,
+        }
+    }
+}
+
+/// Traffic of a group and its buckets. Outlives changes of the group that keep its buckets.
+#[derive(Debug)]
+pub struct GroupCounters {
+    pub group: Counters,
+    /// In the order of the group's buckets.
+    pub buckets: Box<[Counters]>,
+}
+
+/// A group and its counters.
+#[derive(Clone, Debug)]
+pub struct GroupEntry {
+    pub group: Group,
+    pub counters: Arc<GroupCounters>,
+}
+
+impl GroupEntry {
+    pub fn new(group: Group) -> Self {
+        let buckets = group.buckets.iter().map(|_| Counters::default()).collect();
+        Self {
+            group,
+            counters: Arc::new(GroupCounters {
+                group: Counters::default(),
+                buckets,
+            }),
+        }
+    }
+}
+
+/// A meter of the bridge and its number in the datapath, whose bucket all workers share.
+#[derive(Clone, Debug)]
+pub struct MeterEntry {
+    pub meter: Meter,
+    pub dp: rvs_dpif::MeterId,
+}
+
+/// Everything about a bridge that a translation reads. Cheap to clone and change: the parts are shared.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    pub id: BridgeId,
+    pub name: Arc<str>,
+    pub ports: Arc<Ports>,
+    pub tables: Arc<Tables>,
+    pub table_configs: Arc<BTreeMap<TableId, TableConfig>>,
+    pub groups: Arc<BTreeMap<GroupId, Arc<GroupEntry>>>,
+    pub meters: Arc<BTreeMap<MeterId, MeterEntry>>,
+    pub settings: Arc<Settings>,
+}
+
+impl Bridge {
+    /// A bridge without ports and rules.
+    pub fn new(id: BridgeId, name: &str) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            ports: Arc::default(),
+            tables: Arc::default(),
+            table_configs: Arc::default(),
+            groups: Arc::default(),
+            meters: Arc::default(),
+            settings: Arc::default(),
+        }
+    }
+
+    /// What a miss in that table does.
+    pub fn miss(&self, table: TableId) -> Miss {
+        self.table_configs
+            .get(&table)
+            .and_then(|c| c.miss)
+            .unwrap_or(self.settings.miss)
+    }
+
+    pub fn table(&self, table: TableId) -> Option<&Arc<Table>> {
+        self.tables.get(table)
+    }
+}
+
+/// Adds to a counter that several threads write.
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Relaxed);
+}

@@ -1,0 +1,31 @@
+//! Tier 3: what the switch means to do with a packet.
+//!
+//! A [`World`] is an immutable snapshot of every bridge: ports, VLAN modes, tables, groups, meters. [`translate`] is a pure
+//! function from a snapshot (with the MAC tables) and a flow key to a [`Translation`]: the actions for the caches, the mask
+//! of every bit of the key that was consulted, and what else has to happen, as data. The same function serves misses,
+//! revalidation and `ofproto/trace`; they differ in what they do with the answer.
+//!
+//! [`mod@reference`] is the same meaning again, written to be obviously right: it interprets the tables on the frame itself,
+//! without caches, masks or composition. The property tests judge one by the other.
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod ports;
+mod table;
+mod trace;
+mod translate;
+mod translation;
+mod world;
+
+pub use bridge::{
+    Bridge, BridgeId, FragMode, GroupCounters, GroupEntry, MeterEntry, Miss, Settings, TableConfig,
+};
+pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
+pub use table::{Counters, Rule, RuleFlags, Table, Tables};
+pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
+pub use translate::translate;
+pub use translation::{
+    CachedEffect, Deps, FrozenState, FrozenStates, GroupDep, LearnedFlow, MacDep, PacketInNote,
+    PuntNote, TableDep, Translation,
+};
+pub use world::{MacTables, PipelineView, World};

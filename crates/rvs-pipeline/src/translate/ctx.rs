@@ -1,0 +1,284 @@
+//! The state of one translation, and the only way in which it reads the packet.
+
+use std::sync::Arc;
+
+use rvs_dpif::{DpAction, DropReason};
+use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
+use rvs_l2::Tag;
+use rvs_openflow::{ActionSet, TableId};
+
+use super::compose::Composer;
+use super::origin_mask;
+use crate::bridge::Bridge;
+use crate::table::Rule;
+use crate::trace::{Trace, TraceEvent};
+use crate::translation::{push, CachedEffect, Deps, FrozenState, PuntNote, Translation};
+use crate::world::PipelineView;
+
+pub(super) struct Ctx<'a, 't, T: Trace> {
+    pub(super) view: &'a PipelineView<'a>,
+    trace: &'t mut T,
+    /// Levels of nesting, for the limit and for the trace.
+    pub(super) depth: u16,
+    pub(super) resubmits: u32,
+
+    /// The packet as it arrived.
+    pub(super) arrived: FlowKey,
+    /// The packet as the tables see it.
+    pub(super) key: PipelineKey,
+    /// Bits of the packet as it arrived that were looked at.
+    wc: Mask<PipelineKey>,
+    /// Bits of `key` that do not come from the packet any more.
+    known: Mask<PipelineKey>,
+    /// False while `known` is empty.
+    rewritten: bool,
+    /// A tag behind those in `key`, which the bridge's VLAN limit hides from matches.
+    pub(super) hidden: Option<Tag>,
+
+    /// Where translation is.
+    pub(super) at: Place<'a>,
+    pub(super) stack: Vec<u128>,
+    pub(super) action_set: ActionSet,
+    /// No more actions in this bridge (`exit`, an expired TTL, a limit).
+    pub(super) exit: bool,
+    /// A bound was exceeded: nothing goes on anywhere.
+    pub(super) aborted: bool,
+    /// The action set is being executed.
+    pub(super) at_action_set: bool,
+
+    pub(super) out: Composer,
+    pub(super) effects: Vec<CachedEffect>,
+    pub(super) notes: Vec<PuntNote>,
+    pub(super) frozen: Vec<FrozenState>,
+    pub(super) deps: Deps,
+    pub(super) cacheable: bool,
+    drop: Option<DropReason>,
+}
+
+/// The bridge that the packet is in, and the rule that is being executed.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    /// `None` until the packet has entered one.
+    pub(super) bridge: Option<&'a Arc<Bridge>>,
+    pub(super) table: TableId,
+    pub(super) rule: Option<Arc<Rule>>,
+    /// The rule is the table-miss flow: priority 0, matching everything.
+    pub(super) is_miss: bool,
+}
+
+impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
+    pub(super) fn new(view: &'a PipelineView<'a>, flow: FlowKey, trace: &'t mut T) -> Self {
+        let key = PipelineKey {
+            flow,
+            actset_output: OfPort::UNSET.0,
+            ..Default::default()
+        };
+        Self {
+            view,
+            trace,
+            depth: 0,
+            resubmits: 0,
+            arrived: flow,
+            key,
+            wc: Mask::none(),
+            known: Mask::none(),
+            rewritten: false,
+            hidden: None,
+            at: Place {
+                bridge: None,
+                table: TableId(0),
+                rule: None,
+                is_miss: false,
+            },
+            stack: Vec::new(),
+            action_set: ActionSet::default(),
+            exit: false,
+            aborted: false,
+            at_action_set: false,
+            out: Composer::default(),
+            effects: Vec::new(),
+            notes: Vec::new(),
+            frozen: Vec::new(),
+            deps: Deps::default(),
+            cacheable: true,
+            drop: None,
+        }
+    }
+
+    /// The packet is in `bridge` now, as if it had come in on `port` of it.
+    pub(super) fn enter(&mut self, bridge: &'a Arc<Bridge>, port: OfPort) {
+        push(&mut self.deps.bridges, bridge.id);
+        self.at = Place {
+            bridge: Some(bridge),
+            table: TableId(0),
+            rule: None,
+            is_miss: false,
+        };
+        self.key.of_port = port.0;
+        self.note(|| TraceEvent::Bridge {
+            name: bridge.name.to_string(),
+            in_port: port,
+        });
+    }
+
+    /// Looks at bits of the packet: `set` names them.
+    #[inline]
+    pub(super) fn see(&mut self, set: impl FnOnce(&mut FlowKey)) {
+        if !self.rewritten {
+            set(&mut self.wc.0.flow);
+            return;
+        }
+        let mut m = Mask::<PipelineKey>::none();
+        set(&mut m.0.flow);
+        self.see_mask(&m);
+    }
+
+    /// Looks at these bits of the packet.
+    pub(super) fn see_mask(&mut self, mask: &Mask<PipelineKey>) {
+        let known = self.known.0.words();
+        for ((w, m), k) in self
+            .wc
+            .0
+            .words_mut()
+            .iter_mut()
+            .zip(mask.0.words())
+            .zip(known)
+        {
+            *w |= m & !k;
+        }
+    }
+
+    /// Bits of the packet as it arrived, whatever was written since.
+    pub(super) fn see_arrived(&mut self, set: impl FnOnce(&mut FlowKey)) {
+        set(&mut self.wc.0.flow);
+    }
+
+    /// Bits of `key` do not come from the packet any more: what is there now is a constant, or was computed from bits that
+    /// were seen.
+    pub(super) fn forget(&mut self, mask: &Mask<PipelineKey>) {
+        self.known.or(mask);
+        self.rewritten = true;
+    }
+
+    /// Says anew which bits of the frame in `key` do not come from the packet; `set` changes what was so.
+    pub(super) fn remember(&mut self, set: impl FnOnce(&mut FlowKey)) {
+        set(&mut self.known.0.flow);
+        self.rewritten = true;
+    }
+
+    /// What of the key does not come from the packet.
+    pub(super) fn known(&self) -> (Mask<PipelineKey>, bool) {
+        (self.known, self.rewritten)
+    }
+
+    /// Back to what [`Self::known`] gave, together with the key of that time.
+    pub(super) fn restore(&mut self, key: PipelineKey, known: (Mask<PipelineKey>, bool)) {
+        self.key = key;
+        (self.known, self.rewritten) = known;
+    }
+
+    /// Words of the key that were rewritten, as bits.
+    pub(super) fn rewritten_words(&self) -> u32 {
+        if !self.rewritten {
+            return 0;
+        }
+        let words = self.known.0.words().iter().enumerate();
+        words.fold(0, |bits, (i, w)| if *w == 0 { bits } else { bits | 1 << i })
+    }
+
+    pub(super) fn note(&mut self, event: impl FnOnce() -> TraceEvent) {
+        self.trace.record(self.depth, event);
+    }
+
+    /// Something goes nowhere: the packet, if nothing else sends it somewhere.
+    pub(super) fn drop_with(&mut self, reason: DropReason) {
+        self.note(|| TraceEvent::Drop(reason));
+        self.drop.get_or_insert(reason);
+    }
+
+    /// A bound of the translation is reached: the packet is dropped whole.
+    pub(super) fn abort(&mut self, reason: DropReason) {
+        self.silence();
+        self.drop = None;
+        self.drop_with(reason);
+        self.exit = true;
+        self.aborted = true;
+    }
+
+    /// Takes back everything that was to be sent; what was learned stays.
+    pub(super) fn silence(&mut self) {
+        self.out = Composer::default();
+        self.notes.clear();
+        self.frozen.clear();
+    }
+
+    /// Adds an action that sees the frame.
+    pub(super) fn emit(&mut self, action: DpAction) {
+        self.out.emit(action);
+        if self.out.overflown() {
+            self.abort(DropReason::TooManyActions);
+        }
+    }
+
+    /// With a VLAN limit of 1, what follows the outermost tag is payload to the tables.
+    pub(super) fn hide_inner_tag(&mut self) {
+        let Some(bridge) = self.at.bridge else {
+            return;
+        };
+        if bridge.settings.vlan_limit != 1 {
+            return;
+        }
+        self.see(|m| m.present |= Present::VLAN1);
+        let flow = self.key.flow;
+        if !flow.present.has(Present::VLAN1) {
+            return;
+        }
+        self.see(|m| m.vlan1_tpid = u16::MAX.into());
+        self.hidden = super::vlan::tag(flow.vlan1_tci.get(), flow.vlan1_tpid.get());
+        let keep = Present::VLAN0 | Present::BAD_L2;
+        self.key.flow = FlowKey {
+            in_port: flow.in_port,
+            recirc_id: flow.recirc_id,
+            pkt_mark: flow.pkt_mark,
+            present: Present(flow.present.0 & keep.0),
+            dl_type: flow.vlan1_tpid,
+            dl_dst: flow.dl_dst,
+            dl_src: flow.dl_src,
+            vlan0_tci: flow.vlan0_tci,
+            vlan0_tpid: flow.vlan0_tpid,
+            ..FlowKey::default()
+        };
+        // Everything else of the key is a constant now, given that there is a second tag of that type.
+        let mut rest = Mask::<PipelineKey>::none();
+        rest.0.flow = Mask::<FlowKey>::exact().0;
+        let m = &mut rest.0.flow;
+        (m.in_port, m.recirc_id, m.pkt_mark) = (0, 0, 0);
+        m.present = Present(!keep.0);
+        m.dl_dst = [0; 6];
+        m.dl_src = [0; 6];
+        m.vlan0_tci = 0.into();
+        m.vlan0_tpid = 0.into();
+        self.forget(&rest);
+    }
+
+    pub(super) fn finish(mut self) -> Translation {
+        let last = self.key;
+        self.note(|| TraceEvent::Final {
+            key: Box::new(last),
+        });
+        let actions = self.out.finish();
+        let drop = actions
+            .is_empty()
+            .then(|| self.drop.unwrap_or(DropReason::Action));
+        Translation {
+            actions,
+            mask: origin_mask(Mask(self.wc.0.flow)),
+            effects: self.effects,
+            notes: self.notes,
+            frozen: self.frozen,
+            cacheable: self.cacheable,
+            drop,
+            deps: self.deps,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Patch ports: the frame goes on in another bridge within the same translation.
+
+use rvs_dpif::DropReason;
+use rvs_flow::{Mask, OfPort, PipelineKey};
+use rvs_openflow::TableId;
+
+use super::ctx::Ctx;
+use super::limits::MAX_DEPTH;
+use crate::bridge::BridgeId;
+use crate::ports::Port;
+use crate::trace::Trace;
+use crate::translation::CachedEffect;
+
+impl<'a, T: Trace> Ctx<'a, '_, T> {
+    /// Sends the frame through a patch port. The other bridge starts with empty registers, metadata, stack and action set;
+    /// what it does to the frame is not seen here afterwards.
+    pub(super) fn cross_patch(&mut self, port: &Port, peer: Option<(BridgeId, OfPort)>) {
+        let world = self.view.world;
+        let found = peer.and_then(|(id, of)| {
+            let bridge = world.bridge(id)?;
+            Some((bridge, bridge.ports.get(of)?))
+        });
+        let Some((bridge, to)) = found else {
+            return self.drop_with(DropReason::NoPort);
+        };
+        if to.config.no_recv || to.config.down {
+            return self.drop_with(DropReason::PortNoRecv);
+        }
+        if !to.stp.learns() {
+            return self.drop_with(DropReason::StpBlocked);
+        }
+        if self.depth >= MAX_DEPTH {
+            return self.abort(DropReason::TooDeep);
+        }
+        self.effects.push(CachedEffect::PatchHit {
+            from: port.traffic.clone(),
+            to: to.traffic.clone(),
+        });
+
+        let before = (self.key, self.known(), self.at.clone(), self.hidden);
+        let stack = std::mem::take(&mut self.stack);
+        let action_set = std::mem::take(&mut self.action_set);
+        let scope = self.out.begin();
+        self.depth += 1;
+        self.key = PipelineKey {
+            flow: self.key.flow,
+            actset_output: OfPort::UNSET.0,
+            ..Default::default()
+        };
+        let mut own = Mask::<PipelineKey>::exact();
+        own.0.flow = Default::default();
+        self.forget(&own);
+        self.enter(bridge, to.of);
+        if self.hidden.is_none() {
+            self.hide_inner_tag();
+        }
+        self.run_tables(TableId(0));
+        self.depth -= 1;
+        self.out.end(scope);
+
+        // `exit` ends the other bridge's actions, an exceeded limit everything.
+        self.exit = self.aborted;
+        self.restore(before.0, before.1);
+        (self.at, self.hidden) = (before.2, before.3);
+        self.stack = stack;
+        self.action_set = action_set;
+    }
+}
