@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::Database;
 use crate::condition::Condition;
+use crate::error::{kind, OvsdbError, Result};
 use crate::row::Row;
 use crate::uuid::Uuid;
+use crate::value::Datum;
 
 /// A row that the transaction has touched.
 #[derive(Clone, Debug)]
@@ -121,6 +123,35 @@ impl<'db> Txn<'db> {
     /// The row, to be changed.
     pub fn row_mut(&mut self, table: usize, uuid: Uuid) -> Option<&mut Row> {
         self.touch(table, uuid)?.new.as_mut()
+    }
+
+    /// Sets a column of a row and says whether that changed it; setting the value that is already there
+    /// costs a comparison and nothing else.
+    ///
+    /// # Errors
+    /// The table has no such row or column, or the value breaks the column's type.
+    pub fn set(&mut self, table: usize, uuid: Uuid, column: &str, value: Datum) -> Result<bool> {
+        let schema = &self.db.schema.tables()[table];
+        let (index, column) = schema.column(column).ok_or_else(|| {
+            let details = format!("No column {column} in table {}.", schema.name);
+            OvsdbError::new(kind::UNKNOWN_COLUMN, details)
+        })?;
+        let missing = || {
+            OvsdbError::new(
+                kind::OTHER,
+                format!("no row {uuid} in table {}", schema.name),
+            )
+        };
+        if *self.row(table, uuid).ok_or_else(missing)?.column(index) == value {
+            return Ok(false);
+        }
+        column.ty.check_kind(&value)?;
+        column.ty.check(&value)?;
+        *self
+            .row_mut(table, uuid)
+            .ok_or_else(missing)?
+            .column_mut(index) = value;
+        Ok(true)
     }
 
     /// Removes a row.

@@ -289,6 +289,29 @@ impl ColumnType {
         }
     }
 
+    /// Checks that the datum has the shape and the atomic types of the column; JSON and text that are
+    /// read for a type have them already.
+    pub(crate) fn check_kind(&self, datum: &Datum) -> Result<()> {
+        let is = |base: &BaseType, atom: &Atom| {
+            std::mem::discriminant(&base.kind.default_atom()) == std::mem::discriminant(atom)
+        };
+        let fits = match (datum, &self.value) {
+            (Datum::Set(atoms), None) => atoms.iter().all(|atom| is(&self.key, atom)),
+            (Datum::Map(pairs), Some(value)) => {
+                pairs.iter().all(|(k, v)| is(&self.key, k) && is(value, v))
+            }
+            _ => false,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(OvsdbError::new(
+                kind::SYNTAX,
+                format!("{datum} is not a {self}"),
+            ))
+        }
+    }
+
     /// Checks every atom against the base types, and the number of elements.
     pub fn check(&self, datum: &Datum) -> Result<()> {
         for key in datum.keys() {

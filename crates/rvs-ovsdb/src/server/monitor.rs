@@ -1,0 +1,386 @@
+//! Monitors: which changes a client is told of, and in which of three forms (RFC 7047 section 4.1.5 and
+//! Open vSwitch's `monitor_cond` and `monitor_cond_since`).
+//!
+//! The clauses of a monitor's `where` are joined by "or"; a row that begins to match is told as inserted,
+//! one that ceases to match as deleted.
+
+use serde_json::{json, Map, Value};
+
+use crate::condition::Condition;
+use crate::database::{Database, Delta, RowChange};
+use crate::error::{kind, OvsdbError, Result};
+use crate::parser::Parser;
+use crate::row::Row;
+use crate::schema::{Schema, TableSchema, UUID_COLUMN};
+use crate::transaction::columns_from_json;
+use crate::uuid::Uuid;
+
+/// The form of updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `monitor`: "update" with whole old and new rows.
+    Update,
+    /// `monitor_cond`: "update2" with differences.
+    Update2,
+    /// `monitor_cond_since`: "update3", differences with the identifier of the transaction.
+    Update3,
+}
+
+/// Kinds of changes that a client wants to see of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Select {
+    initial: bool,
+    insert: bool,
+    delete: bool,
+    modify: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Initial,
+    Insert,
+    Delete,
+    Modify,
+}
+
+impl Select {
+    fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Initial => self.initial,
+            Kind::Insert => self.insert,
+            Kind::Delete => self.delete,
+            Kind::Modify => self.modify,
+        }
+    }
+}
+
+/// What is monitored of one table.
+#[derive(Clone, Debug)]
+struct MonitoredTable {
+    table: usize,
+    columns: Vec<(usize, Select)>,
+    condition: Condition,
+}
+
+/// A monitor of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Monitor {
+    /// The client's name for it.
+    pub(super) id: Value,
+    /// Index of the database.
+    pub(super) database: usize,
+    pub(super) form: Form,
+    tables: Vec<MonitoredTable>,
+}
+
+impl Monitor {
+    /// Reads the `<monitor-requests>`.
+    pub(super) fn from_json(
+        id: Value,
+        database: usize,
+        form: Form,
+        schema: &Schema,
+        json: &Value,
+    ) -> Result<Monitor> {
+        let requests = json
+            .as_object()
+            .ok_or_else(|| OvsdbError::syntax(json, "monitor-requests must be object"))?;
+        let mut tables = Vec::with_capacity(requests.len());
+        for (name, json) in requests {
+            let unknown = || OvsdbError::new(kind::SYNTAX, format!("no table named {name}"));
+            let table = schema.table_index(name).ok_or_else(unknown)?;
+            let mut monitored = MonitoredTable {
+                table,
+                columns: Vec::new(),
+                condition: Condition::default(),
+            };
+            let several = json.as_array().map(Vec::as_slice);
+            for request in several.unwrap_or(std::slice::from_ref(json)) {
+                monitored.add(request, form, &schema.tables()[table])?;
+            }
+            tables.push(monitored);
+        }
+        Ok(Monitor {
+            id,
+            database,
+            form,
+            tables,
+        })
+    }
+
+    /// The rows that are there when the monitor begins.
+    pub(super) fn initial(&self, db: &Database) -> Value {
+        let mut update = Map::new();
+        for (table, monitored) in db.tables().enumerate().filter_map(|(index, table)| {
+            Some((
+                table,
+                self.tables
+                    .iter()
+                    .find(|monitored| monitored.table == index)?,
+            ))
+        }) {
+            let schema = table.schema();
+            let rows: Map<String, Value> = table
+                .rows()
+                .filter(|row| monitored.condition.matches_any(row.row()))
+                .filter_map(|row| {
+                    let json =
+                        monitored.row(self.form, schema, Kind::Initial, None, Some(row.row()))?;
+                    Some((row.uuid().to_string(), json))
+                })
+                .collect();
+            if !rows.is_empty() {
+                update.insert(schema.name.clone(), Value::Object(rows));
+            }
+        }
+        Value::Object(update)
+    }
+
+    /// What the change means to this monitor; `None` if nothing.
+    pub(super) fn update(&self, delta: &Delta) -> Option<Value> {
+        let mut update = Map::new();
+        for changes in &delta.tables {
+            let Some(monitored) = self.tables.iter().find(|m| m.table == changes.table) else {
+                continue;
+            };
+            let schema = &delta.schema().tables()[changes.table];
+            let rows: Map<String, Value> = changes
+                .rows
+                .iter()
+                .filter_map(|change| {
+                    Some((
+                        change.uuid.to_string(),
+                        monitored.change(self.form, schema, change)?,
+                    ))
+                })
+                .collect();
+            if !rows.is_empty() {
+                update.insert(schema.name.clone(), Value::Object(rows));
+            }
+        }
+        (!update.is_empty()).then_some(Value::Object(update))
+    }
+
+    /// Changes conditions; returns what that shows and hides, `None` if nothing.
+    pub(super) fn change_conditions(
+        &mut self,
+        db: &Database,
+        json: &Value,
+    ) -> Result<Option<Value>> {
+        let wrong = || OvsdbError::syntax(json, "monitor-cond-change-requests must be object");
+        let mut changed = Vec::new();
+        for (name, requests) in json.as_object().ok_or_else(wrong)? {
+            let unknown = || {
+                OvsdbError::new(
+                    kind::SYNTAX,
+                    format!("no table named {name} in monitor session"),
+                )
+            };
+            let table = db.table(name).ok_or_else(unknown)?;
+            let index = db.schema().table_index(name);
+            let position = self
+                .tables
+                .iter()
+                .position(|monitored| Some(monitored.table) == index);
+            let position = position.ok_or_else(unknown)?;
+            let not_array = || {
+                let details = format!("table {name} no monitor-cond-change JSON array");
+                OvsdbError::new(kind::SYNTAX, details)
+            };
+            let mut condition = Condition::default();
+            for request in requests.as_array().ok_or_else(not_array)? {
+                let mut parser = Parser::new(request, format!("table {name}"));
+                let clauses = parser.optional("where", Some);
+                parser.finish()?;
+                if let Some(clauses) = clauses {
+                    let clauses = Condition::from_json(clauses, table.schema(), None)?.clauses;
+                    condition.clauses.extend(clauses);
+                }
+            }
+            changed.push((position, table, condition));
+        }
+        let mut update = Map::new();
+        for (position, table, condition) in changed {
+            let monitored = &mut self.tables[position];
+            let before = std::mem::replace(&mut monitored.condition, condition);
+            let mut rows = Map::new();
+            for row in table.rows() {
+                let was = before.matches_any(row.row()).then_some(&**row.row());
+                let is = monitored
+                    .condition
+                    .matches_any(row.row())
+                    .then_some(&**row.row());
+                let json = match (was, is) {
+                    (None, Some(_)) => {
+                        monitored.row(self.form, table.schema(), Kind::Insert, None, is)
+                    }
+                    (Some(_), None) => {
+                        monitored.row(self.form, table.schema(), Kind::Delete, was, None)
+                    }
+                    _ => None,
+                };
+                rows.extend(json.map(|json| (row.uuid().to_string(), json)));
+            }
+            if !rows.is_empty() {
+                update.insert(table.schema().name.clone(), Value::Object(rows));
+            }
+        }
+        Ok((!update.is_empty()).then_some(Value::Object(update)))
+    }
+
+    /// The notification that carries an update.
+    pub(super) fn notification(&self, update: Value, last_txn: Uuid) -> (&'static str, Vec<Value>) {
+        let id = self.id.clone();
+        match self.form {
+            Form::Update => ("update", vec![id, update]),
+            Form::Update2 => ("update2", vec![id, update]),
+            Form::Update3 => ("update3", vec![id, json!(last_txn.to_string()), update]),
+        }
+    }
+}
+
+impl MonitoredTable {
+    /// Adds one `<monitor-request>`.
+    fn add(&mut self, json: &Value, form: Form, schema: &TableSchema) -> Result<()> {
+        let name = &schema.name;
+        let mut parser = Parser::new(json, format!("table {name}"));
+        let columns = parser.optional("columns", Some);
+        let select = parser.optional("select", Some);
+        let condition = match form {
+            Form::Update => None,
+            Form::Update2 | Form::Update3 => parser.optional("where", Some),
+        };
+        parser.finish()?;
+        let select = select_from_json(select, name)?;
+        let named = columns_from_json(columns, schema)?;
+        for column in named {
+            if columns.is_none() && column == UUID_COLUMN {
+                continue;
+            }
+            if self.columns.iter().any(|(have, _)| *have == column) {
+                let details = format!(
+                    "column {} mentioned more than once",
+                    schema.columns[column].name
+                );
+                return Err(OvsdbError::new(kind::SYNTAX, details).at(json));
+            }
+            self.columns.push((column, select));
+        }
+        if let Some(condition) = condition {
+            let clauses = Condition::from_json(condition, schema, None)?.clauses;
+            self.condition.clauses.extend(clauses);
+        }
+        Ok(())
+    }
+
+    /// What a changed row means to the monitor.
+    fn change(&self, form: Form, schema: &TableSchema, change: &RowChange) -> Option<Value> {
+        let seen = |row: &&Row| self.condition.matches_any(row);
+        let old = change.old.as_deref().filter(seen);
+        let new = change.new.as_deref().filter(seen);
+        let kind = match (old, new) {
+            (None, None) => return None,
+            (None, Some(_)) => Kind::Insert,
+            (Some(_), None) => Kind::Delete,
+            (Some(_), Some(_)) => {
+                let visible = |(column, select): &(usize, Select)| {
+                    select.modify && change.changed.contains(*column)
+                };
+                if !self.columns.iter().any(visible) {
+                    return None;
+                }
+                Kind::Modify
+            }
+        };
+        self.row(form, schema, kind, old, new)
+    }
+
+    /// The `<row-update>`; `None` if the client does not want this kind of change.
+    fn row(
+        &self,
+        form: Form,
+        schema: &TableSchema,
+        kind: Kind,
+        old: Option<&Row>,
+        new: Option<&Row>,
+    ) -> Option<Value> {
+        if !self.columns.iter().any(|(_, select)| select.has(kind)) {
+            return None;
+        }
+        let wanted = || {
+            self.columns
+                .iter()
+                .filter(|(_, select)| select.has(kind))
+                .map(|(c, _)| *c)
+        };
+        let differs = |column: &usize| match (old, new) {
+            (Some(old), Some(new)) => old.column(*column) != new.column(*column),
+            _ => true,
+        };
+        if form == Form::Update {
+            let mut object = Map::new();
+            if let Some(old) = old {
+                object.insert("old".into(), old.to_json(schema, wanted().filter(differs)));
+            }
+            if let Some(new) = new {
+                object.insert("new".into(), new.to_json(schema, wanted()));
+            }
+            return Some(Value::Object(object));
+        }
+        Some(match (kind, old, new) {
+            (Kind::Delete, _, _) | (_, _, None) => json!({ "delete": null }),
+            (Kind::Modify, Some(old), Some(new)) => {
+                json!({ "modify": difference(schema, old, new, wanted().filter(differs)) })
+            }
+            (_, _, Some(new)) => {
+                let set =
+                    |column: &usize| !schema.columns[*column].ty.is_default(new.column(*column));
+                let row = new.to_json(schema, wanted().filter(set));
+                if kind == Kind::Initial {
+                    json!({ "initial": row })
+                } else {
+                    json!({ "insert": row })
+                }
+            }
+        })
+    }
+}
+
+/// The columns' changes: differences where several values are possible, new values otherwise.
+fn difference(
+    schema: &TableSchema,
+    old: &Row,
+    new: &Row,
+    columns: impl Iterator<Item = usize>,
+) -> Value {
+    let column = |index: usize| {
+        let (column, new) = (&schema.columns[index], new.column(index));
+        let json = match column.ty.is_composite() {
+            true => old.column(index).difference(new).to_json(),
+            false => new.to_json(),
+        };
+        (column.name.clone(), json)
+    };
+    Value::Object(columns.map(column).collect())
+}
+
+fn select_from_json(json: Option<&Value>, table: &str) -> Result<Select> {
+    let Some(json) = json else {
+        return Ok(Select {
+            initial: true,
+            insert: true,
+            delete: true,
+            modify: true,
+        });
+    };
+    let mut parser = Parser::new(json, format!("table {table} select"));
+    let mut flag = |name| parser.optional(name, Value::as_bool).unwrap_or(true);
+    let select = Select {
+        initial: flag("initial"),
+        insert: flag("insert"),
+        delete: flag("delete"),
+        modify: flag("modify"),
+    };
+    parser.finish()?;
+    Ok(select)
+}
