@@ -2,6 +2,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use rvs_netdev::rtnl::Rtnl;
 use rvs_netdev::{packet, PacketConfig, Transmit, TxScratch};
 use rvs_packet::FramePool;
 
@@ -17,12 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             *to = u8::from_str_radix(octet, 16)?;
         }
     }
-    let ifindex = nix::net::if_::if_nametoindex(dev.as_str())?;
+    let device = Rtnl::open()?.link_by_name(dev)?.ok_or("no such device")?;
     let config = PacketConfig {
         slots: 32,
         ..PacketConfig::default()
     };
-    let (_, tx) = packet::open(ifindex, 0, &config)?;
+    let (_, tx) = packet::open(&device, 0, &config)?;
     let (mut pool, mut scratch, mut frames) = (FramePool::new(), TxScratch::default(), Vec::new());
     let (start, time) = (Instant::now(), Duration::from_secs(seconds.parse()?));
     let mut n = 0u64;

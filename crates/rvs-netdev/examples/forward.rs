@@ -6,6 +6,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use rvs_netdev::rtnl::Rtnl;
 use rvs_netdev::{packet, FrameSource, Liveness, PacketConfig, Transmit, TxScratch};
 use rvs_packet::FramePool;
 
@@ -19,10 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(slots) = rest.get(1) {
         config.slots = slots.parse()?;
     }
-    let mut ports = Vec::new();
+    let (mut ports, mut rtnl) = (Vec::new(), Rtnl::open()?);
     for (i, name) in [a, b].into_iter().enumerate() {
-        let ifindex = nix::net::if_::if_nametoindex(name.as_str())?;
-        ports.push(packet::open(ifindex, i as u32, &config)?);
+        let device = rtnl.link_by_name(name)?.ok_or("no such device")?;
+        ports.push(packet::open(&device, i as u32, &config)?);
     }
     let (mut pool, mut scratch) = (FramePool::new(), TxScratch::default());
     let (mut received, mut frames) = (Vec::new(), Vec::new());

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rvs_packet::gso::{self, Fit};
 use rvs_packet::{Frame, FramePool};
 
 use crate::stats::{Counters, PortStats};
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
+use crate::tx::Mtu;
 
 /// One direction of the wire.
 #[derive(Debug, Default)]
@@ -26,14 +28,11 @@ impl Lane {
 pub struct MemoryPort {
     port: PortNo,
     depth: usize,
-    mtu: usize,
+    mtu: Mtu,
     inbound: Arc<Lane>,
     outbound: Arc<Lane>,
     counters: Counters,
 }
-
-/// Octets that a frame may have above the MTU: the Ethernet header and one tag.
-const OVERHEAD: usize = 18;
 
 impl MemoryPort {
     /// Both ends of a wire that holds `depth` frames in each direction. What exceeds that is dropped and counted.
@@ -42,19 +41,12 @@ impl MemoryPort {
         let end = |port, inbound: &Arc<Lane>, outbound: &Arc<Lane>| Self {
             port,
             depth,
-            mtu: usize::MAX - OVERHEAD,
+            mtu: Mtu::new(u32::MAX),
             inbound: inbound.clone(),
             outbound: outbound.clone(),
             counters: Counters::default(),
         };
         (end(a, &up, &down), end(b, &down, &up))
-    }
-
-    /// Refuses plain frames larger than `mtu` allows from now on. Super-frames pass.
-    #[must_use]
-    pub fn with_mtu(mut self, mtu: usize) -> Self {
-        self.mtu = mtu;
-        self
     }
 }
 
@@ -87,13 +79,14 @@ impl FrameSource for MemoryPort {
 
 impl Transmit for MemoryPort {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, _: &mut TxScratch) {
+        let mtu = self.mtu.octets();
         let gone = Arc::strong_count(&self.outbound) == 1;
         let mut lane = self.outbound.lock();
         for frame in frames.drain(..) {
             let len = frame.len();
             let refused = if gone {
                 &self.counters.tx_port_down
-            } else if frame.offload.gso.is_none() && len > self.mtu + OVERHEAD {
+            } else if matches!(gso::fits(&frame, mtu), Fit::TooBig { .. }) {
                 &self.counters.tx_too_big
             } else if lane.len() >= self.depth {
                 &self.counters.tx_queue_full
@@ -106,6 +99,10 @@ impl Transmit for MemoryPort {
             refused.add(1);
             pool.give(frame);
         }
+    }
+
+    fn set_mtu(&self, mtu: u32) {
+        self.mtu.set(mtu);
     }
 
     fn stats(&self) -> PortStats {
@@ -143,8 +140,8 @@ mod tests {
     #[test]
     fn a_full_wire_and_a_small_mtu_lose_by_name() {
         let (a, mut b) = MemoryPort::pair(1, 2, 2);
-        let a = a.with_mtu(100);
-        send(&a, &[&[1; 60], &[2; 119], &[3; 118], &[4; 60]]);
+        a.set_mtu(100);
+        send(&a, &[&[1; 60], &[2; 115], &[3; 114], &[4; 60]]);
         assert_eq!(recv(&mut b, 9).len(), 2);
         let s = a.stats();
         assert_eq!((s.tx_packets, s.tx_too_big, s.tx_queue_full), (2, 1, 1));

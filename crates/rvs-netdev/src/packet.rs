@@ -25,12 +25,13 @@ use std::sync::Arc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use rvs_packet::{Frame, FramePool};
 
+use crate::rtnl::Link;
 use crate::stats::{Counters, PortStats};
 use crate::sys::mmsg;
 use crate::sys::opt::{self, PacketMreq, PacketStats};
 use crate::sys::ring::{RxRing, Slot};
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
-use crate::tx;
+use crate::tx::{self, Mtu};
 use crate::vlan::restore_tag;
 use crate::vnet::{self, VnetError, VNET_LEN};
 
@@ -95,6 +96,7 @@ impl OpenError {
 struct Shared {
     fd: OwnedFd,
     ifindex: u32,
+    mtu: Mtu,
     counters: Counters,
 }
 
@@ -126,12 +128,12 @@ pub struct PacketTx {
     shared: Arc<Shared>,
 }
 
-/// Opens the Ethernet device `ifindex` of this thread's network namespace as port `port`: promiscuous, own
-/// transmissions not received back.
+/// Opens an Ethernet device of this thread's network namespace as port `port`: promiscuous, own transmissions not received
+/// back.
 ///
-/// A device that is down is opened all the same.
+/// A device that is down is opened all the same. Whether it should be a port at all is [`Link::can_be_port`]'s to say.
 pub fn open(
-    ifindex: u32,
+    device: &Link,
     port: PortNo,
     config: &PacketConfig,
 ) -> Result<(PacketRx, PacketTx), OpenError> {
@@ -162,7 +164,7 @@ pub fn open(
     let ring = RxRing::new(fd.as_fd(), config.slots.min(PacketConfig::MAX_SLOTS))
         .map_err(OpenError::at("PACKET_RX_RING"))?;
     let membership = PacketMreq {
-        ifindex: ifindex as i32,
+        ifindex: device.index as i32,
         kind: libc::PACKET_MR_PROMISC as u16,
         alen: 0,
         address: [0; 8],
@@ -174,10 +176,11 @@ pub fn open(
         &membership,
     )
     .map_err(OpenError::at("PACKET_ADD_MEMBERSHIP"))?;
-    opt::bind_packet(fd.as_fd(), ifindex).map_err(OpenError::at("bind"))?;
+    opt::bind_packet(fd.as_fd(), device.index).map_err(OpenError::at("bind"))?;
     let shared = Arc::new(Shared {
         fd,
-        ifindex,
+        ifindex: device.index,
+        mtu: Mtu::new(device.mtu),
         counters: Counters::default(),
     });
     Ok((
@@ -375,13 +378,14 @@ impl PacketTx {
 impl Transmit for PacketTx {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
         let fd = self.shared.fd.as_fd();
-        tx::send_all(
-            &self.shared.counters,
-            frames,
-            pool,
-            scratch,
-            |headers, frames| mmsg::send(fd, headers, frames),
-        );
+        let Shared { counters, mtu, .. } = &*self.shared;
+        tx::send_all(counters, mtu, frames, pool, scratch, |headers, frames| {
+            mmsg::send(fd, headers, frames)
+        });
+    }
+
+    fn set_mtu(&self, mtu: u32) {
+        self.shared.mtu.set(mtu);
     }
 
     fn stats(&self) -> PortStats {

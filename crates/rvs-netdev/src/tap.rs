@@ -16,7 +16,7 @@ use rvs_packet::{Frame, FramePool};
 use crate::stats::{Counters, PortStats};
 use crate::sys::opt;
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
-use crate::tx;
+use crate::tx::{self, Mtu};
 use crate::vnet::{self, VnetError, VnetHdr, VNET_LEN};
 
 /// Octets of the largest frame taken from the device.
@@ -29,6 +29,7 @@ const BATCH_OCTETS: usize = 256 * 1024;
 #[derive(Debug)]
 struct Shared {
     fd: OwnedFd,
+    mtu: Mtu,
     counters: Counters,
 }
 
@@ -62,6 +63,7 @@ pub fn open(name: &str, port: PortNo) -> io::Result<(TapRx, TapTx)> {
         .or_else(|_| opt::tun_offload(fd.as_fd(), tcp))?;
     let shared = Arc::new(Shared {
         fd,
+        mtu: Mtu::new(u32::MAX),
         counters: Counters::default(),
     });
     Ok((
@@ -168,13 +170,14 @@ impl FrameSource for TapRx {
 impl Transmit for TapTx {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
         let fd = self.shared.fd.as_fd();
-        tx::send_all(
-            &self.shared.counters,
-            frames,
-            pool,
-            scratch,
-            |headers, frames| write_some(fd, headers, frames),
-        );
+        let Shared { counters, mtu, .. } = &*self.shared;
+        tx::send_all(counters, mtu, frames, pool, scratch, |headers, frames| {
+            write_some(fd, headers, frames)
+        });
+    }
+
+    fn set_mtu(&self, mtu: u32) {
+        self.shared.mtu.set(mtu);
     }
 
     fn stats(&self) -> PortStats {

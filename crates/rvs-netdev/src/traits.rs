@@ -59,6 +59,9 @@ pub trait Transmit: Send + Sync + fmt::Debug {
     /// Sends all of `frames` in order and gives the buffers to `pool`. What can't be sent is counted by name.
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch);
 
+    /// Tells the device's MTU in octets, now and whenever it changes. Until told, nothing is too big.
+    fn set_mtu(&self, mtu: u32);
+
     /// Counters of the whole port, both directions.
     fn stats(&self) -> PortStats;
 }
@@ -67,4 +70,6 @@ pub trait Transmit: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub struct TxScratch {
     pub(crate) headers: Vec<crate::vnet::VnetHdr>,
+    /// The batch as it goes out, when it is not as it came.
+    pub(crate) ready: Vec<Frame>,
 }

@@ -2,30 +2,92 @@
 //! behind what was refused.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use rvs_packet::gso::{self, Fit};
 use rvs_packet::{Frame, FramePool};
 
 use crate::stats::Counters;
 use crate::traits::TxScratch;
 use crate::vnet::{self, VnetHdr};
 
+/// The MTU of a sending port.
+#[derive(Debug)]
+pub(crate) struct Mtu(AtomicU32);
+
+impl Mtu {
+    pub fn new(octets: u32) -> Self {
+        Self(AtomicU32::new(octets))
+    }
+
+    pub fn set(&self, octets: u32) {
+        self.0.store(octets, Ordering::Relaxed);
+    }
+
+    pub fn octets(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Sends all of `frames` in order through `put`, counts, and gives the buffers to `pool`.
 ///
 /// `put` hands a prefix of its arguments to the device and returns how many frames that were, or the error of the first.
 pub(crate) fn send_all(
     counters: &Counters,
+    mtu: &Mtu,
     frames: &mut Vec<Frame>,
     pool: &mut FramePool,
     scratch: &mut TxScratch,
     put: impl Fn(&[VnetHdr], &[Frame]) -> io::Result<usize>,
 ) {
+    let mtu = mtu.octets();
+    if !frames.iter().all(|f| gso::fits(f, mtu) == Fit::AsIs) {
+        make_fit(counters, mtu, frames, pool, &mut scratch.ready);
+    }
     scratch.headers.clear();
     scratch.headers.extend(frames.iter().map(vnet::encode));
-    let mut next = 0;
-    let mut retried = false;
+    put_all(counters, &scratch.headers, frames, put);
+    for frame in frames.drain(..) {
+        pool.give(frame);
+    }
+}
+
+/// Leaves in `frames` what the device can take: drops what is too big, cuts what it can't be told to cut.
+fn make_fit(
+    counters: &Counters,
+    mtu: u32,
+    frames: &mut Vec<Frame>,
+    pool: &mut FramePool,
+    ready: &mut Vec<Frame>,
+) {
+    for frame in frames.drain(..) {
+        match gso::fits(&frame, mtu) {
+            Fit::AsIs => {
+                ready.push(frame);
+                continue;
+            }
+            Fit::TooBig { .. } => counters.tx_too_big.add(1),
+            Fit::Segment => match gso::segment(&frame, pool, ready) {
+                Ok(()) => counters.tx_segmented.add(1),
+                Err(_) => counters.tx_cannot_segment.add(1),
+            },
+        }
+        pool.give(frame);
+    }
+    std::mem::swap(frames, ready);
+}
+
+/// Sends, and goes on behind each frame that is refused.
+fn put_all(
+    counters: &Counters,
+    headers: &[VnetHdr],
+    frames: &[Frame],
+    put: impl Fn(&[VnetHdr], &[Frame]) -> io::Result<usize>,
+) {
+    let (mut next, mut retried) = (0, false);
     let (mut packets, mut bytes) = (0, 0);
     while next < frames.len() {
-        match put(&scratch.headers[next..], &frames[next..]) {
+        match put(&headers[next..], &frames[next..]) {
             Ok(sent) => {
                 let sent = sent.max(1);
                 packets += sent as u64;
@@ -62,9 +124,6 @@ pub(crate) fn send_all(
     }
     counters.tx_packets.add(packets);
     counters.tx_bytes.add(bytes);
-    for frame in frames.drain(..) {
-        pool.give(frame);
-    }
 }
 
 /// What an error says about the frame, and about those behind it.

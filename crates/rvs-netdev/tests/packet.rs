@@ -6,7 +6,7 @@ mod support;
 use rvs_netdev::{
     packet, tap, FrameSource, Liveness, OpenError, PacketConfig, Transmit, TxScratch,
 };
-use rvs_packet::{Csum, Frame, FramePool, Gso, GsoKind, Offload};
+use rvs_packet::{csum, Csum, Frame, FramePool, Gso, GsoKind, Offload};
 use support::{carrier, ethernet, in_namespace, ip, plain, TestPort};
 
 /// A veth pair x0, x1 with a port on each end.
@@ -125,6 +125,49 @@ fn super_frames_pass_with_their_metadata() {
                 got.offload.gso.map(|g| (g.kind, g.size))
             );
         }
+    });
+}
+
+/// The kernel would take the inner segments for the outer ones.
+#[test]
+fn a_super_frame_inside_a_tunnel_is_cut_before_it_is_sent() {
+    in_namespace("tunnel", || {
+        let (mut a, mut b) = wire(1500);
+        let mut frame = tcp_super_frame(false, 7_000);
+        let inner = frame.len() as u16;
+        frame.insert(0, 50);
+        let mut outer = vec![0x45, 0];
+        outer.extend((inner + 36).to_be_bytes());
+        outer.extend([0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        outer.extend([0x80, 0, 0x12, 0xb5]);
+        outer.extend((inner + 16).to_be_bytes());
+        outer.extend([0, 0, 8, 0, 0, 0, 0, 0, 42, 0]);
+        frame.bytes_mut()[..50].copy_from_slice(&ethernet(0x0800, &outer));
+        a.send(&[plain(1, 60), frame, plain(2, 60)]);
+        let got = b.receive(7);
+        assert_eq!((&got[0], &got[6]), (&plain(1, 60), &plain(2, 60)));
+        for segment in &got[1..6] {
+            assert_eq!((segment.len(), segment.offload.gso), (50 + 54 + 1400, None));
+            assert_eq!(csum::verify(segment), Ok(()));
+        }
+        let s = a.tx.stats();
+        assert_eq!((s.tx_segmented, s.tx_packets, s.tx_lost()), (1, 7, 0));
+    });
+}
+
+/// The kernel does not look at the size of segments.
+#[test]
+fn a_super_frame_whose_segments_exceed_the_mtu_is_too_big() {
+    in_namespace("gso mtu", || {
+        let (mut a, mut b) = wire(1500);
+        let mut frame = tcp_super_frame(false, 7_000);
+        a.tx.set_mtu(1439);
+        a.send(&[frame.clone(), plain(1, 60)]);
+        assert_eq!(b.receive(1), [plain(1, 60)]);
+        assert_eq!(a.tx.stats().tx_too_big, 1);
+        frame.offload.gso.as_mut().unwrap().size = 1399;
+        a.send(&[frame]);
+        assert_eq!(b.receive(1)[0].len(), 7_054);
     });
 }
 
@@ -260,7 +303,10 @@ fn a_device_that_moves_to_another_namespace_is_gone() {
 #[test]
 fn opening_what_is_not_there_says_so() {
     in_namespace("no device", || {
-        let error = packet::open(4242, 1, &PacketConfig::default())
+        ip("link add x0 type veth peer name x1");
+        let device = support::link("x0");
+        ip("link del x0");
+        let error = packet::open(&device, 1, &PacketConfig::default())
             .err()
             .unwrap();
         assert!(matches!(error, OpenError::NoDevice), "{error}");

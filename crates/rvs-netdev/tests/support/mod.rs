@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sched::{unshare, CloneFlags};
 use rvs_netdev::packet::{self, PacketRx, PacketTx};
-use rvs_netdev::rtnl::Rtnl;
+use rvs_netdev::rtnl::{Link, Rtnl};
 use rvs_netdev::{FrameSource, PacketConfig, Received, Transmit, TxScratch};
 use rvs_packet::{Frame, FramePool};
 
@@ -100,21 +100,13 @@ impl Drop for OtherNamespace {
     }
 }
 
-pub fn index(name: &str) -> u32 {
-    Rtnl::open()
-        .unwrap()
-        .link_by_name(name)
-        .unwrap()
-        .unwrap()
-        .index
+pub fn link(name: &str) -> Link {
+    Rtnl::open().unwrap().link_by_name(name).unwrap().unwrap()
 }
 
 /// Waits until the device can carry frames: the kernel connects its queue a little after it is set up.
 pub fn carrier(name: &str) {
-    let mut rtnl = Rtnl::open().unwrap();
-    eventually("carrier", || {
-        rtnl.link_by_name(name).unwrap().unwrap().has_carrier()
-    });
+    eventually("carrier", || link(name).has_carrier());
 }
 
 /// A port with a pool and all that sending and receiving need.
@@ -131,7 +123,7 @@ impl TestPort {
             slots: 256,
             ..PacketConfig::default()
         };
-        let (rx, tx) = packet::open(index(name), port, &config).unwrap();
+        let (rx, tx) = packet::open(&link(name), port, &config).unwrap();
         Self {
             rx,
             tx,
