@@ -630,6 +630,20 @@ fn a_partial_inner_checksum_leaves_the_outer_one_complete() {
     assert_eq!(&f.bytes()[inner_at..], &bytes[inner_at..]);
 }
 
+/// A datagram may end before its packet does; what follows is covered by no checksum.
+#[test]
+fn octets_behind_a_datagram_are_not_covered() {
+    let ip = Ip::v4([10, 0, 0, 1], [10, 0, 0, 2]);
+    let mut l4 = common::udp(1, 2, b"abc");
+    common::fill_l4(ip.src, ip.dst, UDP, &mut l4);
+    l4.extend(b"not mine");
+    let mut f = Frame::from_slice(&common::eth(&[], 0x0800, &ip.raw(UDP, &l4)));
+    assert_eq!(csum::verify(&f), Ok(()));
+    assert!(Edit::new(&mut f).set_udp_src(7, 0xffff));
+    assert!(Edit::new(&mut f).set_ipv4_dst(Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST));
+    assert_eq!(csum::verify(&f), Ok(()));
+}
+
 #[test]
 fn tags_where_they_cannot_go() {
     let ip = Ip::v4([10, 0, 0, 1], [10, 0, 0, 2]);

@@ -405,6 +405,19 @@ fn udp_without_checksum_stays_without() {
     assert!(out.iter().all(|s| s.bytes()[40..42] == [0, 0]));
 }
 
+/// A sender that asks for a checksum gets one, even if it left no pseudo-header sum.
+#[test]
+fn a_partial_udp_checksum_of_zero_is_computed() {
+    let spec = plain(true, true, 3000, 1000);
+    let mut f = spec.super_frame();
+    f.bytes_mut()[40..42].fill(0);
+    let out = cut(&f).unwrap();
+    assert_eq!(
+        out.iter().map(|s| s.bytes().to_vec()).collect::<Vec<_>>(),
+        spec.pieces()
+    );
+}
+
 /// On the way to a waypoint the sum is over the final destination, which only the partial field knows.
 #[test]
 fn a_routing_header_keeps_the_final_destination_in_the_sum() {
