@@ -189,6 +189,8 @@ fn uncommon_transport(key: &mut FlowKey, proto: IpProto, icmp: IpProto, payload:
         IpProto::ICMP if icmp == proto => {
             Icmp::new(payload).map(|i| message(i.icmp_type(), i.code()))
         }
+        // No message of RFC 4443 is shorter than 8 octets.
+        IpProto::ICMPV6 if icmp == proto && payload.len() < 8 => None,
         IpProto::ICMPV6 if icmp == proto => Icmpv6::new(payload).map(|i| {
             neighbour(key, &i);
             message(i.icmp_type(), i.code())
@@ -276,3 +278,8 @@ fn mpls(key: &mut FlowKey, bytes: &[u8]) {
         rest = tail;
     }
 }
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;

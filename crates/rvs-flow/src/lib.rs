@@ -6,6 +6,8 @@ pub mod field;
 pub mod key;
 pub mod matching;
 pub mod port;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use extract::{extract, ParseLimits};
 pub use field::{Field, FieldId, SubField};

@@ -257,8 +257,29 @@ impl Terms<'_, '_> {
         self.field("mpls_tc", FieldId::MplsTc)?;
         self.field("mpls_ttl", FieldId::MplsTtl)?;
         self.field("mpls_bos", FieldId::MplsBos)?;
+        self.inner_labels()?;
         self.field("pbb_isid", FieldId::PbbIsid)?;
         self.field("nw_frag", FieldId::IpFrag)
+    }
+
+    /// The label stack entries below the first have no fields of their own; a megaflow may hold them.
+    fn inner_labels(&mut self) -> fmt::Result {
+        for n in 1..3 {
+            let (v, m) = (
+                self.value().mpls_lse[n].get(),
+                self.mask().mpls_lse[n].get(),
+            );
+            if m == 0 {
+                continue;
+            }
+            self.key(&format!("mpls_lse{n}"))?;
+            if m == u32::MAX {
+                write!(self.out, "{v}")?;
+            } else {
+                write!(self.out, "{v:#x}/{m:#x}")?;
+            }
+        }
+        Ok(())
     }
 
     fn transport(&mut self) -> fmt::Result {
