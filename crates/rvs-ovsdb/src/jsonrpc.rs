@@ -18,8 +18,8 @@ pub enum ProtocolError {
     #[error("JSON nests deeper than {MAX_JSON_DEPTH}")]
     TooDeep,
     /// A message is too long.
-    #[error("message exceeds {MAX_MESSAGE_BYTES} bytes")]
-    TooLong,
+    #[error("message exceeds {0} bytes")]
+    TooLong(usize),
     /// Bytes that are not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -29,7 +29,7 @@ pub enum ProtocolError {
 }
 
 /// Cuts a stream of bytes into JSON objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Framer {
     buffer: Vec<u8>,
     /// First byte of the current object.
@@ -39,9 +39,29 @@ pub struct Framer {
     depth: usize,
     in_string: bool,
     escaped: bool,
+    max: usize,
+}
+
+impl Default for Framer {
+    fn default() -> Framer {
+        Framer::with_max(MAX_MESSAGE_BYTES)
+    }
 }
 
 impl Framer {
+    /// A framer of messages of at most `max` bytes.
+    pub fn with_max(max: usize) -> Framer {
+        Framer {
+            buffer: Vec::new(),
+            start: 0,
+            at: 0,
+            depth: 0,
+            in_string: false,
+            escaped: false,
+            max,
+        }
+    }
+
     /// Adds bytes from the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start == self.buffer.len() {
@@ -96,16 +116,16 @@ impl Framer {
                 return self.take().map(Some);
             }
         }
-        if self.len() > MAX_MESSAGE_BYTES {
-            return Err(ProtocolError::TooLong);
+        if self.len() > self.max {
+            return Err(ProtocolError::TooLong(self.max));
         }
         Ok(None)
     }
 
     fn take(&mut self) -> Result<Value, ProtocolError> {
         let text = &self.buffer[self.start..self.at];
-        if text.len() > MAX_MESSAGE_BYTES {
-            return Err(ProtocolError::TooLong);
+        if text.len() > self.max {
+            return Err(ProtocolError::TooLong(self.max));
         }
         let value = serde_json::from_slice(text);
         self.start = self.at;
@@ -237,6 +257,12 @@ impl Outbox {
             .expect("invariant: a JSON value can be written to memory");
     }
 
+    /// Adds a message that is already text.
+    pub fn push_text(&mut self, text: &str) {
+        self.compact();
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
     /// The bytes to send next.
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.sent..]
@@ -309,7 +335,10 @@ mod tests {
             assert_eq!(framer.next_object(), Ok(None));
         }
         framer.push(&chunk);
-        assert_eq!(framer.next_object(), Err(ProtocolError::TooLong));
+        assert_eq!(
+            framer.next_object(),
+            Err(ProtocolError::TooLong(MAX_MESSAGE_BYTES))
+        );
     }
 
     #[test]

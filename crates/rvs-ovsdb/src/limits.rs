@@ -4,6 +4,8 @@
 pub const MAX_JSON_DEPTH: usize = 64;
 /// Bytes of one JSON-RPC message; a longer one ends the session.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// Bytes of one message that a client takes from the server it chose: the reply to a monitor holds all it asked for.
+pub const MAX_REPLY_BYTES: usize = 256 << 20;
 /// Bytes of the largest log record that is read back (a snapshot of the whole database is one record).
 pub const MAX_RECORD_BYTES: usize = 256 << 20;
 /// Committed transactions kept for clients that reconnect with `monitor_cond_since`.

@@ -18,6 +18,7 @@ pub use replica::{Replica, ReplicaTable};
 
 use crate::error::{OvsdbError, Result};
 use crate::jsonrpc::{Framer, Message, Outbox, ProtocolError};
+use crate::limits::MAX_REPLY_BYTES;
 use crate::schema::Schema;
 
 /// A request of this client.
@@ -46,7 +47,7 @@ pub enum ClientEvent {
 }
 
 /// The client's side of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Client {
     framer: Framer,
     out: Outbox,
@@ -60,10 +61,23 @@ pub struct Client {
 /// The name of the one monitor of a client.
 const MONITOR: &str = "replica";
 
+impl Default for Client {
+    fn default() -> Client {
+        Client::new()
+    }
+}
+
 impl Client {
     /// A client that has said nothing yet.
     pub fn new() -> Client {
-        Client::default()
+        Client {
+            framer: Framer::with_max(MAX_REPLY_BYTES),
+            out: Outbox::default(),
+            next_id: 0,
+            pending: HashMap::new(),
+            replica: None,
+            events: VecDeque::new(),
+        }
     }
 
     /// Sends a request; its answer comes as an event.

@@ -30,6 +30,7 @@ use serde_json::{json, Value};
 pub use session::SessionId;
 
 use self::locks::Locks;
+use self::monitor::Spec;
 use self::session::Session;
 use crate::database::{Database, Delta, Prepared, Txn};
 use crate::error::{kind, OvsdbError, Result};
@@ -508,14 +509,27 @@ impl Server {
 
     fn tell_monitors(&mut self, database: usize, delta: &Delta) {
         let last_txn = self.databases[database].last_txn;
+        // Texts by specification: a hundred clients that watch the same cost one.
+        let mut texts: Vec<(*const Spec, Option<String>)> = Vec::new();
         let mut overflowed = Vec::new();
         for (&id, session) in &mut self.sessions {
             let Session { monitors, out, .. } = session;
             for monitor in monitors
                 .iter()
-                .filter(|monitor| monitor.database == database)
+                .filter(|monitor| monitor.spec.database == database)
             {
-                let Some(update) = monitor.update(delta) else {
+                let spec = Arc::as_ptr(&monitor.spec);
+                let position = texts
+                    .iter()
+                    .position(|(have, _)| *have == spec)
+                    .unwrap_or_else(|| {
+                        texts.push((
+                            spec,
+                            monitor.spec.update(delta).map(|update| update.to_string()),
+                        ));
+                        texts.len() - 1
+                    });
+                let Some(update) = &texts[position].1 else {
                     continue;
                 };
                 let waiting = out.pending().len();
@@ -523,11 +537,7 @@ impl Server {
                     overflowed.push((id, CloseReason::Backlog(waiting)));
                     break;
                 }
-                let (method, params) = monitor.notification(update, last_txn);
-                out.push(&Message::Notification {
-                    method: method.to_owned(),
-                    params,
-                });
+                out.push_text(&monitor.notification(update, last_txn));
             }
         }
         for (session, reason) in overflowed {

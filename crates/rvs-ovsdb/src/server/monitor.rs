@@ -3,6 +3,11 @@
 //!
 //! The clauses of a monitor's `where` are joined by "or"; a row that begins to match is told as inserted,
 //! one that ceases to match as deleted.
+//!
+//! What is monitored, [`Spec`], is shared by monitors that ask for the same, of whatever sessions: a
+//! change is turned into text once for all of them.
+
+use std::sync::Arc;
 
 use serde_json::{json, Map, Value};
 
@@ -55,7 +60,7 @@ impl Select {
 }
 
 /// What is monitored of one table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct MonitoredTable {
     table: usize,
     columns: Vec<(usize, Select)>,
@@ -67,6 +72,12 @@ struct MonitoredTable {
 pub(super) struct Monitor {
     /// The client's name for it.
     pub(super) id: Value,
+    pub(super) spec: Arc<Spec>,
+}
+
+/// What is monitored and how it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Spec {
     /// Index of the database.
     pub(super) database: usize,
     pub(super) form: Form,
@@ -74,14 +85,29 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
+    /// The notification that carries an update, whose text is `update`.
+    pub(super) fn notification(&self, update: &str, last_txn: Uuid) -> String {
+        let id = &self.id;
+        match self.spec.form {
+            Form::Update => format!(r#"{{"id":null,"method":"update","params":[{id},{update}]}}"#),
+            Form::Update2 => {
+                format!(r#"{{"id":null,"method":"update2","params":[{id},{update}]}}"#)
+            }
+            Form::Update3 => {
+                format!(r#"{{"id":null,"method":"update3","params":[{id},"{last_txn}",{update}]}}"#)
+            }
+        }
+    }
+}
+
+impl Spec {
     /// Reads the `<monitor-requests>`.
     pub(super) fn from_json(
-        id: Value,
         database: usize,
         form: Form,
         schema: &Schema,
         json: &Value,
-    ) -> Result<Monitor> {
+    ) -> Result<Spec> {
         let requests = json
             .as_object()
             .ok_or_else(|| OvsdbError::syntax(json, "monitor-requests must be object"))?;
@@ -100,8 +126,7 @@ impl Monitor {
             }
             tables.push(monitored);
         }
-        Ok(Monitor {
-            id,
+        Ok(Spec {
             database,
             form,
             tables,
@@ -226,16 +251,6 @@ impl Monitor {
             }
         }
         Ok((!update.is_empty()).then_some(Value::Object(update)))
-    }
-
-    /// The notification that carries an update.
-    pub(super) fn notification(&self, update: Value, last_txn: Uuid) -> (&'static str, Vec<Value>) {
-        let id = self.id.clone();
-        match self.form {
-            Form::Update => ("update", vec![id, update]),
-            Form::Update2 => ("update2", vec![id, update]),
-            Form::Update3 => ("update3", vec![id, json!(last_txn.to_string()), update]),
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The methods other than `transact`.
 
 use std::result::Result as StdResult;
+use std::sync::Arc;
 
 use serde_json::{json, Value};
 
-use super::monitor::{Form, Monitor};
+use super::monitor::{Form, Monitor, Spec};
 use super::{Server, SessionId};
 use crate::database::Delta;
 use crate::error::{kind, OvsdbError, Result};
@@ -94,21 +95,38 @@ impl Server {
         };
         self.check_new_monitor(session, id)?;
         let served = &self.databases[database];
-        let monitor = Monitor::from_json(id.clone(), database, form, served.db.schema(), requests)?;
+        let spec = Spec::from_json(database, form, served.db.schema(), requests)?;
         let answer = match last {
-            None => monitor.initial(&served.db),
+            None => spec.initial(&served.db),
             Some(last) => {
                 let (found, update) = match self.changes_since(database, last) {
-                    Some(delta) => (true, monitor.update(&delta).unwrap_or_else(|| json!({}))),
-                    None => (false, monitor.initial(&served.db)),
+                    Some(delta) => (true, spec.update(&delta).unwrap_or_else(|| json!({}))),
+                    None => (false, spec.initial(&served.db)),
                 };
                 json!([found, served.last_txn.to_string(), update])
             }
+        };
+        let monitor = Monitor {
+            id: id.clone(),
+            spec: self.shared(spec),
         };
         if let Some(session) = self.sessions.get_mut(&session) {
             session.monitors.push(monitor);
         }
         Ok(answer)
+    }
+
+    /// The same specification as another monitor already has, if there is one.
+    fn shared(&self, spec: Spec) -> Arc<Spec> {
+        let mut specs = self
+            .sessions
+            .values()
+            .flat_map(|session| &session.monitors)
+            .map(|m| &m.spec);
+        specs
+            .find(|have| ***have == spec)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(spec))
     }
 
     fn check_new_monitor(&self, session: SessionId, id: &Value) -> Result<()> {
@@ -158,12 +176,12 @@ impl Server {
             return Err(OvsdbError::syntax(new_id, "duplicate monitor ID"));
         }
         let monitor = &mut state.monitors[position];
-        let served = &self.databases[monitor.database];
-        let update = monitor.change_conditions(&served.db, requests)?;
+        let served = &self.databases[monitor.spec.database];
+        let update = Arc::make_mut(&mut monitor.spec).change_conditions(&served.db, requests)?;
         monitor.id = new_id.clone();
         if let Some(update) = update {
-            let (method, params) = monitor.notification(update, served.last_txn);
-            state.notify(method, params);
+            let text = monitor.notification(&update.to_string(), served.last_txn);
+            state.out.push_text(&text);
         }
         Ok(json!({}))
     }
