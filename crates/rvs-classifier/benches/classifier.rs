@@ -1,1 +1,187 @@
-fn main() {}
+//! What a lookup, an insert and a rule cost, against the number of rules and of masks.
+//!
+//! `cargo bench -p rvs-classifier` prints a table; `-- quick` leaves the million out. One core, no pinning: compare the
+//! columns of one run.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use rvs_classifier::{Classifier, Config, Cursor, Filter, RuleId};
+use rvs_flow::{Mask, PipelineKey, Present};
+use zerocopy::byteorder::network_endian::U16;
+
+const TCP4: Present = Present(Present::IPV4.0 | Present::TCP.0);
+
+/// Deterministic, uniform enough.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+/// An access list's shape: TCP with an address prefix each way, half of the masks with a port, some with an input port.
+fn mask(n: usize) -> Mask<PipelineKey> {
+    let mut m = Mask::<PipelineKey>::none();
+    let f = &mut m.0.flow;
+    f.present = TCP4;
+    f.dl_type = U16::new(0xffff);
+    f.nw_proto = 0xff;
+    let dst = 32 - (n as u32 / 4 % 8);
+    let src = if n < 32 { 0 } else { 32 - (n as u32 / 32) };
+    f.nw_dst = (u32::MAX << (32 - dst)).to_be_bytes();
+    f.nw_src = u32::MAX.checked_shl(32 - src).unwrap_or(0).to_be_bytes();
+    if n % 2 == 0 {
+        f.tp_dst = U16::new(0xffff);
+    }
+    if n / 2 % 2 == 0 {
+        m.0.of_port = u32::MAX;
+    }
+    m
+}
+
+fn key(r: &mut Random) -> PipelineKey {
+    let mut k = PipelineKey {
+        of_port: (r.next() % 32) as u32,
+        ..Default::default()
+    };
+    let f = &mut k.flow;
+    f.present = TCP4;
+    f.dl_type = U16::new(0x800);
+    f.nw_proto = 6;
+    f.nw_src = (r.next() as u32).to_be_bytes();
+    f.nw_dst = (r.next() as u32).to_be_bytes();
+    f.tp_dst = U16::new(r.next() as u16);
+    k
+}
+
+struct Built {
+    table: Classifier<PipelineKey, u64>,
+    values: Vec<PipelineKey>,
+    insert: Duration,
+    worst: Duration,
+}
+
+fn build(masks: usize, rules: usize) -> Built {
+    let hasher = RandomState::with_seeds(1, 2, 3, 4);
+    let mut table = Classifier::new(Config {
+        hasher,
+        round_prefixes: false,
+    });
+    let mut r = Random(7);
+    let values: Vec<_> = (0..rules).map(|_| key(&mut r)).collect();
+    let masks: Vec<_> = (0..masks).map(mask).collect();
+    let (mut worst, start) = (Duration::ZERO, Instant::now());
+    for (n, value) in values.iter().enumerate() {
+        let at = Instant::now();
+        // Rules of one mask share a priority, as a controller's stages do.
+        let m = n % masks.len();
+        // A value drawn twice is refused, which costs as much.
+        let _ = black_box(table.insert(value, &masks[m], m as i32, n as u64, 1));
+        worst = worst.max(at.elapsed());
+    }
+    Built {
+        insert: start.elapsed(),
+        table,
+        values,
+        worst,
+    }
+}
+
+/// Nanoseconds of one lookup. Each few keys count by their best round, so that a busy machine blurs the figure less.
+fn lookup_ns(table: &Classifier<PipelineKey, u64>, keys: &[PipelineKey], rounds: usize) -> f64 {
+    let mut best = vec![Duration::MAX; keys.len().div_ceil(20)];
+    for _ in 0..rounds {
+        for (few, best) in keys.chunks(20).zip(&mut best) {
+            let start = Instant::now();
+            for k in few {
+                let mut wc = Mask::none();
+                black_box(table.lookup(1, k, &mut wc).map(|r| *r.payload()));
+                black_box(&wc);
+            }
+            *best = start.elapsed().min(*best);
+        }
+    }
+    best.iter().sum::<Duration>().as_nanos() as f64 / keys.len() as f64
+}
+
+/// Dump, removal and purge of the whole table in slices of 1,000: nanoseconds a rule each, and the longest slice.
+fn take_apart(mut b: Built) -> (f64, f64, f64, Duration) {
+    const SLICE: usize = 1000;
+    let n = b.table.len() as f64;
+    let (mut ids, mut worst) = (Vec::<RuleId>::with_capacity(b.values.len()), Duration::ZERO);
+    let (mut cursor, mut done, start) = (Cursor::default(), false, Instant::now());
+    while !done {
+        let at = Instant::now();
+        done = b
+            .table
+            .scan(1, &mut cursor, SLICE, Filter::All, |r| ids.push(r.id()));
+        worst = worst.max(at.elapsed());
+    }
+    let dump = start.elapsed().as_nanos() as f64 / n;
+    let start = Instant::now();
+    for id in ids {
+        b.table
+            .remove_at(id, 2)
+            .expect("invariant: the dump named current rules");
+    }
+    let remove = start.elapsed().as_nanos() as f64 / n;
+    let start = Instant::now();
+    loop {
+        let at = Instant::now();
+        let purged = b.table.purge(2, SLICE, drop);
+        worst = worst.max(at.elapsed());
+        if purged == 0 {
+            break;
+        }
+    }
+    (dump, remove, start.elapsed().as_nanos() as f64 / n, worst)
+}
+
+fn main() {
+    let quick = std::env::args().any(|a| a == "quick");
+    println!(
+        "{:>6} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>9}",
+        "masks",
+        "rules",
+        "hit ns",
+        "miss ns",
+        "cold ns",
+        "insert ns",
+        "worst us",
+        "B/rule",
+        "dump ns",
+        "rm ns",
+        "purge ns",
+        "slice us"
+    );
+    for masks in [1, 16, 64] {
+        for rules in [1_000, 10_000, 100_000, 1_000_000] {
+            if quick && rules == 1_000_000 {
+                continue;
+            }
+            let b = build(masks, rules);
+            let mut r = Random(99);
+            let hits: Vec<_> = (0..100_000)
+                .map(|_| b.values[r.next() as usize % b.values.len()])
+                .collect();
+            let misses: Vec<_> = (0..100_000).map(|_| key(&mut r)).collect();
+            // A thousand keys again and again show what the search costs; a hundred thousand, what the memory costs too.
+            let hot = |keys: &[PipelineKey]| lookup_ns(&b.table, &keys[..1000], 100);
+            let (hit, miss, cold) = (hot(&hits), hot(&misses), lookup_ns(&b.table, &hits, 3));
+            let bytes = b.table.memory_bytes() / b.table.len();
+            let insert = b.insert.as_nanos() as f64 / rules as f64;
+            let longest = b.worst.as_micros();
+            let (dump, remove, purge, slice) = take_apart(b);
+            println!(
+                "{masks:>6} {rules:>9} {hit:>8.0} {miss:>8.0} {cold:>8.0} {insert:>9.0} {longest:>9} {bytes:>7} {dump:>8.0} {remove:>8.0} {purge:>8.0} {:>9}",
+                slice.as_micros()
+            );
+        }
+    }
+}

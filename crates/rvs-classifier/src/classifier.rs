@@ -10,9 +10,8 @@ use rvs_flow::{Key, Mask};
 
 use crate::layout::{specificity, Layout};
 use crate::lookup::RuleRef;
-use crate::slab::MAX_ITEMS;
 use crate::subtable::{Rule, Subtable};
-use crate::trie::Trie;
+use crate::trie::{Trie, MAX_RULES};
 
 /// The version of a table. Readers pin one; writers bring ones that never go back.
 pub type Version = u64;
@@ -49,7 +48,7 @@ pub enum WriteError {
     AlreadyRemoved(Version),
     #[error("the table has changes of version {newest} already")]
     VersionInPast { newest: Version },
-    #[error("the table holds as many rules as it can address")]
+    #[error("the table holds as many rules as it can count")]
     Full,
 }
 
@@ -175,7 +174,7 @@ impl<K: Layout, R> Classifier<K, R> {
         version: Version,
     ) -> Result<RuleId, WriteError> {
         self.check_version(version)?;
-        if self.len >= MAX_ITEMS {
+        if self.len >= MAX_RULES {
             return Err(WriteError::Full);
         }
         if let Some(twin) = self.current(value, mask, priority) {

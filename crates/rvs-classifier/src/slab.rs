@@ -3,11 +3,9 @@
 //! A plain `Vec` would copy a table of a million rules when it doubles, and packets would wait for that. Each slot may
 //! carry a fixed number of words beside its item (the masked value of a rule), so that a rule needs no allocation of its own.
 
-const CHUNK: usize = 256;
+/// Large enough that the chunk headers of a million rules stay in the first-level cache.
+const CHUNK: usize = 4096;
 const NONE: u32 = u32::MAX;
-
-/// Items that a slab can hold; indices stay below it, so that bit 31 is free for the user of an index.
-pub(crate) const MAX_ITEMS: usize = 1 << 31;
 
 enum Slot<T> {
     Used(T),
@@ -45,10 +43,9 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Stores an item with its `stride` words. The caller keeps the slab below [`MAX_ITEMS`].
+    /// Stores an item with its `stride` words.
     pub(crate) fn insert(&mut self, item: T, words: &[u64]) -> u32 {
         debug_assert_eq!(words.len(), self.stride);
-        debug_assert!(self.len < MAX_ITEMS);
         let at = match self.open.last() {
             Some(&at) => at as usize,
             None => {

@@ -8,22 +8,113 @@
 //! Values are left-aligned in a `u128`. The trie holds every rule that is physically there, of any version: one prefix too
 //! many costs mask bits, never a wrong answer.
 
-use crate::slab::Slab;
-
 const NIL: u32 = u32::MAX;
 /// Bits a node holds at most; longer paths are chains of nodes.
 const SEGMENT: u8 = 32;
 /// Nodes from the root to the longest prefix: one per bit, and a root that may be empty.
 const MAX_DEPTH: usize = 129;
+/// Nodes that are allocated together; a walk of a million prefixes should find all chunk headers in the nearest cache.
+const CHUNK: usize = 1 << 15;
 
+/// Sixteen octets, so that none lies across two cache lines.
 #[derive(Clone, Copy)]
 struct Node {
-    /// Left-aligned; bits past `len` are 0.
+    /// Left-aligned; bits past the length are 0.
     bits: u32,
-    len: u8,
-    /// Rules whose prefix ends with this node.
-    rules: u32,
+    /// How many bits (0 only at the root), and above [`LEN_BITS`] how many rules have a prefix that ends here.
+    len_rules: u32,
     child: [u32; 2],
+}
+
+const LEN_BITS: u32 = 6;
+/// Rules that a table may hold for its tries to count them.
+pub(crate) const MAX_RULES: usize = 1 << (32 - LEN_BITS - 1);
+
+impl Node {
+    fn new(bits: u32, len: u8, rules: u32, child: [u32; 2]) -> Self {
+        Self {
+            bits,
+            len_rules: rules << LEN_BITS | u32::from(len),
+            child,
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> u8 {
+        (self.len_rules & ((1 << LEN_BITS) - 1)) as u8
+    }
+
+    #[inline]
+    fn rules(&self) -> u32 {
+        self.len_rules >> LEN_BITS
+    }
+}
+
+/// Nodes by index, in chunks that never move.
+struct Nodes {
+    chunks: Vec<Vec<Node>>,
+    /// The first free node; each links to the next by its first child.
+    free: u32,
+    used: usize,
+}
+
+impl Nodes {
+    #[inline]
+    fn get(&self, at: u32) -> Option<&Node> {
+        self.chunks
+            .get(at as usize / CHUNK)?
+            .get(at as usize % CHUNK)
+    }
+
+    fn node_mut(&mut self, at: u32) -> &mut Node {
+        self.chunks
+            .get_mut(at as usize / CHUNK)
+            .and_then(|c| c.get_mut(at as usize % CHUNK))
+            .expect("invariant: links lead to nodes that are in use")
+    }
+
+    fn insert(&mut self, node: Node) -> u32 {
+        self.used += 1;
+        if self.free != NIL {
+            let at = self.free;
+            let place = self.node_mut(at);
+            let next = place.child[0];
+            *place = node;
+            self.free = next;
+            return at;
+        }
+        if self.chunks.last().is_none_or(|c| c.len() == CHUNK) {
+            self.chunks.push(Vec::new());
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let mut at = before;
+        if let Some(chunk) = self.chunks.last_mut() {
+            at += chunk.len();
+            chunk.push(node);
+        }
+        at as u32
+    }
+
+    fn remove(&mut self, at: u32) {
+        self.used -= 1;
+        if self.used == 0 {
+            *self = Self::default();
+        } else {
+            let next = self.free;
+            self.node_mut(at).child[0] = next;
+            self.free = at;
+        }
+    }
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: NIL,
+            used: 0,
+        }
+    }
 }
 
 /// What a walk found out about one value.
@@ -44,14 +135,14 @@ impl Walk {
 }
 
 pub(crate) struct Trie {
-    nodes: Slab<Node>,
+    nodes: Nodes,
     root: u32,
 }
 
 impl Trie {
     pub(crate) fn new() -> Self {
         Self {
-            nodes: Slab::new(0),
+            nodes: Nodes::default(),
             root: NIL,
         }
     }
@@ -63,11 +154,11 @@ impl Trie {
         while let Some(node) = self.nodes.get(next) {
             let same = common(node, segment(value, at));
             at += same;
-            if same < node.len {
+            if same < node.len() {
                 out.bits = at + 1;
                 return out;
             }
-            if node.rules > 0 {
+            if node.rules() > 0 {
                 out.lengths |= 1 << (at - 1);
             }
             out.bits = at;
@@ -88,20 +179,20 @@ impl Trie {
         let mut next = self.root;
         while let Some(node) = self.nodes.get(next).copied() {
             let same = common(&node, segment(value, at)).min(len - at);
-            if same < node.len {
+            if same < node.len() {
                 let upper = self.split(next, node, same);
                 self.set_link(parent, upper);
                 if at + same == len {
-                    self.node_mut(upper).rules = 1;
+                    self.nodes.node_mut(upper).len_rules += 1 << LEN_BITS;
                 } else {
                     let rest = self.chain(value, at + same, len);
-                    self.node_mut(upper).child[bit(value, at + same)] = rest;
+                    self.nodes.node_mut(upper).child[bit(value, at + same)] = rest;
                 }
                 return;
             }
             at += same;
             if at == len {
-                self.node_mut(next).rules += 1;
+                self.nodes.node_mut(next).len_rules += 1 << LEN_BITS;
                 return;
             }
             let side = bit(value, at);
@@ -123,7 +214,7 @@ impl Trie {
                 debug_assert!(false, "a prefix is removed that was never added");
                 return;
             };
-            at += node.len;
+            at += node.len();
             if at >= len {
                 break;
             }
@@ -132,21 +223,25 @@ impl Trie {
             depth += 1;
             next = node.child[side];
         }
-        let last = self.node_mut(next);
-        debug_assert!(last.rules > 0);
-        last.rules = last.rules.saturating_sub(1);
+        let last = self.nodes.node_mut(next);
+        debug_assert!(last.rules() > 0);
+        last.len_rules = last.len_rules.saturating_sub(1 << LEN_BITS);
         self.prune(next, &path[..depth]);
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.nodes.memory_bytes()
+        self.nodes
+            .chunks
+            .iter()
+            .map(|c| c.capacity() * size_of::<Node>())
+            .sum()
     }
 
     /// Frees nodes that say nothing any more, upwards from `node`, and joins a node with its only child.
     fn prune(&mut self, mut node: u32, mut path: &[(u32, usize)]) {
         loop {
-            let n = *self.node_mut(node);
-            if n.rules > 0 {
+            let n = *self.nodes.node_mut(node);
+            if n.rules() > 0 {
                 return;
             }
             match n.child {
@@ -156,20 +251,17 @@ impl Trie {
                         self.root = NIL;
                         return;
                     };
-                    self.node_mut(parent).child[side] = NIL;
+                    self.nodes.node_mut(parent).child[side] = NIL;
                     node = parent;
                     path = above;
                 }
                 [only, NIL] | [NIL, only] => {
-                    let child = *self.node_mut(only);
-                    if n.len + child.len <= SEGMENT {
+                    let child = *self.nodes.node_mut(only);
+                    if n.len() + child.len() <= SEGMENT {
                         // A node of 32 bits has no room for a child: the shift is below 32.
-                        let bits = n.bits | child.bits >> n.len;
-                        *self.node_mut(node) = Node {
-                            bits,
-                            len: n.len + child.len,
-                            ..child
-                        };
+                        let bits = n.bits | child.bits >> n.len();
+                        *self.nodes.node_mut(node) =
+                            Node::new(bits, n.len() + child.len(), child.rules(), child.child);
                         self.nodes.remove(only);
                     }
                     return;
@@ -181,21 +273,17 @@ impl Trie {
 
     /// Cuts `node` (at index `at`) after `keep` bits; returns the new upper part, which has the lower as its only child.
     fn split(&mut self, at: u32, node: Node, keep: u8) -> u32 {
-        debug_assert!(keep < node.len);
-        let lower = Node {
-            bits: node.bits << keep,
-            len: node.len - keep,
-            ..node
-        };
-        let mut upper = Node {
-            bits: node.bits & head(keep),
-            len: keep,
-            rules: 0,
-            child: [NIL; 2],
-        };
+        debug_assert!(keep < node.len());
+        let lower = Node::new(
+            node.bits << keep,
+            node.len() - keep,
+            node.rules(),
+            node.child,
+        );
+        let mut upper = Node::new(node.bits & head(keep), keep, 0, [NIL; 2]);
         upper.child[(lower.bits >> 31) as usize] = at;
-        *self.node_mut(at) = lower;
-        self.nodes.insert(upper, &[])
+        *self.nodes.node_mut(at) = lower;
+        self.nodes.insert(upper)
     }
 
     /// Nodes for the bits `from..len` of `value`, `from < len`; the last one holds a rule. Returns the first.
@@ -205,16 +293,16 @@ impl Trie {
         while end > from {
             // Whole segments at the lower end, what is left over at the top.
             let start = from.max(end.saturating_sub(SEGMENT));
-            let mut node = Node {
-                bits: segment(value, start) & head(end - start),
-                len: end - start,
-                rules: u32::from(below.is_none()),
-                child: [NIL; 2],
-            };
+            let mut node = Node::new(
+                segment(value, start) & head(end - start),
+                end - start,
+                u32::from(below.is_none()),
+                [NIL; 2],
+            );
             if let Some(child) = below {
                 node.child[bit(value, end)] = child;
             }
-            below = Some(self.nodes.insert(node, &[]));
+            below = Some(self.nodes.insert(node));
             end = start;
         }
         below.unwrap_or(NIL)
@@ -222,22 +310,16 @@ impl Trie {
 
     fn set_link(&mut self, parent: Option<(u32, usize)>, to: u32) {
         match parent {
-            Some((node, side)) => self.node_mut(node).child[side] = to,
+            Some((node, side)) => self.nodes.node_mut(node).child[side] = to,
             None => self.root = to,
         }
-    }
-
-    fn node_mut(&mut self, at: u32) -> &mut Node {
-        self.nodes
-            .get_mut(at)
-            .expect("invariant: links lead to nodes that are in use")
     }
 }
 
 /// Leading bits that a node shares with a segment of a value.
 #[inline]
 fn common(node: &Node, segment: u32) -> u8 {
-    ((node.bits ^ segment).leading_zeros() as u8).min(node.len)
+    ((node.bits ^ segment).leading_zeros() as u8).min(node.len())
 }
 
 /// The 32 bits of `value` from bit `at` on; 0 past its end.
@@ -310,7 +392,7 @@ mod tests {
             for (v, len) in list {
                 trie.remove(v, len);
             }
-            prop_assert!(trie.nodes.len() == 0 && trie.root == NIL);
+            prop_assert!(trie.nodes.used == 0 && trie.root == NIL);
         }
     }
 
