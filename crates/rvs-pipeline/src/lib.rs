@@ -23,9 +23,9 @@ pub use bridge::{
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
-pub use translate::translate;
+pub use translate::{translate, translate_actions};
 pub use translation::{
-    CachedEffect, Deps, FrozenState, FrozenStates, GroupDep, LearnedFlow, MacDep, PacketInNote,
-    PuntNote, TableDep, Translation,
+    CachedEffect, Deps, FrozenRest, FrozenState, FrozenStates, FrozenThen, GroupDep, LearnedFlow,
+    MacDep, PacketInNote, PuntNote, TableDep, Translation,
 };
 pub use world::{MacTables, PipelineView, World};

@@ -1,7 +1,7 @@
 //! Telling what a translation does while it does it. `ofproto/trace` walks the very same code as the packets.
 
 use rvs_dpif::DropReason;
-use rvs_flow::{Mask, OfPort, PipelineKey};
+use rvs_flow::{Match, OfPort, PipelineKey};
 use rvs_openflow::{Action, GroupId, TableId};
 
 /// Hears of each step. The cheap implementer is compiled away.
@@ -20,8 +20,7 @@ pub enum TraceEvent {
         table: TableId,
         priority: u16,
         cookie: u64,
-        value: Box<PipelineKey>,
-        mask: Box<Mask<PipelineKey>>,
+        matching: Box<Match<PipelineKey>>,
     },
     /// A table was looked up in vain.
     Miss { table: TableId },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use rvs_dpif::{Actions, DpAction, DropReason, PuntReason};
-use rvs_flow::{DpPort, FlowKey, Mask, PipelineKey};
+use rvs_flow::{DpPort, FlowKey, Mask, Match, PipelineKey};
 use rvs_l2::{FdbKey, Lesson};
 use rvs_openflow::{
     Action, ActionSet, ControllerId, GroupId, Instructions, MeterId, PacketInReason, TableId,
@@ -126,8 +126,7 @@ pub struct LearnedFlow {
     pub table: TableId,
     pub priority: u16,
     pub cookie: u64,
-    pub value: PipelineKey,
-    pub mask: Mask<PipelineKey>,
+    pub matching: Match<PipelineKey>,
     pub instructions: Instructions,
     /// Seconds; 0 for never.
     pub idle_timeout: u16,
@@ -142,7 +141,7 @@ pub struct LearnedFlow {
 }
 
 /// What to do with a punted copy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PuntNote {
     PacketIn(Box<PacketInNote>),
     /// A protocol of the switch itself.
@@ -162,7 +161,7 @@ impl PuntNote {
 }
 
 /// A copy for the controllers of a bridge.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PacketInNote {
     pub bridge: BridgeId,
     pub table: TableId,
@@ -181,7 +180,7 @@ pub struct PacketInNote {
 }
 
 /// A translation that stopped in the middle, to go on with a frame parsed anew.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrozenState {
     pub bridge: BridgeId,
     /// The pipeline's own fields; `flow` is not meant.
@@ -193,7 +192,7 @@ pub struct FrozenState {
 }
 
 /// A tail of one rule's actions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrozenRest {
     pub table: TableId,
     pub cookie: u64,
@@ -203,7 +202,7 @@ pub struct FrozenRest {
 }
 
 /// What comes after a tail of actions.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FrozenThen {
     /// The next tail.
     #[default]

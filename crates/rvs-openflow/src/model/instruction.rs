@@ -51,7 +51,7 @@ impl Instructions {
 
 /// The action set that a frame carries from table to table: at most one action of each kind, executed in the order of the
 /// specification (OpenFlow 1.3.5 section 5.10), whatever the order of writing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ActionSet {
     /// Sorted by [`slot`]; set-field actions one per field, in the order of writing.
     actions: Vec<(u8, Action)>,

@@ -69,10 +69,6 @@ impl Composer {
         finish(self.actions.split_off(scope.0))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.actions.is_empty()
-    }
-
     /// True when the list has outgrown its bounds.
     pub(super) fn overflown(&self) -> bool {
         self.count > MAX_ACTIONS || self.outputs > MAX_OUTPUTS

@@ -1,6 +1,6 @@
 //! Copies for controllers.
 
-use rvs_dpif::{DpAction, PuntReason};
+use rvs_dpif::DpAction;
 use rvs_flow::{OfPort, PipelineKey};
 use rvs_openflow::{ControllerAction, ControllerId, PacketInReason};
 
@@ -11,9 +11,18 @@ use crate::translation::{PacketInNote, PuntNote};
 impl<T: Trace> Ctx<'_, '_, T> {
     /// Sends a copy to every controller that wants such.
     pub(super) fn packet_in(&mut self, reason: PacketInReason, max_len: u16) {
+        self.packet_in_to(ControllerId(0), reason, max_len);
+    }
+
+    pub(super) fn packet_in_to(
+        &mut self,
+        controller: ControllerId,
+        reason: PacketInReason,
+        max_len: u16,
+    ) {
         self.controller(&ControllerAction {
             max_len,
-            controller: ControllerId(0),
+            controller,
             reason,
             userdata: Box::new([]),
             pause: false,
@@ -23,20 +32,23 @@ impl<T: Trace> Ctx<'_, '_, T> {
 
     /// The controller action.
     pub(super) fn controller(&mut self, what: &ControllerAction) {
-        let Some(bridge) = self.at.bridge else {
-            return;
-        };
-        let silent = bridge
-            .ports
-            .get(OfPort(self.key.of_port))
+        let silent = self
+            .at
+            .bridge
+            .and_then(|b| b.ports.get(OfPort(self.key.of_port)))
             .is_some_and(|p| p.config.no_packet_in);
-        if silent && what.reason != PacketInReason::PacketOut {
+        if silent {
             return self.note(|| TraceEvent::Note("the input port sends no packet-ins".into()));
         }
-        let note = PacketInNote {
-            bridge: bridge.id,
+        let note = self.packet_in_note(what);
+        self.punt(PuntNote::PacketIn(Box::new(note)));
+    }
+
+    pub(super) fn packet_in_note(&self, what: &ControllerAction) -> PacketInNote {
+        PacketInNote {
+            bridge: self.at.bridge.map_or_else(Default::default, |b| b.id),
             table: self.at.table,
-            cookie: self.at.rule.as_ref().map_or(u64::MAX, |r| r.cookie),
+            cookie: self.at.cookie,
             reason: what.reason,
             max_len: what.max_len,
             controller: what.controller,
@@ -47,13 +59,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 ..self.key
             },
             paused: None,
-        };
-        self.punt(PuntNote::PacketIn(Box::new(note)));
+        }
     }
 
     /// Hands a copy to the slow path with this note.
     pub(super) fn punt(&mut self, note: PuntNote) {
-        let reason: PuntReason = note.reason();
+        let reason = note.reason();
         let cookie = self.notes.len() as u64;
         self.notes.push(note);
         self.emit(DpAction::Punt { reason, cookie });

@@ -8,6 +8,7 @@ use rvs_l2::Tag;
 use rvs_openflow::{ActionSet, TableId};
 
 use super::compose::Composer;
+use super::freeze::Freeze;
 use super::origin_mask;
 use crate::bridge::Bridge;
 use crate::table::Rule;
@@ -34,6 +35,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     rewritten: bool,
     /// A tag behind those in `key`, which the bridge's VLAN limit hides from matches.
     pub(super) hidden: Option<Tag>,
+    /// Tags behind those in `key` that pushes have moved there, the outermost last.
+    pub(super) displaced: Vec<Tag>,
 
     /// Where translation is.
     pub(super) at: Place<'a>,
@@ -43,8 +46,18 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) exit: bool,
     /// A bound was exceeded: nothing goes on anywhere.
     pub(super) aborted: bool,
+    /// The rest of the current rule is not executed (an expired TTL).
+    pub(super) halted: bool,
     /// The action set is being executed.
     pub(super) at_action_set: bool,
+    /// A bucket is being executed.
+    pub(super) in_bucket: bool,
+    /// A freeze is unwinding.
+    pub(super) freeze: Option<Freeze>,
+    /// Headers that a pop has uncovered and `key` does not show.
+    pub(super) unparsed: Unparsed,
+    /// The input port that the next lookup sees instead of the packet's.
+    pub(super) lookup_port: Option<OfPort>,
 
     pub(super) out: Composer,
     pub(super) effects: Vec<CachedEffect>,
@@ -55,6 +68,28 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     drop: Option<DropReason>,
 }
 
+/// What the key does not show of the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unparsed {
+    #[default]
+    Nothing,
+    /// Everything behind the VLAN tags.
+    Payload,
+    /// Everything behind the addresses.
+    Tags,
+}
+
+/// The packet at some moment of the translation.
+#[derive(Clone)]
+pub(super) struct Saved {
+    key: PipelineKey,
+    known: Mask<PipelineKey>,
+    rewritten: bool,
+    hidden: Option<Tag>,
+    displaced: Vec<Tag>,
+    unparsed: Unparsed,
+}
+
 /// The bridge that the packet is in, and the rule that is being executed.
 #[derive(Clone)]
 pub(super) struct Place<'a> {
@@ -62,8 +97,23 @@ pub(super) struct Place<'a> {
     pub(super) bridge: Option<&'a Arc<Bridge>>,
     pub(super) table: TableId,
     pub(super) rule: Option<Arc<Rule>>,
+    /// Of the rule; all ones without one.
+    pub(super) cookie: u64,
     /// The rule is the table-miss flow: priority 0, matching everything.
     pub(super) is_miss: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Before the first table.
+    fn start(bridge: Option<&'a Arc<Bridge>>) -> Self {
+        Self {
+            bridge,
+            table: TableId(0),
+            rule: None,
+            cookie: u64::MAX,
+            is_miss: false,
+        }
+    }
 }
 
 impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
@@ -84,17 +134,18 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             known: Mask::none(),
             rewritten: false,
             hidden: None,
-            at: Place {
-                bridge: None,
-                table: TableId(0),
-                rule: None,
-                is_miss: false,
-            },
+            displaced: Vec::new(),
+            at: Place::start(None),
             stack: Vec::new(),
             action_set: ActionSet::default(),
             exit: false,
             aborted: false,
+            halted: false,
             at_action_set: false,
+            in_bucket: false,
+            freeze: None,
+            unparsed: Unparsed::Nothing,
+            lookup_port: None,
             out: Composer::default(),
             effects: Vec::new(),
             notes: Vec::new(),
@@ -108,12 +159,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
     /// The packet is in `bridge` now, as if it had come in on `port` of it.
     pub(super) fn enter(&mut self, bridge: &'a Arc<Bridge>, port: OfPort) {
         push(&mut self.deps.bridges, bridge.id);
-        self.at = Place {
-            bridge: Some(bridge),
-            table: TableId(0),
-            rule: None,
-            is_miss: false,
-        };
+        self.at = Place::start(Some(bridge));
         self.key.of_port = port.0;
         self.note(|| TraceEvent::Bridge {
             name: bridge.name.to_string(),
@@ -166,15 +212,34 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.rewritten = true;
     }
 
-    /// What of the key does not come from the packet.
-    pub(super) fn known(&self) -> (Mask<PipelineKey>, bool) {
-        (self.known, self.rewritten)
+    /// The packet as it is now, to come back to.
+    pub(super) fn save(&self) -> Saved {
+        Saved {
+            key: self.key,
+            known: self.known,
+            rewritten: self.rewritten,
+            hidden: self.hidden,
+            displaced: self.displaced.clone(),
+            unparsed: self.unparsed,
+        }
     }
 
-    /// Back to what [`Self::known`] gave, together with the key of that time.
-    pub(super) fn restore(&mut self, key: PipelineKey, known: (Mask<PipelineKey>, bool)) {
+    /// Back to what [`Self::save`] gave. What was looked at since stays looked at.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        let Saved {
+            key,
+            known,
+            rewritten,
+            hidden,
+            displaced,
+            unparsed,
+        } = saved;
         self.key = key;
-        (self.known, self.rewritten) = known;
+        self.known = known;
+        self.rewritten = rewritten;
+        self.hidden = hidden;
+        self.displaced = displaced;
+        self.unparsed = unparsed;
     }
 
     /// Words of the key that were rewritten, as bits.
@@ -203,6 +268,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.drop_with(reason);
         self.exit = true;
         self.aborted = true;
+        self.freeze = None;
     }
 
     /// Takes back everything that was to be sent; what was learned stays.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use rvs_classifier::{Classifier, RuleRef, Version};
 use rvs_dpif::DropReason;
 use rvs_flow::{Mask, OfPort, PipelineKey};
-use rvs_openflow::{Instructions, PacketInReason, TableId};
+use rvs_openflow::{Action, Instructions, PacketInReason, TableId};
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unparsed};
 use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
 use crate::bridge::Miss;
-use crate::table::Rule;
+use crate::table::{Rule, Table};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{push, CachedEffect, TableDep};
 
@@ -18,27 +19,21 @@ struct Found {
     rule: Arc<Rule>,
     /// Priority 0, matching everything.
     is_miss: bool,
+    /// Rules below this priority had no say.
+    level: u16,
 }
+
+type Rules = Classifier<PipelineKey, Arc<Rule>>;
+
+/// Words of the key, as bits of [`TableDep::rewritten`], that a lookup itself may write.
+const OF_PORT_WORD: u32 = 1 << (std::mem::offset_of!(PipelineKey, of_port) / 8);
+const CONJ_ID_WORD: u32 = 1 << (std::mem::offset_of!(PipelineKey, conj_id) / 8);
 
 impl<T: Trace> Ctx<'_, '_, T> {
     /// Sends the packet through the tables from `first` on and executes the action set at the end.
     pub(super) fn run_tables(&mut self, first: TableId) {
-        let mut next = Some(first);
-        while let Some(table) = next.take() {
-            if self.exit {
-                return;
-            }
-            next = match self.lookup(table) {
-                Some(found) => self.run_rule(found),
-                None => match self.miss(table) {
-                    Miss::Continue => following(table),
-                    Miss::Drop | Miss::Controller => return,
-                },
-            };
-        }
-        if !self.exit {
-            self.run_action_set();
-        }
+        self.go_on(Some(first));
+        self.run_action_set();
     }
 
     /// Looks the packet up in `table` on behalf of a resubmit: a miss does nothing, and what the rule does counts as done
@@ -52,27 +47,37 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         let place = self.at.clone();
         self.depth += 1;
-        let mut next = self.run_rule(found);
+        let next = self.run_rule(found);
+        self.go_on(next);
+        self.depth -= 1;
+        self.at = place;
+    }
+
+    /// Follows gotos.
+    pub(super) fn go_on(&mut self, mut next: Option<TableId>) {
         while let Some(table) = next.take() {
-            if self.exit {
-                break;
+            if self.stopped() {
+                return;
+            }
+            if self.unparsed != Unparsed::Nothing {
+                return self.freeze_before_table(table);
             }
             next = match self.lookup(table) {
                 Some(found) => self.run_rule(found),
+                None if self.stopped() => None,
                 None => match self.miss(table) {
                     Miss::Continue => following(table),
                     Miss::Drop | Miss::Controller => None,
                 },
             };
         }
-        self.depth -= 1;
-        self.at = place;
     }
 
     /// Does what a rule says; returns the table to go on with.
     fn run_rule(&mut self, found: Found) -> Option<TableId> {
         let rule = found.rule;
         self.at.rule = Some(rule.clone());
+        self.at.cookie = rule.cookie;
         self.at.table = rule.table;
         self.at.is_miss = found.is_miss;
         self.run_instructions(&rule.instructions)
@@ -80,8 +85,19 @@ impl<T: Trace> Ctx<'_, '_, T> {
 
     /// The instructions in the order of the specification.
     pub(super) fn run_instructions(&mut self, what: &Instructions) -> Option<TableId> {
+        if let Some(meter) = what.meter {
+            self.meter(meter);
+        }
         self.run_actions(&what.apply);
-        if self.exit {
+        if self.freeze.is_some() {
+            self.left_instructions(Instructions {
+                meter: None,
+                apply: Box::new([]),
+                ..what.clone()
+            });
+            return None;
+        }
+        if std::mem::take(&mut self.halted) || self.exit {
             return None;
         }
         if what.clear {
@@ -102,20 +118,21 @@ impl<T: Trace> Ctx<'_, '_, T> {
         what.goto
     }
 
-    /// Executes the action set and empties it.
-    fn run_action_set(&mut self) {
+    /// Executes the action set and empties it. `exit` does not keep it from running.
+    pub(super) fn run_action_set(&mut self) {
+        if self.aborted || self.freeze.is_some() {
+            return;
+        }
         let set = std::mem::take(&mut self.action_set);
         if set.is_empty() {
             return;
         }
+        self.exit = false;
+        let actions: Vec<Action> = set.in_order().cloned().collect();
         self.at_action_set = true;
-        for action in set.in_order() {
-            if self.exit {
-                break;
-            }
-            self.run_action(action);
-        }
+        self.run_actions(&actions);
         self.at_action_set = false;
+        self.halted = false;
     }
 
     /// The rule that matches, with everything that finding it rests on.
@@ -126,7 +143,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.abort(DropReason::TooManyResubmits);
             return None;
         }
-        self.at.table = id;
         let rewritten = self.rewritten_words();
         let mut dep = TableDep {
             bridge: bridge.id,
@@ -134,52 +150,68 @@ impl<T: Trace> Ctx<'_, '_, T> {
             priority: None,
             rewritten,
         };
-        let Some(table) = bridge.table(id) else {
-            push(&mut self.deps.tables, dep);
-            self.effects.push(CachedEffect::TableMiss {
-                bridge: bridge.id,
-                id,
-                table: None,
-            });
-            self.note(|| TraceEvent::Miss { table: id });
-            return None;
-        };
+        let mut key = self.key;
+        if let Some(port) = self.lookup_port.take() {
+            key.of_port = port.0;
+            dep.rewritten |= OF_PORT_WORD;
+        }
+        let table = bridge.table(id).cloned();
+        let found = table.as_ref().and_then(|t| self.ask(t, key, &mut dep));
+        push(&mut self.deps.tables, dep);
+        match (&found, table) {
+            (Some(found), Some(table)) => {
+                let (bridge, rule) = (bridge.id, found.rule.clone());
+                self.effects.push(CachedEffect::TableHit {
+                    bridge,
+                    table,
+                    rule,
+                });
+            }
+            (_, table) => {
+                self.effects.push(CachedEffect::TableMiss {
+                    bridge: bridge.id,
+                    id,
+                    table,
+                });
+                self.at.table = id;
+                self.note(|| TraceEvent::Miss { table: id });
+            }
+        }
+        found
+    }
+
+    /// Asks one table.
+    fn ask(&mut self, table: &Table, mut key: PipelineKey, dep: &mut TableDep) -> Option<Found> {
         let version = self.view.world.version();
         let mut wc = Mask::none();
         let rules = table.read();
-        let found = rules.lookup(version, &self.key, &mut wc).map(|r| {
-            let rule = r.payload().clone();
-            let is_miss = rule.priority == 0 && r.mask().is_none();
-            (rule, is_miss, r)
-        });
-        self.see_mask(&wc);
-        dep.priority = found.as_ref().map(|(rule, ..)| rule.priority);
-        push(&mut self.deps.tables, dep);
-        let table = table.clone();
-        let Some((rule, is_miss, r)) = found else {
-            drop(rules);
-            self.effects.push(CachedEffect::TableMiss {
-                bridge: bridge.id,
-                id,
-                table: Some(table),
-            });
-            self.note(|| TraceEvent::Miss { table: id });
-            return None;
+        let found = if table.has_clauses() {
+            dep.rewritten |= CONJ_ID_WORD;
+            conjunctive(&rules, version, &mut key, &mut wc)
+        } else {
+            rules
+                .lookup(version, &key, &mut wc)
+                .map(|r| (r, r.payload().priority))
         };
-        self.note(|| TraceEvent::Rule {
-            table: id,
-            priority: rule.priority,
-            cookie: rule.cookie,
-            value: Box::new(r.value()),
-            mask: Box::new(*r.mask()),
+        let found = found.map(|(r, level)| {
+            let rule = r.payload().clone();
+            self.note(|| TraceEvent::Rule {
+                table: table.id,
+                priority: rule.priority,
+                cookie: rule.cookie,
+                matching: Box::new(rvs_flow::Match::new(&r.value(), *r.mask())),
+            });
+            let is_miss = rule.priority == 0 && r.mask().is_none();
+            Found {
+                rule,
+                is_miss,
+                level,
+            }
         });
         drop(rules);
-        self.effects.push(CachedEffect::TableHit {
-            bridge: bridge.id,
-            table,
-            rule: rule.clone(),
-        });
-        Some(Found { rule, is_miss })
+        self.see_mask(&wc);
+        dep.priority = found.as_ref().map(|f| f.level);
+        found
     }
 
     /// What a miss in `table` does: the packet-in is made here.
@@ -192,12 +224,99 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Miss::Drop => self.drop_with(DropReason::NoRule),
             Miss::Controller => {
                 self.at.rule = None;
+                self.at.cookie = u64::MAX;
                 self.packet_in(PacketInReason::NoMatch, 0xffff);
             }
             Miss::Continue => {}
         }
         miss
     }
+}
+
+/// A lookup in a table with conjunctions: from the highest priority down, the first level that has a plain rule, or all the
+/// clauses of a conjunction *and* a plain rule for its id. With the rule, the lowest priority that had a say.
+fn conjunctive<'a>(
+    rules: &'a Rules,
+    version: Version,
+    key: &mut PipelineKey,
+    wc: &mut Mask<PipelineKey>,
+) -> Option<(RuleRef<'a, PipelineKey, Arc<Rule>>, u16)> {
+    let mut limit = i32::MAX;
+    let mut matching = Vec::new();
+    loop {
+        let level = rules.lookup_level(version, key, limit, wc, &mut matching)?;
+        let at = u16::try_from(level).unwrap_or(0);
+        if let Some(plain) = best_plain(&matching) {
+            return Some((plain, at));
+        }
+        for id in complete(&matching) {
+            key.conj_id = id;
+            if let Some((r, priority)) = plain_lookup(rules, version, key, wc) {
+                return Some((r, at.min(priority)));
+            }
+        }
+        key.conj_id = 0;
+        limit = level.checked_sub(1)?;
+    }
+}
+
+/// The best rule that is not just a clause.
+fn plain_lookup<'a>(
+    rules: &'a Rules,
+    version: Version,
+    key: &PipelineKey,
+    wc: &mut Mask<PipelineKey>,
+) -> Option<(RuleRef<'a, PipelineKey, Arc<Rule>>, u16)> {
+    let mut limit = i32::MAX;
+    let mut matching = Vec::new();
+    loop {
+        let level = rules.lookup_level(version, key, limit, wc, &mut matching)?;
+        if let Some(plain) = best_plain(&matching) {
+            return Some((plain, u16::try_from(level).unwrap_or(0)));
+        }
+        limit = level.checked_sub(1)?;
+    }
+}
+
+/// Of rules of one priority the most specific plain one.
+fn best_plain<'a>(
+    matching: &[RuleRef<'a, PipelineKey, Arc<Rule>>],
+) -> Option<RuleRef<'a, PipelineKey, Arc<Rule>>> {
+    let plain = matching.iter().filter(|r| !r.payload().is_clause());
+    plain
+        .max_by(|a, b| rvs_classifier::layout::specificity(a.mask(), b.mask()))
+        .copied()
+}
+
+/// Ids of the conjunctions all of whose clauses match, ascending.
+fn complete(matching: &[RuleRef<'_, PipelineKey, Arc<Rule>>]) -> Vec<u32> {
+    let mut seen: Vec<(u32, u8, u64)> = Vec::new();
+    let actions = matching
+        .iter()
+        .flat_map(|r| r.payload().instructions.apply.iter());
+    for action in actions {
+        let Action::Conjunction {
+            id,
+            clause,
+            n_clauses,
+        } = action
+        else {
+            continue;
+        };
+        let bit = 1u64.checked_shl(u32::from(*clause)).unwrap_or(0);
+        match seen.iter_mut().find(|(i, n, _)| i == id && n == n_clauses) {
+            Some((.., bits)) => *bits |= bit,
+            None => seen.push((*id, *n_clauses, bit)),
+        }
+    }
+    let all = |n: u8| u64::MAX.checked_shr(64 - u32::from(n.min(64))).unwrap_or(0);
+    let mut ids: Vec<u32> = seen
+        .iter()
+        .filter(|(_, n, bits)| *n > 0 && *bits == all(*n))
+        .map(|(id, ..)| *id)
+        .collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// The next table that may hold flows.

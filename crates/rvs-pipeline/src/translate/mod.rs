@@ -17,20 +17,27 @@ mod action;
 mod compose;
 mod controller;
 mod ctx;
+mod freeze;
+mod group;
 mod instruction;
+mod learn;
 pub(crate) mod limits;
+mod meter;
 mod normal;
 mod output;
 mod patch;
+mod select;
+mod set;
+mod tags;
 mod vlan;
 
 use rvs_dpif::DropReason;
-use rvs_flow::{DpPort, FlowKey, Mask, Present};
+use rvs_flow::{DpPort, FlowKey, Mask, OfPort, Present};
 use rvs_openflow::TableId;
 
 use crate::bridge::FragMode;
 use crate::trace::Trace;
-use crate::translation::Translation;
+use crate::translation::{FrozenState, Translation};
 use crate::world::PipelineView;
 use ctx::Ctx;
 
@@ -47,6 +54,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
     /// Finds where the packet comes in and sends it through the tables.
     fn start(&mut self) -> Result<(), DropReason> {
         let arrived = self.key.flow;
+        if arrived.recirc_id != 0 {
+            return self.start_again(arrived.recirc_id);
+        }
         let (bridge, port) = self
             .view
             .world
@@ -74,12 +84,50 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         self.hide_inner_tag();
         self.run_tables(TableId(0));
+        self.boundary();
         if !port.stp.forwards() {
             self.silence();
             return Err(DropReason::StpBlocked);
         }
         Ok(())
     }
+
+    /// Goes on with a frame that recirculated.
+    fn start_again(&mut self, id: u32) -> Result<(), DropReason> {
+        let world = self.view.world;
+        let state = self
+            .view
+            .frozen
+            .get(&id)
+            .cloned()
+            .ok_or(DropReason::RecircUnknown)?;
+        let bridge = world.bridge(state.bridge).ok_or(DropReason::NoBridge)?;
+        self.enter(bridge, OfPort(state.fields.of_port));
+        self.hide_inner_tag();
+        self.thaw(&state);
+        Ok(())
+    }
+}
+
+/// Runs `actions` on a packet of a controller's (packet-out), or goes on with one that a controller resumes: as
+/// [`translate`], but the packet does not start in the first table of its input port.
+pub fn translate_actions(
+    view: &PipelineView<'_>,
+    key: &FlowKey,
+    state: &FrozenState,
+    trace: &mut impl Trace,
+) -> Translation {
+    let mut ctx = Ctx::new(view, *key, trace);
+    ctx.cacheable = false;
+    match view.world.bridge(state.bridge) {
+        None => ctx.drop_with(DropReason::NoBridge),
+        Some(bridge) => {
+            ctx.enter(bridge, OfPort(state.fields.of_port));
+            ctx.hide_inner_tag();
+            ctx.thaw(state);
+        }
+    }
+    ctx.finish()
 }
 
 /// The mask of a translation that looked at nothing but where the packet came from.

@@ -188,7 +188,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
 
     /// Sends the frame, whose tags were edited, on a port. Another bridge has to see the edit in the key.
     fn output_with_tags(&mut self, port: OfPort, edit: TagEdit) {
-        let saved = (self.key, self.known(), self.hidden);
+        let saved = self.save();
         if self
             .at
             .bridge
@@ -198,8 +198,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             self.apply_tag_edit(edit);
         }
         self.output_port(port, None);
-        self.restore(saved.0, saved.1);
-        self.hidden = saved.2;
+        self.restore(saved);
     }
 }
 

@@ -37,7 +37,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             to: to.traffic.clone(),
         });
 
-        let before = (self.key, self.known(), self.at.clone(), self.hidden);
+        let before = (self.save(), self.at.clone());
         let stack = std::mem::take(&mut self.stack);
         let action_set = std::mem::take(&mut self.action_set);
         let scope = self.out.begin();
@@ -54,14 +54,21 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         if self.hidden.is_none() {
             self.hide_inner_tag();
         }
+        let flags = (self.at_action_set, self.in_bucket, self.halted);
+        (self.at_action_set, self.in_bucket, self.halted) = (false, false, false);
         self.run_tables(TableId(0));
+        self.boundary();
         self.depth -= 1;
+        if self.aborted {
+            return;
+        }
         self.out.end(scope);
+        (self.at_action_set, self.in_bucket, self.halted) = flags;
 
-        // `exit` ends the other bridge's actions, an exceeded limit everything.
-        self.exit = self.aborted;
-        self.restore(before.0, before.1);
-        (self.at, self.hidden) = (before.2, before.3);
+        // `exit` ends the other bridge's actions alone.
+        self.exit = false;
+        self.restore(before.0);
+        self.at = before.1;
         self.stack = stack;
         self.action_set = action_set;
     }

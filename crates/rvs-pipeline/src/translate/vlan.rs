@@ -39,8 +39,18 @@ impl<T: Trace> Ctx<'_, '_, T> {
         let [outer, inner] = visible(&self.key.flow);
         TagStack {
             outer,
-            inner: inner.or(self.hidden),
+            inner: inner.or(self.hidden).or_else(|| self.unseen()),
         }
+    }
+
+    /// A tag behind those of the key, of which nothing is known but the type. Whoever uses it looks at the type.
+    fn unseen(&self) -> Option<Tag> {
+        let tpid = EtherType(self.key.flow.dl_type.get());
+        tpid.is_vlan().then_some(Tag {
+            tpid,
+            vid: VlanId::ZERO,
+            pcp: 0,
+        })
     }
 
     /// Looks at the tag behind the outermost.
@@ -56,7 +66,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         match self.hidden {
             Some(_) => self.see_arrived(set),
-            None => self.see(set),
+            None => {
+                self.see(set);
+                if !self.key.flow.present.has(Present::VLAN1) {
+                    self.see(|m| m.dl_type = u16::MAX.into());
+                }
+            }
         }
     }
 
@@ -99,6 +114,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
     pub(super) fn push_tag(&mut self, tpid: EtherType, tci: VlanTci) {
         self.see_both_tags();
         let flow = &mut self.key.flow;
+        if flow.present.has(Present::VLAN1) {
+            self.displaced
+                .extend(tag(flow.vlan1_tci.get(), flow.vlan1_tpid.get()));
+        }
         if flow.present.has(Present::VLAN0) {
             flow.vlan1_tci = flow.vlan0_tci;
             flow.vlan1_tpid = flow.vlan0_tpid;
@@ -107,7 +126,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         flow.vlan0_tci = (tci.0 | TCI_PRESENT).into();
         flow.vlan0_tpid = tpid.0.into();
         flow.present |= Present::VLAN0;
-        self.forget_both_tags();
+        self.forget_tags();
     }
 
     /// The key after a pop: what was behind moves to the front.
@@ -126,7 +145,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if behind {
             flow.present |= Present::VLAN0;
         }
-        self.forget_both_tags();
+        if let Some(t) = self.displaced.pop() {
+            flow.vlan1_tci = (VlanTci::new(t.vid, t.pcp).0 | TCI_PRESENT).into();
+            flow.vlan1_tpid = t.tpid.0.into();
+            flow.present |= Present::VLAN1;
+        }
+        self.forget_tags();
     }
 
     /// The tag that the VLAN limit hid is the outermost now, and what it hid can be seen as it arrived.
@@ -162,10 +186,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     fn see_both_tags(&mut self) {
-        self.see(|m| both_tags(m));
+        self.see(both_tags);
     }
 
-    fn forget_both_tags(&mut self) {
+    pub(super) fn forget_tags(&mut self) {
         let mut m = Mask::<PipelineKey>::none();
         both_tags(&mut m.0.flow);
         self.forget(&m);

@@ -1,0 +1,159 @@
+//! Groups: one frame becomes the frames of its buckets.
+
+use std::sync::Arc;
+
+use rvs_dpif::DropReason;
+use rvs_openflow::{ActionSet, Bucket, GroupId, GroupKind};
+
+use super::ctx::Ctx;
+use super::limits::MAX_DEPTH;
+use crate::bridge::GroupEntry;
+use crate::trace::{Trace, TraceEvent};
+use crate::translation::{push, CachedEffect, GroupDep};
+
+impl<T: Trace> Ctx<'_, '_, T> {
+    pub(super) fn group(&mut self, id: GroupId) {
+        let Some(bridge) = self.at.bridge else {
+            return;
+        };
+        push(
+            &mut self.deps.groups,
+            GroupDep {
+                bridge: bridge.id,
+                group: id,
+            },
+        );
+        let Some(entry) = bridge.groups.get(&id) else {
+            return self.drop_with(DropReason::GroupEmpty);
+        };
+        if self.depth >= MAX_DEPTH {
+            return self.abort(DropReason::TooDeep);
+        }
+        match entry.group.kind {
+            GroupKind::All => {
+                self.group_hit(entry, None);
+                for index in 0..entry.group.buckets.len() {
+                    self.bucket(entry, index);
+                    if self.aborted {
+                        return;
+                    }
+                }
+            }
+            GroupKind::Indirect => {
+                self.chosen(entry, (!entry.group.buckets.is_empty()).then_some(0))
+            }
+            GroupKind::FastFailover => {
+                let live = entry.group.buckets.iter().position(|b| self.is_live(b, 0));
+                self.chosen(entry, live);
+            }
+            GroupKind::Select => {
+                let live: Vec<usize> = (0..entry.group.buckets.len())
+                    .filter(|i| self.is_live(&entry.group.buckets[*i], 0))
+                    .collect();
+                let choice = self.select(&entry.group, &live);
+                self.chosen(entry, choice);
+            }
+        }
+    }
+
+    fn chosen(&mut self, entry: &Arc<GroupEntry>, bucket: Option<usize>) {
+        self.group_hit(entry, bucket);
+        match bucket {
+            Some(index) => self.bucket(entry, index),
+            None => self.drop_with(DropReason::GroupEmpty),
+        }
+    }
+
+    fn group_hit(&mut self, entry: &Arc<GroupEntry>, bucket: Option<usize>) {
+        if let Some(bridge) = self.at.bridge {
+            let (bridge, group) = (bridge.id, entry.clone());
+            self.effects.push(CachedEffect::GroupHit {
+                bridge,
+                group,
+                bucket,
+            });
+        }
+    }
+
+    /// Runs a bucket's actions, in the order of an action set, on a frame of its own.
+    fn bucket(&mut self, entry: &Arc<GroupEntry>, index: usize) {
+        let Some(bucket) = entry.group.buckets.get(index) else {
+            return;
+        };
+        let id = entry.group.id;
+        self.note(|| TraceEvent::Bucket { group: id, index });
+        let mut set = ActionSet::default();
+        set.write(&bucket.actions);
+        let in_order: Vec<_> = set.in_order().cloned().collect();
+        self.isolated(|ctx| {
+            let outer = std::mem::replace(&mut ctx.in_bucket, true);
+            ctx.run_actions(&in_order);
+            ctx.in_bucket = outer;
+        });
+    }
+
+    /// Runs something on a copy of the packet: afterwards everything is as before.
+    pub(super) fn isolated(&mut self, run: impl FnOnce(&mut Self)) {
+        if self.depth >= MAX_DEPTH {
+            return self.abort(DropReason::TooDeep);
+        }
+        let before = self.save();
+        let stack = self.stack.clone();
+        let action_set = std::mem::take(&mut self.action_set);
+        let scope = self.out.begin();
+        self.depth += 1;
+        run(self);
+        self.action_set.clear();
+        self.boundary();
+        self.depth -= 1;
+        if self.aborted {
+            return;
+        }
+        self.out.end(scope);
+        self.exit = false;
+        self.halted = false;
+        self.restore(before);
+        self.stack = stack;
+        self.action_set = action_set;
+    }
+
+    /// A bucket that watches nothing is always live.
+    fn is_live(&mut self, bucket: &Bucket, depth: u16) -> bool {
+        let Some(bridge) = self.at.bridge else {
+            return false;
+        };
+        let port = bucket.watch_port.map(|of| {
+            bridge
+                .ports
+                .get(of)
+                .is_some_and(|p| p.live && !p.config.down)
+        });
+        let group = bucket
+            .watch_group
+            .map(|id| self.is_group_live(id, depth + 1));
+        match (port, group) {
+            (None, None) => true,
+            (port, group) => port == Some(true) || group == Some(true),
+        }
+    }
+
+    fn is_group_live(&mut self, id: GroupId, depth: u16) -> bool {
+        let Some(bridge) = self.at.bridge else {
+            return false;
+        };
+        push(
+            &mut self.deps.groups,
+            GroupDep {
+                bridge: bridge.id,
+                group: id,
+            },
+        );
+        if depth >= MAX_DEPTH {
+            return false;
+        }
+        let Some(entry) = bridge.groups.get(&id) else {
+            return false;
+        };
+        entry.group.buckets.iter().any(|b| self.is_live(b, depth))
+    }
+}
