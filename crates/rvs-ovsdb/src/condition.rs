@@ -1,6 +1,8 @@
 //! Conditions of operations and of monitors (RFC 7047 section 5.1 `<condition>`; bare booleans are
 //! Open vSwitch's extension for `monitor_cond`).
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use crate::error::{kind, OvsdbError, Result};
@@ -152,7 +154,7 @@ impl Clause {
                 ty.key.kind,
                 BaseKind::Integer { .. } | BaseKind::Real { .. }
             );
-            if !ty.is_scalar() || !number {
+            if !(ty.is_scalar() || ty.is_optional_scalar()) || !number {
                 return Err(OvsdbError::syntax(
                     json,
                     format!(
@@ -161,6 +163,10 @@ impl Clause {
                     ),
                 ));
             }
+        }
+        if parsed.is_order() {
+            // The column may be empty, the operand not.
+            ty.min = 1;
         }
         if matches!(parsed, Function::Includes | Function::Excludes) && !ty.is_scalar() {
             ty.min = 0;
@@ -186,14 +192,15 @@ impl Clause {
             } => (*column, function, value),
         };
         let have = row.column(column);
-        let order = || have.as_scalar().cmp(&value.as_scalar());
+        // An absent optional is neither less nor greater than anything.
+        let order = || Some(have.as_scalar()?.cmp(value.as_scalar()?));
         match function {
-            Function::Less => order().is_lt(),
-            Function::LessOrEqual => order().is_le(),
+            Function::Less => order().is_some_and(Ordering::is_lt),
+            Function::LessOrEqual => order().is_some_and(Ordering::is_le),
             Function::Equal => have == value,
             Function::NotEqual => have != value,
-            Function::GreaterOrEqual => order().is_ge(),
-            Function::Greater => order().is_gt(),
+            Function::GreaterOrEqual => order().is_some_and(Ordering::is_ge),
+            Function::Greater => order().is_some_and(Ordering::is_gt),
             Function::Includes => have.includes(value),
             Function::Excludes => have.excludes(value),
         }

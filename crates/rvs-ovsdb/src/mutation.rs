@@ -156,7 +156,7 @@ fn argument(
     json: &Value,
     mutator: Mutator,
     ty: &ColumnType,
-    symbols: Option<&mut Symbols<'_>>,
+    mut symbols: Option<&mut Symbols<'_>>,
 ) -> Result<Datum> {
     let mut ty = ty.clone();
     match mutator {
@@ -164,7 +164,10 @@ fn argument(
         Mutator::Delete => {
             (ty.min, ty.max) = (0, u32::MAX);
             // A map's pairs are deleted by pairs or by keys alone.
-            if ty.value.is_some() && json.get(0).and_then(Value::as_str) != Some("map") {
+            if ty.value.is_some() {
+                if let Ok(pairs) = Datum::from_json(json, &ty, symbols.as_deref_mut()) {
+                    return Ok(pairs);
+                }
                 ty.value = None;
             }
         }
