@@ -1,8 +1,8 @@
 //! An open hash table of (signature, slot) in cache lines.
 //!
 //! Eight entries fill one 64-octet line. An entry lives in its home bucket or, when that is full, in the next one: a
-//! lookup reads one line, rarely two, and compares at most [`Buckets::CHAIN`] signatures, so that a flood of colliding
-//! keys costs its sender an install and nobody a search. The home follows from the signature alone; growing and removing
+//! lookup reads one line, rarely two, and compares at most sixteen signatures, so that a flood of colliding keys costs
+//! its sender an install and nobody a search. The home follows from the signature alone; growing and removing
 //! never touch the flows.
 //!
 //! Invariant: an entry lies in the bucket after its home only while its home is full.
@@ -50,8 +50,6 @@ pub(crate) struct Buckets {
 pub(crate) struct ChainFull;
 
 impl Buckets {
-    /// Signatures that one lookup compares at most.
-    pub(crate) const CHAIN: usize = 2 * WAYS;
     /// Full buckets in a row through which an insert looks for room before the table grows.
     const ROW: usize = 8;
 
@@ -250,6 +248,9 @@ mod tests {
 
     use super::*;
 
+    /// Signatures that one lookup compares at most.
+    const CHAIN: usize = 2 * WAYS;
+
     #[test]
     fn a_lookup_reads_one_line() {
         assert_eq!(size_of::<Bucket>(), 64);
@@ -260,14 +261,14 @@ mod tests {
     #[test]
     fn a_flood_of_equal_signatures_ends_at_the_chain() {
         let mut b = Buckets::new();
-        for slot in 0..Buckets::CHAIN as u32 {
+        for slot in 0..CHAIN as u32 {
             assert_eq!(b.insert(77, slot), Ok(()), "{slot}");
         }
-        for slot in 0..Buckets::CHAIN as u32 * 20 {
+        for slot in 0..CHAIN as u32 * 20 {
             assert_eq!(b.insert(77, 1000 + slot), Err(ChainFull));
         }
         assert!(b.memory() <= 64 * 64, "{}", b.memory());
-        for slot in 0..Buckets::CHAIN as u32 {
+        for slot in 0..CHAIN as u32 {
             assert_eq!(b.find(77, |s| s == slot), Some(slot));
         }
         assert!(b.remove(77, 3));

@@ -13,11 +13,12 @@
 //!   last place of a port is kept for the exact mask, the fallback that keeps a port with too many masks cached.
 //! - A refused install costs speed, is counted, and is never wrong.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use ahash::{HashMap, HashMapExt};
 use rvs_dpif::{limits, FlowId, Megaflow};
-use rvs_flow::{FlowKey, Key, Mask};
+use rvs_flow::{FlowKey, Mask};
 
 use crate::cache::buckets::Buckets;
 use crate::cache::hash::{same_under, FlowHash, Width};
@@ -53,7 +54,7 @@ struct Subtable {
     mask: Mask<FlowKey>,
     width: Width,
     /// Hits since the last ranking, and an average over earlier ones.
-    recent: u64,
+    recent: Cell<u64>,
     rank: u64,
     entries: Buckets,
 }
@@ -98,7 +99,7 @@ impl MegaflowTable {
 
     /// Masks of all ports together.
     pub fn masks(&self) -> usize {
-        self.subtables.iter().flatten().count()
+        self.ports.values().map(Vec::len).sum()
     }
 
     /// Masks of one input port: what a lookup of its frames probes at most.
@@ -155,18 +156,17 @@ impl MegaflowTable {
 
     /// Tells the ranking that a flow was hit `n` times.
     #[inline]
-    pub(crate) fn hit(&mut self, at: FlowRef, n: u64) {
-        if let Some(Some(i)) = self.flows.get(at.0 as usize) {
-            if let Some(Some(s)) = self.subtables.get_mut(i.subtable as usize) {
-                s.recent += n;
-            }
+    pub(crate) fn hit(&self, at: FlowRef, n: u64) {
+        let subtable = self.installed(at).map_or(u32::MAX, |i| i.subtable);
+        if let Some(Some(s)) = self.subtables.get(subtable as usize) {
+            s.recent.set(s.recent.get() + n);
         }
     }
 
     /// Orders each port's subtables by their hits, recent ones counting double.
     pub fn rank(&mut self) {
         for s in self.subtables.iter_mut().flatten() {
-            s.rank = s.rank / 2 + std::mem::take(&mut s.recent);
+            s.rank = s.rank / 2 + s.recent.take();
         }
         let rank = |i: &u32| match self.subtables.get(*i as usize) {
             Some(Some(s)) => std::cmp::Reverse(s.rank),
@@ -245,7 +245,7 @@ impl MegaflowTable {
         let made = Subtable {
             mask: flow.mask,
             width: Width::of_mask(&flow.mask.0),
-            recent: 0,
+            recent: Cell::new(0),
             rank: 0,
             entries: Buckets::new(),
         };
