@@ -1,6 +1,6 @@
 //! A wire between two devices: the least that a switch over packet sockets can cost.
 //!
-//! `forward DEV DEV [batch [slots]]` forwards in both directions, with one thread that sleeps in poll, until it is
+//! `forward DEV DEV [batch [slots [spins]]]` forwards in both directions, with one thread that sleeps in poll, until it is
 //! interrupted, and prints its counters every five seconds. Devices are found in the current network namespace.
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use rvs_packet::FramePool;
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [a, b, rest @ ..] = &args[..] else {
-        return Err("usage: forward DEV DEV [batch [slots]]".into());
+        return Err("usage: forward DEV DEV [batch [slots [spins]]]".into());
     };
     let batch: usize = rest.first().map_or(Ok(64), |s| s.parse())?;
     let mut config = PacketConfig::default();
@@ -27,6 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (mut pool, mut scratch) = (FramePool::new(), TxScratch::default());
     let (mut received, mut frames) = (Vec::new(), Vec::new());
+    // Empty rounds before the thread goes to sleep.
+    let spins: u32 = rest.get(2).map_or(Ok(0), |s| s.parse())?;
     let (mut rounds, mut full, mut shown) = (0u64, 0u64, Instant::now());
     loop {
         let events: Vec<PollFlags> = {
@@ -43,16 +45,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             if events.contains(PollFlags::POLLERR) && ports[i].0.liveness() == Liveness::Gone {
                 return Err(format!("device {i} is gone").into());
             }
-            loop {
+        }
+        let mut idle = 0;
+        while idle <= spins {
+            idle += 1;
+            for i in 0..ports.len() {
                 let n = ports[i].0.recv_batch(&mut pool, &mut received, batch);
-                rounds += 1;
-                frames.extend(received.drain(..).map(|r| r.frame));
-                ports[1 - i]
-                    .1
-                    .transmit(&mut frames, &mut pool, &mut scratch);
-                full += u64::from(n == batch);
-                if n < batch {
-                    break;
+                if n > 0 {
+                    idle = 0;
+                    rounds += 1;
+                    full += u64::from(n == batch);
+                    frames.extend(received.drain(..).map(|r| r.frame));
+                    ports[1 - i]
+                        .1
+                        .transmit(&mut frames, &mut pool, &mut scratch);
                 }
             }
         }

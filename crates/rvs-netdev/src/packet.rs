@@ -3,7 +3,8 @@
 //! **Receive.** A TPACKET_V2 ring of 2 KiB slots takes ordinary frames without a system call per frame. A frame that is
 //! larger than its slot (a super-frame, a jumbo frame) is flagged and waits whole in the socket's queue, from where it is
 //! fetched in ring order, straight into a frame buffer. Both ways carry a vnet header, because without it the kernel
-//! would hand over unfinished checksums silently.
+//! would hand over unfinished checksums silently. A VLAN tag that the kernel took off stands in the slot's header, and is put
+//! back.
 //!
 //! **Order of the setup.** The socket has protocol 0, so that it receives nothing, until the ring stands and the device is
 //! chosen; binding is the last step. No frame of another device is ever seen.
@@ -61,7 +62,7 @@ impl PacketConfig {
 impl Default for PacketConfig {
     fn default() -> Self {
         Self {
-            slots: 1024,
+            slots: 1536,
             receive_buffer: 8 << 20,
             send_buffer: 4 << 20,
         }
@@ -145,7 +146,6 @@ pub fn open(
     };
     set("PACKET_VERSION", libc::PACKET_VERSION, TPACKET_V2)?;
     set("PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
-    set("PACKET_AUXDATA", libc::PACKET_AUXDATA, 1)?;
     set("PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
     // Since Linux 4.20; before, such frames are recognised by their packet type.
     let _ = set("PACKET_IGNORE_OUTGOING", libc::PACKET_IGNORE_OUTGOING, 1);

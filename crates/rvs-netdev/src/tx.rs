@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rvs_packet::gso::{self, Fit};
-use rvs_packet::{Frame, FramePool};
+use rvs_packet::{csum, Csum, Frame, FramePool};
 
 use crate::stats::Counters;
 use crate::traits::TxScratch;
@@ -41,7 +41,10 @@ pub(crate) fn send_all(
     put: impl Fn(&[VnetHdr], &[Frame]) -> io::Result<usize>,
 ) {
     let mtu = mtu.octets();
-    if !frames.iter().all(|f| gso::fits(f, mtu) == Fit::AsIs) {
+    if !frames
+        .iter()
+        .all(|f| gso::fits(f, mtu) == Fit::AsIs && !is_open_crc(f))
+    {
         make_fit(counters, mtu, frames, pool, &mut scratch.ready);
     }
     scratch.headers.clear();
@@ -60,8 +63,11 @@ fn make_fit(
     pool: &mut FramePool,
     ready: &mut Vec<Frame>,
 ) {
-    for frame in frames.drain(..) {
+    for mut frame in frames.drain(..) {
         match gso::fits(&frame, mtu) {
+            Fit::AsIs if is_open_crc(&frame) && csum::complete(&mut frame).is_err() => {
+                counters.tx_errors.add(1);
+            }
             Fit::AsIs => {
                 ready.push(frame);
                 continue;
@@ -75,6 +81,19 @@ fn make_fit(
         pool.give(frame);
     }
     std::mem::swap(frames, ready);
+}
+
+/// True for an SCTP checksum that is still to be computed. It is no sum (RFC 9260, 6.8), but the vnet header can only ask
+/// for sums.
+fn is_open_crc(frame: &Frame) -> bool {
+    const SCTP_CHECKSUM: u16 = 8;
+    matches!(
+        frame.offload.csum,
+        Csum::Partial {
+            offset: SCTP_CHECKSUM,
+            ..
+        }
+    ) && frame.offload.gso.is_none()
 }
 
 /// Sends, and goes on behind each frame that is refused.

@@ -7,7 +7,7 @@ use rvs_netdev::{
     packet, tap, FrameSource, Liveness, OpenError, PacketConfig, Transmit, TxScratch,
 };
 use rvs_packet::{csum, Csum, Frame, FramePool, Gso, GsoKind, Offload};
-use support::{carrier, ethernet, in_namespace, ip, plain, TestPort};
+use support::{carrier, ethernet, in_namespace, ip, plain, tc, TestPort};
 
 /// A veth pair x0, x1 with a port on each end.
 fn wire(mtu: u32) -> (TestPort, TestPort) {
@@ -125,6 +125,87 @@ fn super_frames_pass_with_their_metadata() {
                 got.offload.gso.map(|g| (g.kind, g.size))
             );
         }
+    });
+}
+
+#[test]
+fn an_open_checksum_passes_as_it_is_unless_it_is_a_crc() {
+    in_namespace("checksum", || {
+        let (mut a, mut b) = wire(1500);
+        let ip = |proto, len: u8| {
+            [
+                0x45,
+                0,
+                0,
+                20 + len,
+                0,
+                1,
+                0,
+                0,
+                64,
+                proto,
+                0,
+                0,
+                10,
+                0,
+                0,
+                1,
+                10,
+                0,
+                0,
+                2,
+            ]
+        };
+        // What a DHCP client sends: the pseudo header's sum, nothing more.
+        let udp = [
+            &ip(17, 30)[..],
+            &[0, 68, 0, 67, 0, 30, 0xab, 0xcd],
+            &[5; 22],
+        ]
+        .concat();
+        let mut udp = Frame::from_slice(&ethernet(0x0800, &udp));
+        udp.offload.csum = Csum::Partial {
+            start: 34,
+            offset: 6,
+        };
+        let sctp = [
+            &ip(132, 28)[..],
+            &[0, 1, 0, 2, 0, 0, 0, 9, 0, 0, 0, 0],
+            &[6; 16],
+        ]
+        .concat();
+        let mut sctp = Frame::from_slice(&ethernet(0x0800, &sctp));
+        sctp.offload.csum = Csum::Partial {
+            start: 34,
+            offset: 8,
+        };
+        a.send(&[udp.clone(), sctp.clone(), plain(1, 60)]);
+        let got = b.receive(3);
+        assert_eq!(got[0], udp);
+        csum::complete(&mut sctp).unwrap();
+        assert_eq!(got[1].bytes(), sctp.bytes());
+        assert_eq!(got[2], plain(1, 60));
+    });
+}
+
+/// A shaper that is out of tokens refuses frames one by one.
+#[test]
+fn a_full_queue_costs_what_does_not_fit_and_nothing_more() {
+    in_namespace("queue", || {
+        let (mut a, mut b) = wire(1500);
+        tc("qdisc add dev x0 root tbf rate 8kbit burst 1600 limit 1600");
+        let frames: Vec<Frame> = (0..20).map(|i| plain(i, 1000)).collect();
+        a.send(&frames);
+        assert_eq!(b.receive(1), frames[..1]);
+        let s = a.tx.stats();
+        assert_eq!(
+            (s.tx_packets + s.tx_queue_full, s.tx_lost()),
+            (20, s.tx_queue_full)
+        );
+        assert!(s.tx_queue_full >= 17, "{s:?}");
+        tc("qdisc del dev x0 root");
+        a.send(&[plain(99, 60)]);
+        assert_eq!(b.receive(1), [plain(99, 60)]);
     });
 }
 

@@ -1,6 +1,7 @@
 //! Namespaces, devices and frames for the tests with privileges.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,7 +20,11 @@ pub fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     let name = name.to_owned();
     let run = move || {
         if let Err(e) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("SKIPPED {name}: making a network namespace: {e}");
+            // Past the capture of the test runner, which would keep it to itself.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED {name}: no network namespace: {e}"
+            );
             return;
         }
         // Devices are silent unless a test makes noise.
@@ -34,13 +39,22 @@ pub fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
 
 /// `ip ARGS` in this thread's namespace.
 pub fn ip(args: &str) {
-    let out = Command::new("ip")
+    run("ip", args);
+}
+
+/// `tc ARGS` in this thread's namespace.
+pub fn tc(args: &str) {
+    run("tc", args);
+}
+
+fn run(program: &str, args: &str) {
+    let out = Command::new(program)
         .args(args.split_whitespace())
         .output()
         .unwrap();
     assert!(
         out.status.success(),
-        "ip {args}: {}",
+        "{program} {args}: {}",
         String::from_utf8_lossy(&out.stderr)
     );
 }
