@@ -319,6 +319,7 @@ fn a_device_that_is_set_down_comes_back() {
         assert_eq!(a.tx.stats().tx_port_down, 2);
         ip("link set x0 up");
         carrier("x0");
+        carrier("x1");
         assert_eq!(a.rx.liveness(), Liveness::Live);
         a.send(&[plain(3, 60)]);
         b.send(&[plain(4, 60)]);
@@ -334,6 +335,7 @@ fn a_pending_error_costs_no_frame() {
         ip("link set x0 down");
         ip("link set x0 up");
         carrier("x0");
+        carrier("x1");
         a.send(&[plain(1, 60), plain(2, 60)]);
         assert_eq!(b.receive(2), [plain(1, 60), plain(2, 60)]);
         assert_eq!(a.tx.stats().tx_lost(), 0);
@@ -350,6 +352,7 @@ fn a_port_opened_while_its_device_is_down_comes_alive() {
         ip("link set x0 up");
         ip("link set x1 up");
         carrier("x0");
+        carrier("x1");
         b.rx.liveness();
         a.send(&[plain(2, 60)]);
         assert_eq!(b.receive(1), [plain(2, 60)]);

@@ -27,14 +27,18 @@ pub fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
             );
             return;
         }
-        // Devices are silent unless a test makes noise.
-        let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+        silence();
         ip("link set lo up");
         test();
     };
     if let Err(panic) = std::thread::spawn(run).join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Devices of this thread's namespace send nothing by themselves.
+fn silence() {
+    let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 }
 
 /// `ip ARGS` in this thread's namespace.
@@ -72,6 +76,7 @@ impl OtherNamespace {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            silence();
             let tid = nix::unistd::gettid();
             tell.send(PathBuf::from(format!(
                 "/proc/{}/task/{tid}/ns/net",
