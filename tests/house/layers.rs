@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, u8, &[&str])] = &[
     ("rvs-l2", 2, &["rvs-packet", "rvs-flow"]),
     ("rvs-ovsdb", 2, &[]),
     ("rvs-datapath", 3, &["rvs-dpif", "rvs-classifier", "rvs-flow", "rvs-packet"]),
-    ("rvs-kcache", 3, &["rvs-dpif", "rvs-flow"]),
+    ("rvs-kcache", 3, &["rvs-dpif", "rvs-flow", "rvs-packet"]),
     ("rvs-pipeline", 3, &["rvs-classifier", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet"]),
     ("rvs-slowpath", 4, &["rvs-pipeline", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet"]),
     ("rvs-ofproto", 4, &["rvs-pipeline", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet", "rvs-classifier"]),
@@ -24,8 +24,8 @@ const MAY_USE: &[(&str, u8, &[&str])] = &[
         "rvs-switch",
         5,
         &[
-            "rvs-slowpath", "rvs-ofproto", "rvs-pipeline", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-ovsdb", "rvs-flow",
-            "rvs-packet",
+            "rvs-slowpath", "rvs-ofproto", "rvs-pipeline", "rvs-classifier", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-ovsdb",
+            "rvs-flow", "rvs-packet",
         ],
     ),
     (

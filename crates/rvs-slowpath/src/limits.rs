@@ -1,0 +1,33 @@
+//! Every bound of the slow path, with its default.
+
+use std::time::Duration;
+
+/// Bounds of the cache as the slow path fills it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Installed flows over all ports (`other_config:flow-limit`).
+    pub flows: usize,
+    /// Once the table is 90 % full, no port may hold more than this share of it, in percent.
+    pub port_share: usize,
+    /// Distinct masks of one input port from which prefixes are rounded up to whole octets.
+    pub masks_coarse: usize,
+    /// Distinct masks of one input port; further flows are installed with an exact mask.
+    pub masks: usize,
+    /// An entry that carried nothing for this long is removed (`other_config:max-idle`).
+    pub max_idle: Duration,
+    /// How often statistics are collected and idle entries sought while there are entries.
+    pub sweep_every: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: 200_000,
+            port_share: 50,
+            masks_coarse: 32,
+            masks: 64,
+            max_idle: Duration::from_secs(10),
+            sweep_every: Duration::from_millis(500),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The slow path itself: from a miss to a verdict.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use rvs_dpif::{
+    AckToken, Actions, DpCommand, FlowId, FlowStats, Megaflow, Upcall, UpcallKind, WorkerId,
+};
+use rvs_flow::{DpPort, FlowKey, Key, Mask};
+use rvs_packet::{Frame, Now};
+use rvs_pipeline::{
+    translate, BridgeId, CachedEffect, FrozenState, LearnedFlow, MacTables, NoTrace, PipelineView,
+    PuntNote, Translation, World,
+};
+
+use crate::flows::{DelReason, FlowTable, Held, InstalledFlow};
+use crate::intern::Interner;
+use crate::limits::Limits;
+use crate::sweep::changes_of;
+
+/// Where decisions go.
+pub trait Dispatch {
+    /// To a worker, in order with everything sent to it before.
+    fn command(&mut self, worker: WorkerId, command: DpCommand);
+
+    /// To control: a copy that a flow punts, and what to do with it.
+    fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>);
+
+    /// To control: a learn action's flow is to be there, as young as `used`.
+    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now);
+}
+
+/// What the slow path counts; a name each for `coverage`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub upcalls: u64,
+    pub translations: u64,
+    pub installed: u64,
+    /// Flows whose mask was rounded up to whole octets because of the mask budget.
+    pub masks_rounded: u64,
+    /// Flows installed with an exact mask because of the mask budget.
+    pub masks_exact: u64,
+    /// Verdicts without an entry: the port holds its share already.
+    pub not_installed: u64,
+    /// Punted copies whose note is gone with the flow.
+    pub punts_unknown: u64,
+    pub revalidated: u64,
+    pub deleted: [u64; DelReason::ALL.len()],
+}
+
+/// The owner of everything slow.
+pub struct SlowPath {
+    pub(crate) world: World,
+    pub(crate) macs: MacTables,
+    pub(crate) flows: FlowTable,
+    pub(crate) notes: Interner<PuntNote>,
+    pub(crate) frozen: Interner<FrozenState>,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    /// Workers that were sent a deletion in this turn and have not been asked to acknowledge it yet.
+    pub(crate) touched: Vec<WorkerId>,
+    next_flow: u64,
+    token: AckToken,
+    pub(crate) next_sweep: Now,
+}
+
+impl SlowPath {
+    /// `hasher` is keyed at random by the daemon and fixed in tests.
+    pub fn new(limits: Limits, hasher: RandomState) -> Self {
+        Self {
+            world: World::default(),
+            macs: MacTables::default(),
+            flows: FlowTable::new(hasher.clone()),
+            notes: Interner::new(hasher.clone()),
+            frozen: Interner::new(hasher),
+            limits,
+            counters: Counters::default(),
+            touched: Vec::new(),
+            next_flow: 1,
+            token: AckToken(1),
+            next_sweep: Now::ZERO,
+        }
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub fn macs(&self) -> &MacTables {
+        &self.macs
+    }
+
+    pub fn flows(&self) -> &FlowTable {
+        &self.flows
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn view(&self) -> PipelineView<'_> {
+        PipelineView {
+            world: &self.world,
+            macs: &self.macs,
+            frozen: self.frozen.items(),
+        }
+    }
+
+    /// Answers a batch of upcalls.
+    pub fn handle(&mut self, now: Now, upcalls: &mut Vec<Upcall>, out: &mut impl Dispatch) {
+        for upcall in upcalls.drain(..) {
+            self.counters.upcalls += 1;
+            match upcall.kind {
+                UpcallKind::Miss => self.miss(now, upcall, out),
+                UpcallKind::Punt { cookie, .. } => self.punt(cookie, upcall, out),
+            }
+        }
+        self.ask_acknowledgement(out);
+    }
+
+    fn punt(&mut self, cookie: u64, upcall: Upcall, out: &mut impl Dispatch) {
+        match u32::try_from(cookie)
+            .ok()
+            .and_then(|n| self.notes.get(n))
+            .cloned()
+        {
+            Some(note) => out.punt(upcall, note),
+            None => self.counters.punts_unknown += 1,
+        }
+    }
+
+    fn miss(&mut self, now: Now, upcall: Upcall, out: &mut impl Dispatch) {
+        let Upcall { worker, key, .. } = upcall;
+        let translation = self.translate_settled(now, &key, out);
+        let (translation, held) = self.bind(translation);
+        let actions: Actions = translation.actions.as_slice().into();
+        let drop = translation.drop;
+        let flow = self.install(now, worker, &key, translation, held, &actions, out);
+        out.command(
+            worker,
+            DpCommand::Verdict {
+                key,
+                actions,
+                drop,
+                flow,
+            },
+        );
+    }
+
+    /// Translates, and applies what the frame teaches. When the lesson changes anything the answer is asked for again, so
+    /// that it is the one that the next frame would get.
+    fn translate_settled(
+        &mut self,
+        now: Now,
+        key: &FlowKey,
+        out: &mut impl Dispatch,
+    ) -> Translation {
+        const ROUNDS: usize = 3;
+        let mut translation = self.translate(key);
+        for _ in 0..ROUNDS {
+            if !self.apply_lessons(now, &translation, out) {
+                break;
+            }
+            translation = self.translate(key);
+        }
+        translation
+    }
+
+    pub(crate) fn translate(&mut self, key: &FlowKey) -> Translation {
+        self.counters.translations += 1;
+        translate(&self.view(), key, &mut NoTrace)
+    }
+
+    /// Gives notes and frozen states their numbers.
+    pub(crate) fn bind(&mut self, mut translation: Translation) -> (Translation, Held) {
+        let mut held = Held::default();
+        if translation.notes.is_empty() && translation.frozen.is_empty() {
+            return (translation, held);
+        }
+        let mut number = |interned: (u32, Arc<PuntNote>)| {
+            held.notes.push(interned.1);
+            u64::from(interned.0)
+        };
+        let notes: Vec<u64> = std::mem::take(&mut translation.notes)
+            .into_iter()
+            .map(|n| number(self.notes.intern(n)))
+            .collect();
+        let mut frozen = Vec::new();
+        for state in std::mem::take(&mut translation.frozen) {
+            let (n, state) = self.frozen.intern(state);
+            held.frozen.push(state);
+            frozen.push(n);
+        }
+        translation.bind(
+            |i| notes.get(i).copied().unwrap_or_default(),
+            |i| frozen.get(i).copied().unwrap_or_default(),
+        );
+        (translation, held)
+    }
+
+    /// Applies the state effects of a translation; true when they changed what a translation may say.
+    fn apply_lessons(
+        &mut self,
+        now: Now,
+        translation: &Translation,
+        out: &mut impl Dispatch,
+    ) -> bool {
+        let mut changed = Vec::new();
+        for effect in &translation.effects {
+            match effect {
+                CachedEffect::Learn { bridge, lesson } => {
+                    if let Some(table) = self.macs.get_mut(*bridge) {
+                        let learned = table.learn(now, *lesson);
+                        changed.extend(changes_of(learned, *bridge, lesson));
+                    }
+                }
+                CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(*bridge, flow, now),
+                _ => {}
+            }
+        }
+        self.macs_changed(&changed, out);
+        !changed.is_empty()
+    }
+
+    /// Makes an entry of a translation, within the bounds. `None`: the frame gets its verdict, no entry is made.
+    fn install(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        key: &FlowKey,
+        translation: Translation,
+        held: Held,
+        actions: &Actions,
+        out: &mut impl Dispatch,
+    ) -> Option<Arc<Megaflow>> {
+        if !translation.cacheable {
+            return None;
+        }
+        let port = DpPort(key.in_port);
+        let mask = self.within_mask_budget(port, translation.mask);
+        let masked = mask.apply(key);
+        if let Some(old) = self.flows.find(&masked, &mask) {
+            if old.worker == worker
+                && old.flow.actions[..] == actions[..]
+                && old.flow.drop == translation.drop
+            {
+                return Some(old.flow.clone());
+            }
+            let id = old.flow.id;
+            self.remove(id, DelReason::Replaced, out);
+        }
+        if !self.make_room(port, out) {
+            self.counters.not_installed += 1;
+            return None;
+        }
+        let flow = Arc::new(Megaflow {
+            id: FlowId(self.next_flow),
+            key: masked,
+            mask,
+            actions: actions.clone(),
+            drop: translation.drop,
+            stats: Arc::new(FlowStats::default()),
+            version: self.world.version(),
+        });
+        self.next_flow += 1;
+        self.counters.installed += 1;
+        self.flows.insert(InstalledFlow::new(
+            flow.clone(),
+            worker,
+            translation,
+            held,
+            now,
+        ));
+        Some(flow)
+    }
+
+    /// Keeps the number of distinct masks of a port down: first prefixes are rounded up to whole octets, then flows are
+    /// installed exactly. A mask bit too many is slow; a bit too few would be wrong, and none is ever taken away.
+    fn within_mask_budget(&mut self, port: DpPort, mask: Mask<FlowKey>) -> Mask<FlowKey> {
+        let (masks, known) = self.flows.mask_usage(port, &mask);
+        if known || masks < self.limits.masks_coarse {
+            return mask;
+        }
+        let rounded = whole_octets(&mask);
+        if self.flows.mask_usage(port, &rounded).1 || masks < self.limits.masks {
+            self.counters.masks_rounded += 1;
+            return rounded;
+        }
+        self.counters.masks_exact += 1;
+        Mask::exact()
+    }
+
+    /// Makes room for one more entry of `port`; false when the port has to do without.
+    fn make_room(&mut self, port: DpPort, out: &mut impl Dispatch) -> bool {
+        let limit = self.limits.flows;
+        let nearly_full = self.flows.len() * 10 >= limit * 9;
+        if nearly_full && self.flows.port_len(port) * 100 >= limit * self.limits.port_share {
+            return self
+                .flows
+                .victim_of(port)
+                .is_some_and(|id| self.remove(id, DelReason::Evicted, out));
+        }
+        if self.flows.len() < limit {
+            return true;
+        }
+        self.flows
+            .victim()
+            .is_some_and(|id| self.remove(id, DelReason::Evicted, out))
+    }
+
+    /// Takes an entry out of the caches. Its last frames are credited once the worker has acknowledged.
+    pub(crate) fn remove(
+        &mut self,
+        id: FlowId,
+        reason: DelReason,
+        out: &mut impl Dispatch,
+    ) -> bool {
+        let Some(entry) = self.flows.leave(id, self.token) else {
+            return false;
+        };
+        let worker = entry.worker;
+        self.counters.deleted[reason as usize] += 1;
+        out.command(worker, DpCommand::Remove(id));
+        if !self.touched.contains(&worker) {
+            self.touched.push(worker);
+        }
+        true
+    }
+
+    /// Asks every worker that was sent a deletion to acknowledge it. Returns the token and the workers to wait for.
+    pub(crate) fn ask_acknowledgement(
+        &mut self,
+        out: &mut impl Dispatch,
+    ) -> Option<(AckToken, Vec<WorkerId>)> {
+        if self.touched.is_empty() {
+            return None;
+        }
+        let token = self.token;
+        self.token = AckToken(token.0 + 1);
+        let workers = std::mem::take(&mut self.touched);
+        for worker in &workers {
+            out.command(*worker, DpCommand::Ack(token));
+        }
+        Some((token, workers))
+    }
+
+    /// A worker has obeyed everything up to `token`: entries that left by then are final.
+    pub fn acknowledged(&mut self, worker: WorkerId, token: AckToken, out: &mut impl Dispatch) {
+        if self.flows.leaving() == 0 {
+            return;
+        }
+        for mut entry in self.flows.acknowledged(worker, token) {
+            self.credit(&mut entry, out);
+        }
+    }
+
+    /// Sends a frame of the switch's own through the tables, as if it had come in on `key.in_port`.
+    pub fn inject(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        key: &FlowKey,
+        frame: Frame,
+        out: &mut impl Dispatch,
+    ) {
+        let translation = self.translate_settled(now, key, out);
+        let (translation, _held) = self.bind(translation);
+        if !translation.actions.is_empty() {
+            let actions = translation.actions.as_slice().into();
+            out.command(
+                worker,
+                DpCommand::Execute {
+                    frame,
+                    in_port: DpPort(key.in_port),
+                    actions,
+                },
+            );
+        }
+        self.ask_acknowledgement(out);
+    }
+}
+
+/// Every octet that counts in part counts whole.
+fn whole_octets(mask: &Mask<FlowKey>) -> Mask<FlowKey> {
+    let mut out = *mask;
+    for word in out.0.words_mut() {
+        let octets = word.to_ne_bytes().map(|b| if b == 0 { 0 } else { 0xff });
+        *word = u64::from_ne_bytes(octets);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_adds_bits_and_takes_none_away() {
+        let mask = Mask(FlowKey {
+            nw_src: [0xff, 0x80, 0, 0],
+            in_port: u32::MAX,
+            ..Default::default()
+        });
+        let rounded = whole_octets(&mask);
+        assert!(mask.is_subset_of(&rounded));
+        assert_eq!(rounded.0.nw_src, [0xff, 0xff, 0, 0]);
+    }
+}

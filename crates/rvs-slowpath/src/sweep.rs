@@ -1,0 +1,162 @@
+//! The regular round: credit what cached flows carried, let idle ones go, let old addresses go.
+
+use rvs_dpif::FlowSnapshot;
+use rvs_l2::{Learned, Lesson};
+use rvs_packet::Now;
+use rvs_pipeline::{BridgeId, CachedEffect, MacDep, MacTables};
+
+use crate::flows::{DelReason, InstalledFlow};
+use crate::revalidate::{on, Wait};
+use crate::slowpath::{Dispatch, SlowPath};
+
+const TCP_FIN: u16 = 0x001;
+const TCP_RST: u16 = 0x004;
+
+impl SlowPath {
+    /// When [`Self::sweep`] has something to do; `None` while there is nothing installed and nothing learned.
+    pub fn next_sweep(&self) -> Option<Now> {
+        let macs = self
+            .world
+            .bridges()
+            .filter_map(|b| self.macs.get(b.id)?.next_expiry())
+            .min();
+        let flows = (!self.flows.is_empty()).then_some(self.next_sweep);
+        match (macs, flows) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The regular round. Credits come first: an address that cached traffic uses must not age.
+    pub fn sweep(&mut self, now: Now, out: &mut impl Dispatch) -> Wait {
+        self.next_sweep = now + self.limits.sweep_every;
+        self.credit_all(out);
+        let oldest = now - self.limits.max_idle;
+        for id in self.flows.ids() {
+            if self.flows.get(id).is_some_and(|f| {
+                f.last_used <= oldest && now.since(f.created) >= self.limits.max_idle
+            }) {
+                self.remove(id, DelReason::Idle, out);
+            }
+        }
+        let bridges: Vec<BridgeId> = self.world.bridges().map(|b| b.id).collect();
+        for bridge in bridges {
+            let expired = self
+                .macs
+                .get_mut(bridge)
+                .map(|t| t.expire(now))
+                .unwrap_or_default();
+            self.macs_changed(&on(bridge, expired), out);
+        }
+        self.notes.sweep();
+        self.frozen.sweep();
+        self.ask_acknowledgement(out)
+    }
+
+    /// Credits what every live entry carried since it was last credited. To be called before statistics are shown.
+    pub fn credit_all(&mut self, out: &mut impl Dispatch) {
+        let mut changed = Vec::new();
+        let Self { flows, macs, .. } = self;
+        for entry in flows.iter_mut() {
+            if let Some(delta) = entry.take_delta() {
+                apply(&entry.effects, delta, macs, &mut changed, out);
+            }
+        }
+        self.macs_changed(&changed, out);
+    }
+
+    /// Credits an entry that has left the caches for the last time.
+    pub(crate) fn credit(&mut self, entry: &mut InstalledFlow, out: &mut impl Dispatch) {
+        if let Some(delta) = entry.take_delta() {
+            let mut changed = Vec::new();
+            apply(&entry.effects, delta, &mut self.macs, &mut changed, out);
+            self.macs_changed(&changed, out);
+        }
+    }
+}
+
+/// Gives rules, tables, groups, patch ports and addresses their share of what a flow carried.
+fn apply(
+    effects: &[CachedEffect],
+    delta: FlowSnapshot,
+    macs: &mut MacTables,
+    changed: &mut Vec<MacDep>,
+    out: &mut impl Dispatch,
+) {
+    let FlowSnapshot {
+        packets,
+        bytes,
+        used,
+        tcp_flags,
+    } = delta;
+    for effect in effects {
+        match effect {
+            CachedEffect::Learn { bridge, lesson } => {
+                refresh(macs, *bridge, lesson, used, changed);
+            }
+            CachedEffect::TableHit { table, rule, .. } => {
+                table.count(packets, packets);
+                rule.counters.count(packets, bytes, used);
+            }
+            CachedEffect::TableMiss { table, .. } => {
+                if let Some(table) = table {
+                    table.count(packets, 0);
+                }
+            }
+            CachedEffect::GroupHit { group, bucket, .. } => {
+                group.counters.group.count(packets, bytes, used);
+                let buckets = &group.counters.buckets;
+                let hit = match bucket {
+                    Some(i) => buckets.get(*i..=*i).unwrap_or_default(),
+                    None => &buckets[..],
+                };
+                hit.iter().for_each(|b| b.count(packets, bytes, used));
+            }
+            CachedEffect::PatchHit { from, to } => {
+                from.count_tx(packets, bytes);
+                to.count_rx(packets, bytes);
+            }
+            CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(*bridge, flow, used),
+            CachedEffect::FinTimeout { rule, idle, hard } => {
+                if tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+                    rule.lower_timeouts(*idle, *hard);
+                }
+            }
+        }
+    }
+}
+
+/// Cached frames keep their source address young. An address that has moved meanwhile stays where it was heard last.
+fn refresh(
+    macs: &mut MacTables,
+    bridge: BridgeId,
+    lesson: &Lesson,
+    used: Now,
+    changed: &mut Vec<MacDep>,
+) {
+    let Some(table) = macs.get_mut(bridge) else {
+        return;
+    };
+    match table.lookup(lesson.key.vlan, lesson.key.mac) {
+        Some(port) if port != lesson.port => {}
+        _ => changed.extend(changes_of(table.learn(used, *lesson), bridge, lesson)),
+    }
+}
+
+/// Addresses of which a translation may now say something else.
+pub(crate) fn changes_of(
+    learned: Learned,
+    bridge: BridgeId,
+    lesson: &Lesson,
+) -> impl Iterator<Item = MacDep> {
+    let evicted = match learned {
+        Learned::New { evicted } => evicted,
+        _ => None,
+    };
+    learned
+        .changed()
+        .then_some(lesson.key)
+        .into_iter()
+        .chain(evicted)
+        .map(move |key| MacDep { bridge, key })
+}

@@ -1,0 +1,12 @@
+//! The assembled switch, without I/O: configuration in, commands to workers and devices out.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod platform;
+pub mod ports;
+pub mod prepare;
+mod snapshot;
+mod status;
+pub mod switch;
+
+pub use switch::{Rim, Switch, DATABASE};

@@ -1,0 +1,81 @@
+//! What the switch asks of the world outside: devices.
+//!
+//! The daemon implements it with packet sockets, veth pairs and rtnetlink; the simulated switch of the tests with
+//! in-memory wires. Calls are short and synchronous; what changes by itself comes back as a [`PortEvent`].
+
+use rvs_flow::DpPort;
+use rvs_packet::MacAddr;
+
+use crate::config::IfaceKind;
+
+/// What a port is to be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    pub name: String,
+    pub kind: IfaceKind,
+    /// For internal interfaces: the user's wish, else chosen from name and database.
+    pub mac: Option<MacAddr>,
+    /// For internal interfaces: the user's wish.
+    pub mtu: Option<u32>,
+}
+
+/// What is known of an open port's device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Interface index where the user sees the device; 0 when it is in another namespace.
+    pub ifindex: u32,
+    pub mac: MacAddr,
+    pub mtu: u32,
+    pub admin_up: bool,
+    /// Carrier: the other side is there and up.
+    pub link_up: bool,
+    /// What kind of device it is (`veth`, `tun`, ...), as column `status:driver_name` shows it.
+    pub driver: String,
+    /// What keeps the port from working fully, for people.
+    pub note: Option<String>,
+}
+
+/// Counters of a port, seen from the switch (received = came into the switch).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub rx_dropped: u64,
+    pub rx_errors: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tx_dropped: u64,
+    pub tx_errors: u64,
+}
+
+/// Something happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortEvent {
+    /// State, MTU, MAC or carrier of an open port changed.
+    Changed(DpPort, LinkInfo),
+    /// The device of an open port is gone: deleted, or moved to another namespace.
+    Gone(DpPort),
+    /// A device of this name is there, or is no longer what it was: whoever waits for it may try again.
+    Appeared(String),
+}
+
+/// Why a port could not be opened: a text that names cause and cure, as column `error` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PortError(pub String);
+
+pub trait Platform {
+    /// Opens a device as port `dp`: from here on its frames come to the datapath.
+    fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
+
+    /// Ends the port. `destroy`: what the switch itself made for it is removed too.
+    fn close(&mut self, dp: DpPort, destroy: bool);
+
+    /// Removes what the switch itself once made for a port that is not open.
+    fn destroy(&mut self, spec: &PortSpec);
+
+    /// Changes MAC or MTU of an internal interface.
+    fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
+
+    fn counters(&mut self, dp: DpPort) -> PortCounters;
+}

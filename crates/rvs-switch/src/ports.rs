@@ -1,0 +1,564 @@
+//! Which bridges, ports and interfaces there are, and how to get from one configuration to the next.
+//!
+//! A reconfiguration touches what the transaction touched and nothing else: [`Topology::reconfigure`] is told which rows
+//! changed, closes what has to go (on all bridges first, so that a port can move between bridges in one transaction), then
+//! opens what is new, and says which bridges and interfaces are different now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ahash::AHashMap;
+use rvs_flow::{DpPort, OfPort};
+use rvs_ovsdb::database::Database;
+use rvs_ovsdb::{RowRef, Uuid};
+use rvs_packet::MacAddr;
+
+use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
+use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
+
+/// Ports of the daemon, open or waiting. Past it a port is refused with an error in its row.
+pub const MAX_PORTS: usize = 4096;
+
+/// An interface as it is.
+#[derive(Debug)]
+pub struct IfaceState {
+    pub cfg: IfaceConfig,
+    pub of_port: OfPort,
+    /// The open device.
+    pub open: Option<(DpPort, LinkInfo)>,
+    /// Why it is not open.
+    pub error: Option<String>,
+    /// How often carrier or administrative state changed since it was opened.
+    pub link_resets: u64,
+}
+
+#[derive(Debug)]
+pub struct PortState {
+    pub cfg: PortConfig,
+    pub ifaces: Vec<IfaceState>,
+}
+
+#[derive(Debug)]
+pub struct BridgeState {
+    pub cfg: BridgeConfig,
+    pub ports: BTreeMap<Uuid, PortState>,
+}
+
+impl BridgeState {
+    pub fn ifaces(&self) -> impl Iterator<Item = (&PortState, &IfaceState)> {
+        self.ports
+            .values()
+            .flat_map(|p| p.ifaces.iter().map(move |i| (p, i)))
+    }
+
+    fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
+        self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
+    }
+
+    /// The MTU that internal interfaces get without a wish of their own: the smallest of the other ports'.
+    fn mtu(&self) -> Option<u32> {
+        self.ifaces()
+            .filter(|(_, i)| i.cfg.kind == IfaceKind::System)
+            .filter_map(|(_, i)| i.open.as_ref().map(|(_, l)| l.mtu))
+            .min()
+    }
+
+    /// 64 bits by which controllers know the bridge: configured, else its interface's MAC.
+    pub fn datapath_id(&self) -> u64 {
+        let local = self.ifaces().find(|(_, i)| i.of_port == OfPort::LOCAL);
+        self.cfg.datapath_id.unwrap_or_else(|| {
+            local
+                .and_then(|(_, i)| i.open.as_ref())
+                .map_or(0, |(_, l)| l.mac.to_u64())
+        })
+    }
+}
+
+/// Rows of the configuration that a transaction touched.
+#[derive(Clone, Debug, Default)]
+pub struct Touched {
+    pub bridges: BTreeSet<Uuid>,
+    pub ports: BTreeSet<Uuid>,
+    pub ifaces: BTreeSet<Uuid>,
+}
+
+impl Touched {
+    pub fn is_empty(&self) -> bool {
+        self.bridges.is_empty() && self.ports.is_empty() && self.ifaces.is_empty()
+    }
+}
+
+/// What a reconfiguration or an event changed.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Bridges whose snapshot has to be made anew; gone ones too.
+    pub bridges: BTreeSet<Uuid>,
+    /// Interfaces whose status columns have to be written.
+    pub ifaces: BTreeSet<Uuid>,
+    /// Datapath ports that no longer exist.
+    pub closed: Vec<DpPort>,
+    pub opened: Vec<DpPort>,
+    pub warnings: Vec<String>,
+}
+
+/// All bridges.
+#[derive(Debug, Default)]
+pub struct Topology {
+    bridges: BTreeMap<Uuid, BridgeState>,
+    bridge_of_port: AHashMap<Uuid, Uuid>,
+    port_of_iface: AHashMap<Uuid, Uuid>,
+    /// Bridge and interface of each open port.
+    by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
+    last_dp: u32,
+    /// Makes MAC addresses differ between databases.
+    seed: u64,
+}
+
+impl Topology {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    pub fn bridges(&self) -> impl Iterator<Item = &BridgeState> {
+        self.bridges.values()
+    }
+
+    pub fn bridge(&self, uuid: Uuid) -> Option<&BridgeState> {
+        self.bridges.get(&uuid)
+    }
+
+    pub fn bridge_by_name(&self, name: &str) -> Option<&BridgeState> {
+        self.bridges.values().find(|b| b.cfg.name == name)
+    }
+
+    /// Bridge and interface of an open port.
+    pub fn by_dp(&self, dp: DpPort) -> Option<(&BridgeState, &IfaceState)> {
+        let (bridge, iface) = self.by_dp.get(&dp)?;
+        let bridge = self.bridges.get(bridge)?;
+        bridge
+            .ifaces()
+            .map(|(_, i)| i)
+            .find(|i| i.cfg.uuid == *iface)
+            .map(|i| (bridge, i))
+    }
+
+    pub fn iface(&self, uuid: Uuid) -> Option<&IfaceState> {
+        let port = self.port_of_iface.get(&uuid)?;
+        let bridge = self.bridge_of_port.get(port)?;
+        self.bridges
+            .get(bridge)?
+            .ports
+            .get(port)?
+            .ifaces
+            .iter()
+            .find(|i| i.cfg.uuid == uuid)
+    }
+
+    /// Goes from the configuration that is to the one in `db`, as far as `touched` says that they differ.
+    pub fn reconfigure(
+        &mut self,
+        db: &Database,
+        touched: &Touched,
+        platform: &mut impl Platform,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        let bridges = self.bridges_of(touched);
+        for uuid in &bridges {
+            self.close_superfluous(db, *uuid, touched, platform, &mut changes);
+        }
+        for uuid in &bridges {
+            self.open_missing(db, *uuid, touched, platform, &mut changes);
+        }
+        changes
+    }
+
+    fn bridges_of(&self, touched: &Touched) -> BTreeSet<Uuid> {
+        let ports_of_ifaces = touched
+            .ifaces
+            .iter()
+            .filter_map(|i| self.port_of_iface.get(i));
+        let ports = touched.ports.iter().chain(ports_of_ifaces);
+        ports
+            .filter_map(|p| self.bridge_of_port.get(p))
+            .chain(&touched.bridges)
+            .copied()
+            .collect()
+    }
+
+    fn close_superfluous(
+        &mut self,
+        db: &Database,
+        uuid: Uuid,
+        touched: &Touched,
+        platform: &mut impl Platform,
+        changes: &mut Changes,
+    ) {
+        changes.bridges.insert(uuid);
+        let Some(mut bridge) = self.bridges.remove(&uuid) else {
+            return;
+        };
+        let wanted: BTreeSet<Uuid> = match row(db, "Bridge", uuid) {
+            Some(row) => row.set_of_uuid("ports").collect(),
+            None => BTreeSet::new(),
+        };
+        let gone: Vec<Uuid> = bridge
+            .ports
+            .keys()
+            .filter(|p| !wanted.contains(*p))
+            .copied()
+            .collect();
+        for port in gone {
+            if let Some(state) = bridge.ports.remove(&port) {
+                self.bridge_of_port.remove(&port);
+                for iface in state.ifaces {
+                    self.forget(iface, platform, changes);
+                }
+            }
+        }
+        for (port, state) in &mut bridge.ports {
+            let wanted: Vec<Uuid> = row(db, "Port", *port)
+                .map(|r| r.set_of_uuid("interfaces").collect())
+                .unwrap_or_default();
+            let ifaces = std::mem::take(&mut state.ifaces);
+            for iface in ifaces {
+                let new = row(db, "Interface", iface.cfg.uuid).map(IfaceConfig::read);
+                let keep = wanted.contains(&iface.cfg.uuid)
+                    && (!touched.ifaces.contains(&iface.cfg.uuid)
+                        || new
+                            .is_some_and(|n| n.kind == iface.cfg.kind && n.name == iface.cfg.name));
+                if keep {
+                    state.ifaces.push(iface);
+                } else {
+                    self.forget(iface, platform, changes);
+                }
+            }
+        }
+        if row(db, "Bridge", uuid).is_some() {
+            self.bridges.insert(uuid, bridge);
+        }
+    }
+
+    fn forget(&mut self, iface: IfaceState, platform: &mut impl Platform, changes: &mut Changes) {
+        self.port_of_iface.remove(&iface.cfg.uuid);
+        match iface.open {
+            Some((dp, _)) => {
+                self.by_dp.remove(&dp);
+                platform.close(dp, true);
+                changes.closed.push(dp);
+            }
+            None => platform.destroy(&spec(&iface.cfg, None, self.seed, None)),
+        }
+    }
+
+    fn open_missing(
+        &mut self,
+        db: &Database,
+        uuid: Uuid,
+        touched: &Touched,
+        platform: &mut impl Platform,
+        changes: &mut Changes,
+    ) {
+        let Some(row) = row(db, "Bridge", uuid) else {
+            return;
+        };
+        let cfg = BridgeConfig::read(row);
+        let mut bridge = match self.bridges.remove(&uuid) {
+            Some(mut b) => {
+                if b.cfg.warnings != cfg.warnings {
+                    changes.warnings.extend(cfg.warnings.iter().cloned());
+                }
+                b.cfg = cfg;
+                b
+            }
+            None => {
+                changes.warnings.extend(cfg.warnings.iter().cloned());
+                BridgeState {
+                    cfg,
+                    ports: BTreeMap::new(),
+                }
+            }
+        };
+        for port in bridge.cfg.ports.clone() {
+            let known = bridge.ports.contains_key(&port);
+            let ifaces_touched = bridge
+                .ports
+                .get(&port)
+                .is_some_and(|p| p.cfg.interfaces.iter().any(|i| touched.ifaces.contains(i)));
+            if known && !touched.ports.contains(&port) && !ifaces_touched {
+                continue;
+            }
+            if self.bridge_of_port.get(&port).is_some_and(|b| *b != uuid) {
+                changes.warnings.push(format!(
+                    "port {port} is on two bridges; the second one is ignored"
+                ));
+                continue;
+            }
+            self.update_port(db, &mut bridge, port, platform, changes);
+        }
+        self.bridges.insert(uuid, bridge);
+    }
+
+    fn update_port(
+        &mut self,
+        db: &Database,
+        bridge: &mut BridgeState,
+        uuid: Uuid,
+        platform: &mut impl Platform,
+        changes: &mut Changes,
+    ) {
+        let Some(cfg) = row(db, "Port", uuid).map(PortConfig::read) else {
+            return;
+        };
+        let mut state = match bridge.ports.remove(&uuid) {
+            Some(mut old) => {
+                if old.cfg.warnings != cfg.warnings {
+                    changes.warnings.extend(cfg.warnings.iter().cloned());
+                }
+                old.cfg = cfg;
+                old
+            }
+            None => {
+                changes.warnings.extend(cfg.warnings.iter().cloned());
+                PortState {
+                    cfg,
+                    ifaces: Vec::new(),
+                }
+            }
+        };
+        self.bridge_of_port.insert(uuid, bridge.cfg.uuid);
+        for iface in state.cfg.interfaces.clone() {
+            let Some(cfg) = row(db, "Interface", iface).map(IfaceConfig::read) else {
+                continue;
+            };
+            changes.ifaces.insert(iface);
+            self.port_of_iface.insert(iface, uuid);
+            match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
+                Some(old) => {
+                    let adjusted = old.cfg.mac != cfg.mac || old.cfg.mtu_request != cfg.mtu_request;
+                    old.cfg = cfg;
+                    if let Some((dp, link)) = old.open.as_mut().filter(|_| adjusted) {
+                        let wish = spec(&old.cfg, None, self.seed, bridge.cfg.hwaddr);
+                        match platform.adjust(*dp, &wish) {
+                            Ok(new) => *link = new,
+                            Err(e) => changes
+                                .warnings
+                                .push(format!("Interface {}: {e}", old.cfg.name)),
+                        }
+                    }
+                }
+                None => {
+                    let of_port = choose_of_port(bridge, &state, &cfg);
+                    let mut new = IfaceState {
+                        cfg,
+                        of_port,
+                        open: None,
+                        error: None,
+                        link_resets: 0,
+                    };
+                    self.try_open(bridge, &mut new, platform, changes);
+                    state.ifaces.push(new);
+                }
+            }
+        }
+        bridge.ports.insert(uuid, state);
+    }
+
+    /// Opens the device of an interface, or says in `error` why not.
+    fn try_open(
+        &mut self,
+        bridge: &BridgeState,
+        iface: &mut IfaceState,
+        platform: &mut impl Platform,
+        changes: &mut Changes,
+    ) {
+        changes.ifaces.insert(iface.cfg.uuid);
+        if self.by_dp.len() >= MAX_PORTS {
+            iface.error = Some(format!("the switch has {MAX_PORTS} ports already"));
+            return;
+        }
+        if let IfaceKind::Unknown(kind) = &iface.cfg.kind {
+            iface.error = Some(format!(
+                "interface type {kind} is not supported (system, internal and tap are)"
+            ));
+            return;
+        }
+        let local = (iface.of_port == OfPort::LOCAL)
+            .then_some(bridge.cfg.hwaddr)
+            .flatten();
+        let dp = DpPort(self.last_dp + 1);
+        match platform.open(dp, &spec(&iface.cfg, bridge.mtu(), self.seed, local)) {
+            Ok(link) => {
+                self.last_dp = dp.0;
+                self.by_dp.insert(dp, (bridge.cfg.uuid, iface.cfg.uuid));
+                if let Some(note) = &link.note {
+                    changes
+                        .warnings
+                        .push(format!("Interface {}: {note}", iface.cfg.name));
+                }
+                iface.open = Some((dp, link));
+                iface.error = None;
+                changes.opened.push(dp);
+            }
+            Err(e) => {
+                if iface.error.as_deref() != Some(e.0.as_str()) {
+                    changes
+                        .warnings
+                        .push(format!("Interface {}: {e}", iface.cfg.name));
+                }
+                iface.error = Some(e.0);
+            }
+        }
+    }
+
+    /// Follows a device.
+    pub fn event(&mut self, event: PortEvent, platform: &mut impl Platform) -> Changes {
+        let mut changes = Changes::default();
+        match event {
+            PortEvent::Changed(dp, link) => self.changed(dp, link, &mut changes),
+            PortEvent::Gone(dp) => self.gone(dp, platform, &mut changes),
+            PortEvent::Appeared(name) => self.retry(|i| i.cfg.name == name, platform, &mut changes),
+        }
+        changes
+    }
+
+    fn changed(&mut self, dp: DpPort, link: LinkInfo, changes: &mut Changes) {
+        let Some((bridge, uuid)) = self.by_dp.get(&dp).copied() else {
+            return;
+        };
+        let Some(b) = self.bridges.get_mut(&bridge) else {
+            return;
+        };
+        let Some(iface) = b.ifaces_mut().find(|i| i.cfg.uuid == uuid) else {
+            return;
+        };
+        let Some((_, old)) = &mut iface.open else {
+            return;
+        };
+        if *old == link {
+            return;
+        }
+        if (old.admin_up, old.link_up) != (link.admin_up, link.link_up) {
+            iface.link_resets += 1;
+        }
+        if let Some(note) = link.note.as_ref().filter(|n| old.note.as_ref() != Some(n)) {
+            changes
+                .warnings
+                .push(format!("Interface {}: {note}", iface.cfg.name));
+        }
+        *old = link;
+        changes.bridges.insert(bridge);
+        changes.ifaces.insert(uuid);
+    }
+
+    fn gone(&mut self, dp: DpPort, platform: &mut impl Platform, changes: &mut Changes) {
+        let Some((bridge, uuid)) = self.by_dp.remove(&dp) else {
+            return;
+        };
+        platform.close(dp, false);
+        changes.closed.push(dp);
+        changes.bridges.insert(bridge);
+        changes.ifaces.insert(uuid);
+        let Some(b) = self.bridges.get_mut(&bridge) else {
+            return;
+        };
+        if let Some(iface) = b.ifaces_mut().find(|i| i.cfg.uuid == uuid) {
+            iface.open = None;
+            iface.error = Some(format!(
+                "could not open network device {} (No such device)",
+                iface.cfg.name
+            ));
+        }
+    }
+
+    /// Tries again to open interfaces that are not open and that `wanted` names.
+    pub fn retry(
+        &mut self,
+        wanted: impl Fn(&IfaceState) -> bool,
+        platform: &mut impl Platform,
+        changes: &mut Changes,
+    ) {
+        let waiting: Vec<(Uuid, Uuid, Uuid)> = self
+            .bridges
+            .values()
+            .flat_map(|b| b.ports.values().map(move |p| (b, p)))
+            .flat_map(|(b, p)| p.ifaces.iter().map(move |i| (b, p, i)))
+            .filter(|(_, _, i)| i.open.is_none() && wanted(i))
+            .map(|(b, p, i)| (b.cfg.uuid, p.cfg.uuid, i.cfg.uuid))
+            .collect();
+        for (bridge_uuid, port, iface) in waiting {
+            let Some(mut bridge) = self.bridges.remove(&bridge_uuid) else {
+                continue;
+            };
+            if let Some(mut state) = bridge.ports.remove(&port) {
+                if let Some(i) = state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
+                    self.try_open(&bridge, i, platform, changes);
+                    if i.open.is_some() {
+                        changes.bridges.insert(bridge_uuid);
+                    }
+                }
+                bridge.ports.insert(port, state);
+            }
+            self.bridges.insert(bridge_uuid, bridge);
+        }
+    }
+}
+
+fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRef<'a>> {
+    db.table(table)?.row(uuid)
+}
+
+/// The wish where it is free; LOCAL for the bridge's own interface; else the smallest free number.
+fn choose_of_port(bridge: &BridgeState, own: &PortState, cfg: &IfaceConfig) -> OfPort {
+    if cfg.name == bridge.cfg.name {
+        return OfPort::LOCAL;
+    }
+    let taken: BTreeSet<OfPort> = bridge
+        .ifaces()
+        .map(|(_, i)| i.of_port)
+        .chain(own.ifaces.iter().map(|i| i.of_port))
+        .collect();
+    if let Some(wish) = cfg.ofport_request.filter(|w| !taken.contains(w)) {
+        return wish;
+    }
+    (1..OfPort::MAX.0)
+        .map(OfPort)
+        .find(|p| !taken.contains(p))
+        .unwrap_or(OfPort::ANY)
+}
+
+fn spec(
+    cfg: &IfaceConfig,
+    bridge_mtu: Option<u32>,
+    seed: u64,
+    hwaddr: Option<MacAddr>,
+) -> PortSpec {
+    PortSpec {
+        name: cfg.name.clone(),
+        kind: cfg.kind.clone(),
+        mac: match cfg.kind {
+            IfaceKind::Internal => Some(
+                cfg.mac
+                    .or(hwaddr)
+                    .unwrap_or_else(|| stable_mac(&cfg.name, seed)),
+            ),
+            _ => cfg.mac,
+        },
+        mtu: cfg.mtu_request.or(bridge_mtu),
+    }
+}
+
+/// A locally administered MAC that is the same after every start (FNV-1a over the database's seed and the name).
+fn stable_mac(name: &str, seed: u64) -> MacAddr {
+    let bytes = seed.to_be_bytes();
+    let hash = bytes
+        .iter()
+        .chain(name.as_bytes())
+        .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+            (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    let mut mac = MacAddr::from_u64(hash >> 16);
+    mac.0[0] = (mac.0[0] & 0xfc) | 0x02;
+    mac
+}

@@ -1,0 +1,91 @@
+//! From the state of a bridge to the snapshot that translations read.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use rvs_flow::{Mask, OfPort, PipelineKey};
+use rvs_l2::{BundleId, MacConfig, VlanSet};
+use rvs_openflow::{Action, Instructions, TableId};
+use rvs_pipeline::{
+    Bridge, BridgeId, Bundle, Port, Ports, Rule, RuleFlags, Settings, Table, Tables,
+};
+
+use crate::config::BridgeConfig;
+use crate::ports::BridgeState;
+
+/// The ports of a bridge that are open, in the bundles of its `Port` rows.
+pub fn ports(state: &BridgeState) -> Ports {
+    let mut ports = Vec::new();
+    let mut bundles = Vec::new();
+    for p in state.ports.values() {
+        let members: Vec<_> = p
+            .ifaces
+            .iter()
+            .filter(|i| i.open.is_some() && i.of_port != OfPort::ANY)
+            .collect();
+        let Some(first) = members.first() else {
+            continue;
+        };
+        let bundle = BundleId(first.of_port.0);
+        for i in &members {
+            let Some((dp, link)) = &i.open else { continue };
+            let mut port = Port::device(i.of_port, *dp, &i.cfg.name);
+            port.bundle = bundle;
+            port.mac = link.mac;
+            port.mtu = link.mtu;
+            port.live = link.admin_up && link.link_up;
+            ports.push(port);
+        }
+        bundles.push(Bundle {
+            id: bundle,
+            name: p.cfg.name.as_str().into(),
+            members: members.iter().map(|i| i.of_port).collect(),
+            vlan: p.cfg.vlan.clone(),
+            priority_tags: p.cfg.priority_tags,
+            protected: p.cfg.protected,
+        });
+    }
+    Ports::new(ports, bundles)
+        .expect("invariant: the topology gives every port and device one number")
+}
+
+pub fn settings(cfg: &BridgeConfig, vlan_limit: u8) -> Settings {
+    Settings {
+        vlan_limit,
+        flood_vlans: cfg.flood_vlans.iter().copied().collect::<VlanSet>(),
+        forward_bpdu: cfg.forward_bpdu,
+        ..Settings::default()
+    }
+}
+
+pub fn mac_config(cfg: &BridgeConfig) -> MacConfig {
+    MacConfig {
+        ageing: cfg.mac_aging,
+        size: cfg.mac_table_size,
+    }
+}
+
+/// A bridge as it is before any controller speaks to it: one visible rule, `priority=0 actions=NORMAL`.
+pub fn standalone(id: BridgeId, name: &str, version: u64, hasher: RandomState) -> Bridge {
+    let config = rvs_classifier::Config {
+        hasher,
+        round_prefixes: true,
+    };
+    let table = Table::new(TableId(0), config);
+    let normal = Action::output(OfPort::NORMAL);
+    let mut rule = Rule::new(TableId(0), 0, Instructions::apply([normal]));
+    rule.flags = RuleFlags::default();
+    table
+        .write()
+        .insert(
+            &PipelineKey::default(),
+            &Mask::none(),
+            0,
+            Arc::new(rule),
+            version,
+        )
+        .expect("invariant: the first rule of a new table is no duplicate");
+    let mut bridge = Bridge::new(id, name);
+    bridge.tables = Arc::new(Tables::default().with(Arc::new(table)));
+    bridge
+}

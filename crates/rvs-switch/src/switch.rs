@@ -1,0 +1,386 @@
+//! The assembled switch: the database tells what is wanted, the topology knows what there is, the slow path decides.
+//!
+//! **Configuration**, walked: a client's transaction commits -> [`Switch::database_changed`] -> rows touched -> the topology
+//! closes and opens ports -> every bridge concerned is published to the slow path, which revalidates -> workers
+//! acknowledge -> status columns and `cur_cfg` are written -> the client's command returns.
+//!
+//! Nothing here reads a clock, opens a file or starts a thread: the [`Rim`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use rvs_dpif::{AckToken, WorkerId};
+use rvs_flow::{DpPort, OfPort};
+use rvs_l2::{FdbKey, Flush};
+use rvs_ovsdb::database::{Database, Delta};
+use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
+use rvs_ovsdb::Uuid;
+use rvs_packet::{MacAddr, Now, VlanId};
+use rvs_pipeline::BridgeId;
+use rvs_slowpath::{Dispatch, SlowPath};
+use serde_json::Value;
+
+use crate::platform::{Platform, PortEvent};
+use crate::ports::{Changes, Topology, Touched};
+use crate::prepare::root;
+use crate::{snapshot, status};
+
+/// Name of the configuration database.
+pub const DATABASE: &str = "Open_vSwitch";
+
+/// The world outside the switch: devices, workers, and waiting for them.
+pub trait Rim: Platform + Dispatch {
+    /// Waits until these workers have obeyed everything up to the token.
+    fn settle(&mut self, token: AckToken, workers: &[WorkerId]);
+}
+
+/// The control half of the switch. The other half, the slow path, is shared with whoever handles upcalls.
+pub struct Switch<R> {
+    pub server: Server,
+    pub rim: R,
+    slow: Arc<Mutex<SlowPath>>,
+    topology: Topology,
+    bridge_ids: BTreeMap<Uuid, BridgeId>,
+    last_bridge: u32,
+    vlan_limit: u8,
+    hasher: RandomState,
+    /// Value of `next_cfg` that has not been answered by `cur_cfg`.
+    next_cfg: Option<i64>,
+    closed: Vec<(SessionId, CloseReason)>,
+}
+
+impl<R: Rim> Switch<R> {
+    /// `seed` makes stable MAC addresses differ between databases.
+    pub fn new(
+        server: Server,
+        rim: R,
+        slow: Arc<Mutex<SlowPath>>,
+        seed: u64,
+        hasher: RandomState,
+    ) -> Self {
+        Self {
+            server,
+            rim,
+            slow,
+            topology: Topology::new(seed),
+            bridge_ids: BTreeMap::new(),
+            last_bridge: 0,
+            vlan_limit: 1,
+            hasher,
+            next_cfg: None,
+            closed: Vec::new(),
+        }
+    }
+
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub fn slow(&self) -> MutexGuard<'_, SlowPath> {
+        // A thread that panicked while it held the lock had changed one entry at a time: the rest is whole.
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Id under which the pipeline knows a bridge.
+    pub fn bridge_id(&self, uuid: Uuid) -> Option<BridgeId> {
+        self.bridge_ids.get(&uuid).copied()
+    }
+
+    pub fn database(&self) -> &Database {
+        self.server
+            .database(DATABASE)
+            .expect("invariant: the configuration database is served from the start")
+    }
+
+    /// Brings everything up as the database has it.
+    pub fn start(&mut self) {
+        // What was committed so far is part of the whole that follows.
+        while self.server.next_event().is_some() {}
+        let snapshot = self.database().snapshot();
+        self.database_changed(&snapshot);
+        self.finish();
+    }
+
+    fn root(&self) -> Option<Uuid> {
+        root(self.database())
+    }
+
+    fn transact(&mut self, operations: &[Value]) -> Result<(), String> {
+        self.server
+            .transact_internal(DATABASE, operations)
+            .map(drop)
+            .map_err(|e| e.to_string())
+    }
+
+    /// Does what committed transactions ask for. To be called after the server has taken input.
+    pub fn run(&mut self) {
+        while let Some(event) = self.server.next_event() {
+            match event {
+                // What the switch itself wrote is no news to it.
+                Event::Committed(c) if *c.database == *DATABASE && c.session.is_some() => {
+                    self.database_changed(&c.delta);
+                }
+                Event::Committed(_) => {}
+                Event::Closed { session, reason } => self.closed.push((session, reason)),
+            }
+        }
+        self.finish();
+    }
+
+    /// Sessions that the server has dropped since the last call.
+    pub fn take_closed(&mut self) -> Vec<(SessionId, CloseReason)> {
+        std::mem::take(&mut self.closed)
+    }
+
+    fn database_changed(&mut self, delta: &Delta) {
+        let rows = |table| {
+            delta
+                .table(table)
+                .map(|c| c.uuid())
+                .collect::<BTreeSet<Uuid>>()
+        };
+        let touched = Touched {
+            bridges: rows("Bridge"),
+            ports: rows("Port"),
+            ifaces: rows("Interface"),
+        };
+        if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.new()).last() {
+            self.global_settings(root.map_value("other_config", "vlan-limit"));
+            self.next_cfg = Some(root.int("next_cfg"));
+        }
+        if !touched.is_empty() {
+            let db = self
+                .server
+                .database(DATABASE)
+                .expect("invariant: served from the start");
+            let changes = self.topology.reconfigure(db, &touched, &mut self.rim);
+            self.apply(&changes);
+        }
+    }
+
+    fn global_settings(&mut self, vlan_limit: Option<&str>) {
+        // 0 asks for as many as the datapath knows.
+        let limit = match vlan_limit.and_then(|s| s.parse::<u8>().ok()) {
+            Some(0 | 2..) => 2,
+            Some(1) | None => 1,
+        };
+        if limit != self.vlan_limit {
+            self.vlan_limit = limit;
+            let all: Vec<Uuid> = self.topology.bridges().map(|b| b.cfg.uuid).collect();
+            for uuid in all {
+                self.publish(uuid);
+            }
+        }
+    }
+
+    /// A device came, changed or went.
+    pub fn port_event(&mut self, event: PortEvent) {
+        let changes = self.topology.event(event, &mut self.rim);
+        self.apply(&changes);
+    }
+
+    /// Tries ports again that could not be opened: what was in the way may be gone.
+    pub fn retry_ports(&mut self) {
+        let mut changes = Changes::default();
+        self.topology
+            .retry(|i| i.error.is_some(), &mut self.rim, &mut changes);
+        changes.warnings.clear();
+        if !changes.opened.is_empty() {
+            self.apply(&changes);
+        }
+    }
+
+    /// Publishes what changed, and writes it into the database.
+    fn apply(&mut self, changes: &Changes) {
+        for warning in &changes.warnings {
+            tracing::warn!("{warning}");
+        }
+        for dp in &changes.closed {
+            self.forget_port(*dp);
+        }
+        for uuid in &changes.bridges {
+            self.publish(*uuid);
+        }
+        let interfaces = changes
+            .ifaces
+            .iter()
+            .filter_map(|u| self.topology.iface(*u))
+            .map(status::interface);
+        let bridges = changes
+            .bridges
+            .iter()
+            .filter_map(|u| self.topology.bridge(*u))
+            .map(status::bridge);
+        let operations: Vec<Value> = interfaces.chain(bridges).collect();
+        self.write_status(&operations);
+    }
+
+    fn write_status(&mut self, operations: &[Value]) {
+        if operations.is_empty() {
+            return;
+        }
+        if let Err(e) = self.transact(operations) {
+            tracing::error!("status could not be written into the database: {e}");
+        }
+    }
+
+    fn forget_port(&mut self, dp: DpPort) {
+        let wait = self
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove_port(dp, &mut self.rim);
+        self.wait(wait);
+    }
+
+    /// Gives the slow path a bridge as it is now, or takes it away, and waits until no cache says otherwise.
+    fn publish(&mut self, uuid: Uuid) {
+        let Self {
+            topology,
+            bridge_ids,
+            slow,
+            rim,
+            ..
+        } = self;
+        let mut slow = slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = match (topology.bridge(uuid), bridge_ids.get(&uuid).copied()) {
+            (Some(state), known) => {
+                let version = slow.world().version() + 1;
+                let id = known.unwrap_or_else(|| {
+                    self.last_bridge += 1;
+                    BridgeId(self.last_bridge)
+                });
+                bridge_ids.insert(uuid, id);
+                let mut bridge = match slow.world().bridge(id) {
+                    Some(b) => (**b).clone(),
+                    None => snapshot::standalone(id, &state.cfg.name, version, self.hasher.clone()),
+                };
+                bridge.ports = Arc::new(snapshot::ports(state));
+                bridge.settings = Arc::new(snapshot::settings(&state.cfg, self.vlan_limit));
+                slow.set_bridge(bridge, snapshot::mac_config(&state.cfg), rim)
+            }
+            (None, Some(id)) => {
+                bridge_ids.remove(&uuid);
+                slow.remove_bridge(id, rim)
+            }
+            (None, None) => None,
+        };
+        drop(slow);
+        self.wait(wait);
+    }
+
+    /// Waits until the workers have obeyed, and credits what left the caches.
+    fn wait(&mut self, wait: Option<(AckToken, Vec<WorkerId>)>) {
+        let Some((token, workers)) = wait else { return };
+        self.rim.settle(token, &workers);
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        for worker in workers {
+            slow.acknowledged(worker, token, &mut self.rim);
+        }
+    }
+
+    /// Moves `cur_cfg` when everything asked for is live.
+    fn finish(&mut self) {
+        let (Some(value), Some(root)) = (self.next_cfg.take(), self.root()) else {
+            return;
+        };
+        self.write_status(&[status::cur_cfg(root, value)]);
+    }
+
+    /// Writes the counters of all interfaces into the database.
+    pub fn write_statistics(&mut self) {
+        let open: Vec<(Uuid, DpPort)> = self
+            .topology
+            .bridges()
+            .flat_map(|b| b.ifaces())
+            .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| (i.cfg.uuid, *dp)))
+            .collect();
+        let operations: Vec<Value> = open
+            .into_iter()
+            .map(|(uuid, dp)| status::statistics(uuid, &self.rim.counters(dp)))
+            .collect();
+        self.write_status(&operations);
+    }
+
+    /// Credits rules and addresses with what cached flows carried so far. To be called before statistics are shown.
+    pub fn credit(&mut self) {
+        self.slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .credit_all(&mut self.rim);
+    }
+
+    /// Empties the caches.
+    pub fn flush_flows(&mut self) {
+        let wait = self
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush(&mut self.rim);
+        self.wait(wait);
+    }
+
+    /// Forgets addresses of a bridge; returns how many.
+    pub fn flush_macs(&mut self, bridge: Uuid, what: Flush) -> usize {
+        let Some(id) = self.bridge_id(bridge) else {
+            return 0;
+        };
+        let (n, wait) = self
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush_macs(id, what, &mut self.rim);
+        self.wait(wait);
+        n
+    }
+
+    /// Pins an address to a port, which is named or numbered.
+    ///
+    /// # Errors
+    /// When the bridge has no such port.
+    pub fn add_static_mac(
+        &mut self,
+        now: Now,
+        bridge: Uuid,
+        port: &str,
+        vlan: VlanId,
+        mac: MacAddr,
+    ) -> Result<(), String> {
+        let id = self.bridge_id(bridge).ok_or("the bridge is not up")?;
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = slow
+            .world()
+            .bridge(id)
+            .map(|b| b.ports.clone())
+            .ok_or("the bridge is not up")?;
+        let numbered = port
+            .parse()
+            .ok()
+            .map(OfPort::from_u16)
+            .and_then(|of| ports.get(of));
+        let found = ports
+            .by_name(port)
+            .or(numbered)
+            .ok_or_else(|| format!("no port {port} on the bridge"))?;
+        let key = FdbKey { vlan, mac };
+        let wait = slow.add_static_mac(now, id, key, found.bundle, &mut self.rim);
+        drop(slow);
+        self.wait(wait);
+        Ok(())
+    }
+
+    /// Forgets one address; false when it was not known.
+    pub fn remove_mac(&mut self, bridge: Uuid, vlan: VlanId, mac: MacAddr) -> bool {
+        let Some(id) = self.bridge_id(bridge) else {
+            return false;
+        };
+        let (known, wait) = self
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove_mac(id, vlan, mac, &mut self.rim);
+        self.wait(wait);
+        known
+    }
+}
