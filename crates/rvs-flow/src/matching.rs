@@ -10,6 +10,8 @@
 //! matches nothing. `eth_type` and `ip` alone match the announcement, whatever follows it.
 
 mod format;
+#[cfg(test)]
+mod oracle;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ pub struct Match<K> {
 /// A field cannot be matched like that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatchError {
-    #[error("{field} cannot be {value:#x}: it has {} bits", Field::of(*.field).match_bits)]
+    #[error("{value:#x} is no value of {field}")]
     Value { field: FieldId, value: u128 },
     #[error("{field} cannot be matched in part (mask {mask:#x})")]
     Mask { field: FieldId, mask: u128 },
@@ -119,15 +121,23 @@ impl Match<PipelineKey> {
     /// beyond the field are ignored. Prerequisites are not checked: see [`Field::check_prereq`].
     ///
     /// # Errors
-    /// The value is wider than the field, or the mask is partial and the field does not take one.
+    /// The value is wider than the field or no value of it (a DSCP with ECN bits, a port number that neither OpenFlow 1.0
+    /// nor the reserved ports have), or the mask is partial and the field does not take one.
     pub fn set(&mut self, field: FieldId, value: u128, mask: u128) -> Result<(), MatchError> {
         let f = Field::of(field);
         if field == FieldId::DlVlan && value == 0xffff {
             self.set_tci(0, u16::MAX);
             return Ok(());
         }
-        let reserved = if field == FieldId::NwTos { 3 } else { 0 };
-        if value & (!f.match_mask() | reserved) != 0 {
+        let fits = value & !f.match_mask() == 0;
+        let legal = match f.id {
+            FieldId::NwTos => value & 3 == 0,
+            FieldId::InPortOxm | FieldId::InPhyPort | FieldId::ActsetOutput => {
+                OfPort(value as u32).to_u16().is_some()
+            }
+            _ => true,
+        };
+        if !fits || !legal {
             return Err(MatchError::Value { field, value });
         }
         let mask = mask & f.match_mask();

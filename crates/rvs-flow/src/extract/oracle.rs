@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use rvs_packet::view::exthdr;
+
 use super::*;
 use crate::key::{Mask, PipelineKey};
 use crate::matching::Match;
@@ -137,6 +139,10 @@ fn common_part<'t>(key: &FlowKey, text: &'t str) -> (&'t str, &'static str) {
     if key.present.has(Present::BAD_L3) {
         let why = "of a network header that contradicts the frame they keep what came before the contradiction";
         (between("in_port", &l3), why)
+    } else if key.ipv6_exthdr.get() & exthdr::FRAG != 0 && key.nw_frag == 0 {
+        let why =
+            "reserved bits of a fragment header make a fragment there, only offset and M do here";
+        (between("", &[",nw_frag"]), why)
     } else if key.present.has(Present::BAD_L4 | Present::ICMP) {
         (
             between("", &[",nd_"]),
@@ -150,8 +156,12 @@ fn common_part<'t>(key: &FlowKey, text: &'t str) -> (&'t str, &'static str) {
     } else if key.present.any(Present::IP) && key.nw_proto == IpProto::IGMP.0 {
         let why = "they keep IGMP type and code where ports are; OpenFlow has no field for them";
         (between("", &l4), why)
-    } else if key.present.has(Present::IPV6) && key.nw_proto == IpProto::ICMP.0 {
-        (between("", &l4), "they read ICMP of IPv4 inside IPv6")
+    } else if key.present.has(Present::IPV6) && key.nw_proto == IpProto::ICMP.0
+        || key.present.has(Present::IPV4) && key.nw_proto == IpProto::ICMPV6.0
+    {
+        (between("", &l4), "they read the other IP version's ICMP")
+    } else if key.dl_type.get() == 0x894f {
+        (between("in_port", &[",nsh_"]), "they parse NSH")
     } else {
         (text, "")
     }

@@ -188,7 +188,8 @@ impl fmt::Display for FieldValue<'_> {
             _ if m == 0 => f.write_str("*"),
             Format::Decimal if exact => write!(f, "{v}"),
             Format::Hexadecimal if exact => hex(f, v),
-            Format::Decimal | Format::Hexadecimal => {
+            Format::Decimal => write!(f, "{v:#x}/{m:#x}"),
+            Format::Hexadecimal => {
                 hex(f, v)?;
                 write!(f, "/{m:#x}")
             }
@@ -217,7 +218,13 @@ impl fmt::Display for FieldValue<'_> {
                 };
                 fmt_port(f, port, self.ports)
             }
-            Format::PacketType => write!(f, "({},{:#x})", v >> 16, v & 0xffff),
+            Format::PacketType => {
+                f.write_str("(")?;
+                short_hex(f, v >> 16)?;
+                f.write_str(",")?;
+                short_hex(f, v & 0xffff)?;
+                f.write_str(")")
+            }
         }
     }
 }
@@ -237,6 +244,15 @@ pub(crate) fn parse_number(text: &str) -> Option<u128> {
 pub(crate) fn hex(f: &mut impl fmt::Write, v: u128) -> fmt::Result {
     if v == 0 {
         f.write_str("0")
+    } else {
+        write!(f, "{v:#x}")
+    }
+}
+
+/// One digit needs no prefix.
+fn short_hex(f: &mut impl fmt::Write, v: u128) -> fmt::Result {
+    if v < 10 {
+        write!(f, "{v}")
     } else {
         write!(f, "{v:#x}")
     }

@@ -70,6 +70,11 @@ pub fn field_value(e: &mut Entropy<'_>, field: &Field, key: &PipelineKey) -> (u1
         value &= 0xfc;
     }
     let full = field.match_mask();
+    if field.format == Format::Port {
+        let port = OfPort(e.pick(&[1, 2, 3, 0xfeff, OfPort::LOCAL.0, OfPort::CONTROLLER.0]));
+        let wide = u128::from(port.0) & full;
+        return (wide, full);
+    }
     if field.format == Format::Frag {
         let bits = u128::from(e.pick(&[FRAG_ANY | FRAG_LATER, FRAG_ANY, FRAG_LATER]));
         return (u128::from(key.flow.nw_frag) & bits, bits);
@@ -98,6 +103,7 @@ pub fn key_in_match(m: &Match<PipelineKey>, key: &PipelineKey) -> PipelineKey {
 }
 
 fn add_field(e: &mut Entropy<'_>, m: &mut Match<PipelineKey>, field: &Field, key: &PipelineKey) {
+    let before = *m;
     for needed in field.prereq.fields() {
         // Not every match on a port says that it is no later fragment.
         if *needed == FieldId::IpFrag || m.field(*needed).1 != 0 {
@@ -105,11 +111,11 @@ fn add_field(e: &mut Entropy<'_>, m: &mut Match<PipelineKey>, field: &Field, key
         }
         // In a key that holds the field its prerequisites hold too; only the field itself may be something else.
         if m.set_exact(*needed, Field::of(*needed).get(key)).is_err() {
+            *m = before;
             return;
         }
     }
     let (value, mask) = field_value(e, field, key);
-    let before = *m;
     let fits = m.set(field.id, value, mask).is_ok() && m.check_prerequisites().is_ok();
     if !fits || field.check_prereq(m.value(), m.mask()).is_err() {
         *m = before;
