@@ -1,6 +1,8 @@
 //! Just enough of an eBPF assembler for programs of a dozen instructions (RFC 9669), so that the ingress drop needs no
 //! compiler, no object file and no BTF.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 /// Registers by their role: `R0` is the result of calls and of the program, `R1`-`R5` are arguments, `R6`-`R9` survive calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -20,7 +22,9 @@ pub struct Insn {
     imm: i32,
 }
 
+const PSEUDO_MAP_FD: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
+const LOAD_IMM64: u8 = 0x18;
 
 const fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> Insn {
     // The two register nibbles swap with the byte order of the machine (bit fields of struct bpf_insn).
@@ -76,16 +80,56 @@ pub const fn load_imm64(dst: Reg, imm: u64) -> [Insn; 2] {
 }
 
 /// `dst = &map[0]`, the first octet of the value of an array map; takes two slots.
-pub const fn load_map_value(dst: Reg, map_fd: i32) -> [Insn; 2] {
-    [
-        insn(0x18, dst, PSEUDO_MAP_VALUE, 0, map_fd),
-        insn(0, Reg::R0, 0, 0, 0),
-    ]
+pub fn load_map_value(dst: Reg, map: BorrowedFd<'_>) -> [Insn; 2] {
+    let low = insn(LOAD_IMM64, dst, PSEUDO_MAP_VALUE, 0, map.as_raw_fd());
+    [low, insn(0, Reg::R0, 0, 0, 0)]
+}
+
+/// What a compiled program loads where it names a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRef {
+    /// The map, for helper functions.
+    Map,
+    /// The first octet of an array map's value.
+    Value,
+}
+
+impl Insn {
+    /// The instruction that a compiler wrote as these eight octets.
+    pub const fn from_object(bytes: [u8; 8]) -> Self {
+        let [code, regs, o0, o1, i0, i1, i2, i3] = bytes;
+        let (off, imm) = (
+            i16::from_le_bytes([o0, o1]),
+            i32::from_le_bytes([i0, i1, i2, i3]),
+        );
+        Self {
+            code,
+            regs,
+            off,
+            imm,
+        }
+    }
+
+    /// Makes a `load_imm64` load a map instead of a number. `None` for any other instruction.
+    pub fn with_map(self, map: BorrowedFd<'_>, what: MapRef) -> Option<Self> {
+        let kind = match what {
+            MapRef::Map => PSEUDO_MAP_FD,
+            MapRef::Value => PSEUDO_MAP_VALUE,
+        };
+        let regs = self.regs & 0x0f | kind << 4;
+        (self.code == LOAD_IMM64).then_some(Self {
+            regs,
+            imm: map.as_raw_fd(),
+            ..self
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::fd::AsFd;
 
     /// Bytes as `llvm-mc -triple bpfel` encodes them.
     #[test]
@@ -119,9 +163,15 @@ mod tests {
         let [low, high] = load_imm64(Reg::R1, 0x1_0000_0002);
         assert_eq!(bytes(low), [0x18, 1, 0, 0, 2, 0, 0, 0]);
         assert_eq!(bytes(high), [0, 0, 0, 0, 1, 0, 0, 0]);
+        let stdin = std::io::stdin();
+        let fd = stdin.as_fd();
         assert_eq!(
-            bytes(load_map_value(Reg::R6, 7)[0]),
-            [0x18, 0x26, 0, 0, 7, 0, 0, 0]
+            bytes(load_map_value(Reg::R6, fd)[0]),
+            [0x18, 0x26, 0, 0, 0, 0, 0, 0]
         );
+        let compiled = Insn::from_object([0x18, 3, 0, 0, 9, 0, 0, 0]);
+        let map = compiled.with_map(fd, MapRef::Map).unwrap();
+        assert_eq!(bytes(map), [0x18, 0x13, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(exit().with_map(fd, MapRef::Map), None);
     }
 }

@@ -1,8 +1,15 @@
 //! What bpf(2) is told: the members of `union bpf_attr` (linux/bpf.h) as far as this crate uses them. The kernel takes a
-//! member that is shorter than its own and reads the rest as zeros.
+//! member that is shorter than its own and reads the rest as zeros. Padding would be garbage there: zerocopy proves that
+//! there is none.
+
+use zerocopy::{FromBytes, IntoBytes};
 
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(crate) const MAP_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_HASH`.
+pub(crate) const MAP_HASH: u32 = 1;
+/// `BPF_F_MMAPABLE`: the elements of an array can be mapped.
+pub(crate) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_PROG_TYPE_SCHED_CLS`.
 pub(crate) const PROG_SCHED_CLS: u32 = 3;
 /// `BPF_TCX_INGRESS` (Linux 6.6).
@@ -12,7 +19,7 @@ pub(crate) const MPROG_MAX: usize = 64;
 
 /// `BPF_MAP_CREATE`
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct MapCreate {
     pub map_type: u32,
     pub key_size: u32,
@@ -26,7 +33,7 @@ pub(crate) struct MapCreate {
 
 /// `BPF_MAP_*_ELEM`
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct Element {
     pub map_fd: u32,
     pub pad: u32,
@@ -37,7 +44,7 @@ pub(crate) struct Element {
 
 /// `BPF_PROG_LOAD`
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct ProgLoad {
     pub prog_type: u32,
     pub insn_cnt: u32,
@@ -55,7 +62,7 @@ pub(crate) struct ProgLoad {
 
 /// `BPF_LINK_CREATE` with its tcx arm
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct LinkCreate {
     pub prog_fd: u32,
     pub target_ifindex: u32,
@@ -68,7 +75,7 @@ pub(crate) struct LinkCreate {
 
 /// `BPF_PROG_QUERY`
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct ProgQuery {
     pub target_ifindex: u32,
     pub attach_type: u32,
@@ -83,9 +90,32 @@ pub(crate) struct ProgQuery {
     pub revision: u64,
 }
 
+/// `BPF_PROG_TEST_RUN`
+#[repr(C)]
+#[derive(Default, FromBytes, IntoBytes)]
+pub(crate) struct TestRun {
+    pub prog_fd: u32,
+    pub retval: u32,
+    pub data_size_in: u32,
+    pub data_size_out: u32,
+    pub data_in: u64,
+    pub data_out: u64,
+    pub repeat: u32,
+    /// Nanoseconds per run.
+    pub duration: u32,
+    pub ctx_size_in: u32,
+    pub ctx_size_out: u32,
+    pub ctx_in: u64,
+    pub ctx_out: u64,
+    pub flags: u32,
+    pub cpu: u32,
+    pub batch_size: u32,
+    pub pad: u32,
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, FromBytes, IntoBytes)]
 pub(crate) struct ObjInfo {
     pub bpf_fd: u32,
     pub info_len: u32,

@@ -97,6 +97,10 @@ impl Hook {
         self.prog_id
     }
 
+    pub fn prog(&self) -> BorrowedFd<'_> {
+        self.prog.as_fd()
+    }
+
     pub const fn is_clsact(&self) -> bool {
         self.clsact
     }

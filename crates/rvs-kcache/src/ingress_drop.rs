@@ -181,7 +181,7 @@ impl IngressDrop {
 fn heartbeat_program(heartbeat: &Map) -> Vec<Insn> {
     let silence = SILENCE.as_nanos() as u64;
     let mut program = vec![asm::call(BPF_KTIME_GET_NS)];
-    program.extend(asm::load_map_value(Reg::R6, heartbeat.as_raw_fd()));
+    program.extend(asm::load_map_value(Reg::R6, heartbeat.as_fd()));
     program.extend([
         asm::load_u64(Reg::R6, Reg::R6, 0),
         asm::sub_reg(Reg::R0, Reg::R6),

@@ -1,7 +1,8 @@
-//! What rvswitch does inside the kernel, without a kernel module.
+//! What rvswitch does inside the kernel, without a kernel module. This crate alone talks to bpf(2).
 //!
-//! This crate alone talks to bpf(2). Today it holds the *ingress drop* ([`IngressDrop`]): it keeps the host's own stack
-//! from seeing the frames that the switch has taken from a port. The flow cache in the kernel (tier 0) moves in beside it.
+//! - [`IngressDrop`] keeps the host's own stack from seeing the frames that the switch has taken from a port by AF_PACKET.
+//! - [`KernelCache`] is tier 0: megaflows carried out by an eBPF program on the ingress of every port. [`tier0`] tells how.
+//! - [`foreign_programs`] names who else works on a port's ingress.
 //!
 //! Everything here is optional at run time: where kernel or privileges lack something, the call says so with cause and
 //! cure ([`Error`]), and the switch goes on in user space. `unsafe` is confined to `sys`.
@@ -18,8 +19,10 @@ mod program;
 #[allow(unsafe_code)]
 mod sys;
 mod tc;
+pub mod tier0;
 
 pub use error::Error;
 pub use foreign::{foreign_programs, Foreign, ForeignHook};
 pub use hook::{Guard, Mode};
 pub use ingress_drop::{Capability, IngressDrop, BEAT_EVERY, SILENCE};
+pub use tier0::KernelCache;

@@ -4,14 +4,18 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::asm::Insn;
 use crate::attr::{
-    object_name, Element, LinkCreate, MapCreate, ObjInfo, ProgLoad, ProgQuery, MPROG_MAX,
+    object_name, Element, LinkCreate, MapCreate, ObjInfo, ProgLoad, ProgQuery, TestRun, MPROG_MAX,
 };
 
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_PROG_LOAD: u32 = 5;
+const BPF_PROG_TEST_RUN: u32 = 10;
 const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_PROG_QUERY: u32 = 16;
@@ -22,8 +26,8 @@ const BPF_LINK_DETACH: u32 = 34;
 ///
 /// # Safety
 /// `T` must have the layout that `cmd` expects of `union bpf_attr` (a prefix of it), and every address in it must be valid
-/// for what the kernel does with it during the call.
-unsafe fn bpf<T>(cmd: u32, attr: &mut T) -> io::Result<i32> {
+/// for what the kernel does with it during the call. (Its bounds say that it has no padding and no invalid values.)
+unsafe fn bpf<T: FromBytes + IntoBytes>(cmd: u32, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the kernel reads, and for some commands writes, size_of::<T>() octets of `attr`, which is exclusively
     // borrowed; the addresses inside are the caller's promise.
     let rc = unsafe { libc::syscall(libc::SYS_bpf, cmd, std::ptr::from_mut(attr), size_of::<T>()) };
@@ -83,26 +87,35 @@ impl Map {
         })
     }
 
-    /// The number that programs name the map by when they are loaded.
-    pub fn as_raw_fd(&self) -> i32 {
-        self.fd.as_raw_fd()
+    /// Programs name the map by its number when they are loaded.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Writes one element (`BPF_ANY`).
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        if key.len() != self.key_size || value.len() != self.value_size {
+        self.element(BPF_MAP_UPDATE_ELEM, key, Some(value))
+    }
+
+    /// Removes one element; `ENOENT` when there is none.
+    pub fn delete(&self, key: &[u8]) -> io::Result<()> {
+        self.element(BPF_MAP_DELETE_ELEM, key, None)
+    }
+
+    fn element(&self, cmd: u32, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
+        if key.len() != self.key_size || value.is_some_and(|v| v.len() != self.value_size) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let map_fd = fd_number(self.fd.as_fd());
-        let (key, value) = (address(key), address(value));
+        let (key, value) = (address(key), value.map_or(0, address));
         let mut attr = Element {
             map_fd,
             key,
             value,
             ..Element::default()
         };
-        // SAFETY: key and value are as large as the map's, which the kernel reads.
-        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+        // SAFETY: key and value are as large as the map's; both commands only read them.
+        unsafe { bpf(cmd, &mut attr) }.map(drop)
     }
 }
 
@@ -174,6 +187,28 @@ pub fn prog_by_id(id: u32) -> io::Result<OwnedFd> {
     let mut attr = [id, 0, 0];
     // SAFETY: the command's member is {id, next_id, open_flags}.
     unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }.map(own)
+}
+
+/// Runs a classifier program on a frame of its own. `skb` is the head of `struct __sk_buff`. Returns what the program
+/// returned and the nanoseconds of one run, the mean of `repeat`.
+pub fn test_run(
+    prog: BorrowedFd<'_>,
+    frame: &[u8],
+    skb: &[u32; 12],
+    repeat: u32,
+) -> io::Result<(i32, u32)> {
+    let mut attr = TestRun {
+        prog_fd: fd_number(prog),
+        data_size_in: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        data_in: address(frame),
+        repeat,
+        ctx_size_in: size_of_val(skb) as u32,
+        ctx_in: address(skb),
+        ..TestRun::default()
+    };
+    // SAFETY: frame and context are live and of the sizes stated; no output buffers are given.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }?;
+    Ok((attr.retval as i32, attr.duration))
 }
 
 /// The head of `struct bpf_{prog,map,link}_info`; asks for nothing that needs a buffer.

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Tier 0: the flow cache in the kernel, on tcx (or clsact) ingress of every port.
+ *
+ * A frame is parsed into the key that user space would make of it, looked up under each mask of a ranked list, and
+ * either carried out here (hit) or handed up with 16 octets in front (punt). Nothing is decided here: an entry is a
+ * decision that the slow path made for this (key, mask).
+ *
+ * The table is made of plain arrays that the daemon has mapped: a bucket of eight slots, each with 32 bits of the hash
+ * and the number of an entry. The daemon writes an entry first and its slot last, and uses an entry again only after a
+ * grace period, so what a slot leads to is whole for as long as this program can look at it. The tag is a hint; the
+ * masked key in the entry is compared word by word.
+ *
+ * A daemon that has been silent for `survive` ns is dead: frames pass to the host as if there were no switch.
+ */
+#include "kcache.h"
+#include "parse.h"
+
+#define TC_ACT_UNSPEC (-1)
+#define TC_ACT_SHOT 2
+
+INLINE void count(enum counter which)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct counters *c = bpf_map_lookup_elem(&counters, &cpu);
+	if (c)
+		c->n[which]++;
+}
+
+/* Reads the frame into `p`, pulling its headers into the linear part if they are not there. */
+INLINE int read_key(struct __sk_buff *skb, __u32 dp_port, struct parsed *p)
+{
+	__builtin_memset(p, 0, sizeof(*p));
+	p->width = 7;
+	int v = parse(skb, dp_port, p);
+	if (v != SHORT)
+		return v;
+	__u32 want = skb->len < HEADERS ? skb->len : HEADERS;
+	if (bpf_skb_pull_data(skb, want))
+		return UNPARSED;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->width = 7;
+	v = parse(skb, dp_port, p);
+	return v == SHORT ? UNPARSED : v;
+}
+
+/* Hands the frame to the daemon, unless the port has used up its share. */
+INLINE int punt(struct __sk_buff *skb, struct port *port, enum reason reason)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 tat = port->tat;
+	__u64 from = tat > now ? tat : now;
+
+	if (!config.punt_ifindex)
+		return TC_ACT_UNSPEC;
+	/* Two CPUs at once: the one that comes second goes free, which the burst absorbs. */
+	if (from - now > port->burst) {
+		count(C_LIMITED);
+		return TC_ACT_SHOT;
+	}
+	__sync_val_compare_and_swap(&port->tat, tat, from + port->cost);
+
+	struct punt head = {
+		.local = 0x02,
+		.version = PUNT_VERSION,
+		.reason = reason,
+		.in_port = __builtin_bswap32(port->dp_port),
+		.type = BE16(0x88b5),
+	};
+	if (bpf_skb_change_head(skb, sizeof(head), 0) || bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0)) {
+		count(C_ERROR);
+		return TC_ACT_SHOT;
+	}
+	return bpf_redirect(config.punt_ifindex, 0);
+}
+
+#define K1 0x9e3779b97f4a7c15ULL
+#define K2 0xc2b2ae3d27d4eb4fULL
+
+/* Two lanes that don't wait for each other; a word is multiplied in and its high half folded down. */
+#define MIX(lane, k, i)                                                                                        \
+	do {                                                                                                       \
+		lane = (lane ^ (key[i] & m->word[i])) * k;                                                             \
+		lane ^= lane >> 32;                                                                                    \
+	} while (0)
+
+INLINE __u64 hash(const __u64 *key, const struct mask *m, __u32 place, __u32 width)
+{
+	__u64 a = config.secret[0] + place, b = config.secret[1];
+
+	MIX(a, K1, 0); MIX(b, K2, 1); MIX(a, K1, 2); MIX(b, K2, 3); MIX(a, K1, 4); MIX(b, K2, 5); MIX(a, K1, 6);
+	if (width > 7) {
+		MIX(b, K2, 7); MIX(a, K1, 8); MIX(b, K2, 9); MIX(a, K1, 10);
+	}
+	if (width > 11) {
+		MIX(b, K2, 11); MIX(a, K1, 12); MIX(b, K2, 13); MIX(a, K1, 14);
+	}
+	a = (a ^ b) * K1;
+	return a ^ a >> 29;
+}
+
+/* 0 when equal */
+INLINE __u64 differ(const __u64 *key, const struct mask *m, const struct entry *e, __u32 width)
+{
+	__u64 d = 0;
+#define WORD(i) d |= (key[i] & m->word[i]) ^ e->key[i]
+	WORD(0); WORD(1); WORD(2); WORD(3); WORD(4); WORD(5); WORD(6);
+	if (width > 7) {
+		WORD(7); WORD(8); WORD(9); WORD(10);
+	}
+	if (width > 11) {
+		WORD(11); WORD(12); WORD(13); WORD(14);
+	}
+#undef WORD
+	return d;
+}
+
+/* The entry of the first mask in rank that has one; its number in `id`. */
+INLINE struct entry *lookup(const struct parsed *p, __u32 *id)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 r = 0; r < MASKS; r++) {
+		if (r >= config.n_masks)
+			break;
+		__u32 place = config.order[r] & (MASKS - 1);
+		const struct mask *m = &config.masks[place];
+		__u32 width = m->exact ? p->width : m->width;
+		__u64 h = hash(p->key, m, place, width);
+		__u32 at = h & config.bucket_mask;
+		__u32 tag = h >> 32;
+		struct bucket *b = bpf_map_lookup_elem(&buckets, &at);
+		if (!b)
+			break;
+#pragma clang loop unroll(disable)
+		for (__u32 w = 0; w < WAYS; w++) {
+			__u64 slot = b->slot[w];
+			if (slot >> 32 != tag || !(__u32)slot)
+				continue;
+			__u32 n = slot;
+			struct entry *e = bpf_map_lookup_elem(&entries, &n);
+			if (!e || e->mask != place || e->epoch != config.epoch)
+				continue;
+			if (differ(p->key, m, e, width))
+				continue;
+			*id = n;
+			return e;
+		}
+	}
+	return 0;
+}
+
+INLINE void account(struct __sk_buff *skb, const struct parsed *p, __u32 id, __u64 now)
+{
+	__u32 at = bpf_get_smp_processor_id() * config.entries + id;
+	struct stat *s = bpf_map_lookup_elem(&stats, &at);
+	__u32 segments = skb->gso_segs;
+
+	if (!s)
+		return;
+	if (skb->gso_size && !segments) {
+		/* From a source that the kernel doesn't trust to have counted. */
+		__u32 payload = skb->len - p->header;
+		segments = (payload + skb->gso_size - 1) / skb->gso_size;
+	}
+	s->packets += segments ? segments : 1;
+	s->bytes += skb->len + (skb->vlan_present ? 4 : 0);
+	s->used = now;
+	if (p->tcp_flags)
+		s->tcp_flags |= p->tcp_flags;
+}
+
+/* True when an output would not take what the frame becomes: the daemon knows what to do then. */
+INLINE int too_big(struct __sk_buff *skb, const struct parsed *p, const struct entry *e)
+{
+	__u32 payload = skb->gso_size ? skb->gso_size + p->header : skb->len;
+	__u32 pushed = e->pushes;
+
+	/* One tag travels beside the frame. */
+	if (pushed && !skb->vlan_present)
+		pushed--;
+	return payload + 4 * pushed > e->mtu + 14;
+}
+
+INLINE int set_vlan(struct __sk_buff *skb, __u16 value, __u32 mask)
+{
+	/* A tag inside the frame has none beside it only in test runs and with foreign TPIDs; popping moves it out. */
+	__u16 tpid = skb->vlan_proto, tci = skb->vlan_tci;
+
+	if (!skb->vlan_present)
+		return 0;
+	return bpf_skb_vlan_pop(skb) || bpf_skb_vlan_push(skb, tpid, (tci & ~mask) | value);
+}
+
+INLINE int execute(struct __sk_buff *skb, const struct entry *e)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < OPS; i++) {
+		struct op op = e->op[i];
+		long failed = 0;
+
+		switch (op.kind) {
+		case OP_END:
+			return TC_ACT_SHOT;
+		case OP_OUTPUT:
+			if (op.flags & OP_PEER)
+				return bpf_redirect_peer(op.arg32, 0);
+			if (op.flags & OP_LAST)
+				return bpf_redirect(op.arg32, 0);
+			/* A copy that its way out refuses is that copy's loss. */
+			if (bpf_clone_redirect(skb, op.arg32, 0))
+				count(C_ERROR);
+			break;
+		case OP_PUSH_VLAN:
+			failed = bpf_skb_vlan_push(skb, BE16(op.arg32), op.arg16);
+			break;
+		case OP_POP_VLAN:
+			if (skb->vlan_present)
+				failed = bpf_skb_vlan_pop(skb);
+			break;
+		case OP_SET_VLAN:
+			failed = set_vlan(skb, op.arg16, op.arg32);
+			break;
+		}
+		if (failed) {
+			count(C_ERROR);
+			return TC_ACT_SHOT;
+		}
+	}
+	return TC_ACT_SHOT;
+}
+
+__attribute__((section("tc/ingress"), used))
+int rvs_ingress(struct __sk_buff *skb)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 ifindex = skb->ifindex, id = 0;
+	struct parsed p;
+
+	if ((__s64)(now - config.heartbeat) > (__s64)config.survive) {
+		count(C_SILENT);
+		return TC_ACT_UNSPEC;
+	}
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port)
+		return TC_ACT_UNSPEC;
+	if (read_key(skb, port->dp_port, &p) != PARSED) {
+		count(C_UNPARSED);
+		return punt(skb, port, REASON_UNPARSED);
+	}
+	struct entry *e = lookup(&p, &id);
+	if (!e) {
+		count(C_MISS);
+		return punt(skb, port, REASON_MISS);
+	}
+	if (e->mtu && too_big(skb, &p, e)) {
+		count(C_TOO_BIG);
+		return punt(skb, port, REASON_TOO_BIG);
+	}
+	count(C_HIT);
+	account(skb, &p, id, now);
+	if (!e->op[0].kind)
+		count(C_DROP);
+	return execute(skb, e);
+}
+
+/* For tests: the key of a frame, and whether there is one. */
+__attribute__((section("tc/key"), used))
+int rvs_key(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct parsed p;
+	struct parsed *out = bpf_map_lookup_elem(&keys, &zero);
+
+	if (!out)
+		return SHORT;
+	int v = read_key(skb, skb->mark, &p);
+	*out = p;
+	return v;
+}

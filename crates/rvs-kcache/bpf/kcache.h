@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * What the program and the daemon share: maps, layouts, numbers. The Rust side is src/tier0/layout.rs; both say the
+ * sizes and offsets, so that a difference doesn't build.
+ */
+#ifndef RVS_KCACHE_H
+#define RVS_KCACHE_H
+
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define KEY_WORDS 15  /* words of a flow key that this tier knows: all but MPLS, PBB and marks */
+#define MASKS 16
+#define WAYS 8        /* slots of a bucket: one cache line */
+#define OPS 15
+
+/* A mask of the ranked list. Immutable while it is in the list. */
+struct mask {
+	__u64 word[KEY_WORDS];
+	__u32 width;  /* leading words that can be non-zero: 7, 11 or 15 */
+	__u32 exact;  /* all ones: the frame's own width decides */
+};
+
+struct config {
+	__u64 heartbeat;    /* CLOCK_MONOTONIC, ns: when the daemon last lived */
+	__u64 survive;      /* ns after the last heartbeat for which the cache goes on by itself */
+	__u64 secret[2];    /* of the hash */
+	__u32 epoch;        /* entries of another epoch do not count */
+	__u32 bucket_mask;  /* number of buckets - 1 */
+	__u32 entries;      /* per CPU in the statistics */
+	__u32 punt_ifindex; /* 0: nobody listens, frames pass to the host */
+	__u32 n_masks;
+	__u32 vlan_limit;   /* tags that are looked behind: 1 or 2 */
+	__u8 order[MASKS];  /* ranked: places of masks */
+	struct mask masks[MASKS];
+};
+
+struct bucket {
+	__u64 slot[WAYS];   /* tag << 32 | entry; 0 is empty */
+};
+
+enum op_kind {
+	OP_END = 0,
+	OP_OUTPUT,     /* arg32 = ifindex */
+	OP_PUSH_VLAN,  /* arg16 = TCI, arg32 = TPID */
+	OP_POP_VLAN,
+	OP_SET_VLAN,   /* arg16 = value, arg32 = mask */
+};
+
+struct op {
+	__u8 kind;
+	__u8 flags;
+	__u16 arg16;
+	__u32 arg32;
+};
+
+#define OP_LAST 1  /* the last output: the frame itself goes, not a copy */
+#define OP_PEER 2  /* straight into the other end's namespace */
+
+struct entry {
+	__u64 key[KEY_WORDS]; /* masked */
+	__u32 mask;           /* place of its mask */
+	__u32 epoch;
+	__u32 mtu;            /* smallest of the outputs; longer frames are the daemon's */
+	__u32 pushes;
+	struct op op[OPS];
+};
+
+struct stat {
+	__u64 packets;
+	__u64 bytes;
+	__u64 used;      /* CLOCK_MONOTONIC, ns */
+	__u64 tcp_flags;
+};
+
+struct port {
+	__u32 dp_port;
+	__u32 pad;
+	__u64 cost;   /* ns that one punted frame costs: 1e9 / rate */
+	__u64 burst;  /* ns */
+	__u64 tat;    /* theoretical arrival time of the next one (GCRA) */
+};
+
+enum counter {
+	C_HIT = 0,
+	C_MISS,
+	C_UNPARSED,   /* what this parser leaves to the daemon */
+	C_TOO_BIG,    /* longer than an output takes: the daemon's */
+	C_LIMITED,    /* punts beyond the port's rate: dropped */
+	C_DROP,       /* hits of entries without a way out */
+	C_SILENT,     /* the daemon is silent for too long: to the host */
+	C_ERROR,      /* a helper failed: dropped */
+	COUNTERS = 8,
+};
+
+struct counters {
+	__u64 n[COUNTERS];
+};
+
+enum reason { REASON_MISS = 0, REASON_UNPARSED = 1, REASON_TOO_BIG = 2 };
+
+/* In front of a punted frame. Its place is that of an Ethernet header, so it looks like one. */
+struct punt {
+	__u8 local;     /* 0x02: a locally administered unicast address */
+	__u8 version;   /* of this header */
+	__u8 reason;
+	__u8 pad;
+	__u32 in_port;  /* big endian */
+	__u32 zero;
+	__u16 type;     /* 0x88b5: local experiments */
+	__u16 pad2;
+};
+
+#define PUNT_VERSION 1
+
+_Static_assert(sizeof(struct mask) == 128, "mask");
+_Static_assert(offsetof(struct config, masks) == 72, "config");
+_Static_assert(sizeof(struct config) == 72 + 16 * 128, "config");
+_Static_assert(sizeof(struct entry) == 256, "entry");
+_Static_assert(sizeof(struct port) == 32, "port");
+_Static_assert(sizeof(struct punt) == 16, "punt");
+
+/* Made by the loader, found by name. `config` is used as the value itself, the others through their helper. */
+extern struct config config;
+extern struct { int x; } buckets, entries, stats, counters, ports, keys;
+
+#define INLINE static __attribute__((always_inline)) inline
+
+#endif

@@ -1,0 +1,220 @@
+//! From the steps of a flow to the steps of an entry. What the program can't do is refused here, by name, and stays in
+//! user space.
+
+use rvs_dpif::{DpAction, Masked, SetField};
+use rvs_flow::DpPort;
+use rvs_packet::EtherType;
+
+use crate::tier0::layout::{op, OPS};
+
+/// `enum op_kind`
+const OUTPUT: u8 = 1;
+const PUSH_VLAN: u8 = 2;
+const POP_VLAN: u8 = 3;
+const SET_VLAN: u8 = 4;
+/// The frame itself leaves, not a copy.
+const LAST: u8 = 1;
+/// Straight to the other end of the veth.
+const PEER: u8 = 2;
+
+/// A way out, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutPort {
+    /// In the namespace in which the ports are.
+    pub ifindex: u32,
+    /// Of the device; longer frames are handed to user space, which knows what to do with them.
+    pub mtu: u32,
+    /// The target is a veth whose other end may be given frames directly: it is in another namespace, and neither queueing
+    /// discipline nor egress program nor packet socket at this end would want to see them.
+    pub peer: bool,
+}
+
+/// Why a flow is not for the kernel. It goes on in user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// A step that needs user space: a meter, recirculation, a punt, MPLS, ...
+    Action,
+    /// More steps than an entry has room for.
+    TooManySteps,
+    /// An output without a device here.
+    NoDevice,
+    /// The key or mask has fields that the program does not parse.
+    Fields,
+    /// All places of the ranked list of masks are taken.
+    Masks,
+    /// Every entry is taken or waits for its grace period.
+    Full,
+    /// The bucket of this key is full (other keys may have room).
+    Bucket,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 7] = [
+        Self::Action,
+        Self::TooManySteps,
+        Self::NoDevice,
+        Self::Fields,
+        Self::Masks,
+        Self::Full,
+        Self::Bucket,
+    ];
+
+    /// Name of the counter.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Action => "kcache_refused_action",
+            Self::TooManySteps => "kcache_refused_steps",
+            Self::NoDevice => "kcache_refused_no_device",
+            Self::Fields => "kcache_refused_fields",
+            Self::Masks => "kcache_refused_masks",
+            Self::Full => "kcache_refused_full",
+            Self::Bucket => "kcache_refused_bucket",
+        }
+    }
+}
+
+/// The steps of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub ops: [u64; OPS],
+    /// Smallest MTU of the outputs; 0 without one.
+    pub mtu: u32,
+    /// Tags that are pushed before the last output.
+    pub pushes: u32,
+}
+
+/// Translates the list up to its last output; what follows that has no effect.
+pub(crate) fn steps(
+    actions: &[DpAction],
+    out: impl Fn(DpPort) -> Option<OutPort>,
+) -> Result<Steps, Refusal> {
+    // Whatever the list says after its last output, this tier must know it: a punt there is not without effect.
+    let last = actions
+        .iter()
+        .rposition(|a| matches!(a, DpAction::Output(_)));
+    let mut steps = Steps::default();
+    let mut at = 0;
+    for (i, action) in actions.iter().enumerate() {
+        let word = step(action, last == Some(i), &out, &mut steps)?;
+        if last.is_some_and(|last| i <= last) {
+            *steps.ops.get_mut(at).ok_or(Refusal::TooManySteps)? = word;
+            at += 1;
+        }
+    }
+    Ok(steps)
+}
+
+fn step(
+    action: &DpAction,
+    last: bool,
+    out: impl Fn(DpPort) -> Option<OutPort>,
+    steps: &mut Steps,
+) -> Result<u64, Refusal> {
+    match action {
+        DpAction::Output(port) => {
+            let port = out(*port).ok_or(Refusal::NoDevice)?;
+            steps.mtu = if steps.mtu == 0 {
+                port.mtu
+            } else {
+                steps.mtu.min(port.mtu)
+            };
+            let peer = last && port.peer;
+            let flags = if last { LAST } else { 0 } | if peer { PEER } else { 0 };
+            Ok(op(OUTPUT, flags, 0, port.ifindex))
+        }
+        DpAction::PushVlan { tpid, tci } => {
+            // The kernel has no other tags.
+            if !matches!(*tpid, EtherType::VLAN | EtherType::QINQ) {
+                return Err(Refusal::Action);
+            }
+            steps.pushes += 1;
+            Ok(op(PUSH_VLAN, 0, tci.0, u32::from(tpid.0)))
+        }
+        DpAction::PopVlan => Ok(op(POP_VLAN, 0, 0, 0)),
+        DpAction::Set(SetField::Vlan(Masked { value, mask })) => {
+            Ok(op(SET_VLAN, 0, *value, u32::from(*mask)))
+        }
+        DpAction::Set(_)
+        | DpAction::OutputTruncated { .. }
+        | DpAction::PushMpls { .. }
+        | DpAction::PopMpls { .. }
+        | DpAction::PushPbb { .. }
+        | DpAction::PopPbb
+        | DpAction::Meter(_)
+        | DpAction::Recirc(_)
+        | DpAction::Punt { .. }
+        | DpAction::Clone(_)
+        | DpAction::CheckPktLen { .. } => Err(Refusal::Action),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rvs_dpif::PuntReason;
+    use rvs_packet::VlanTci;
+
+    fn out(port: DpPort) -> Option<OutPort> {
+        (port.0 < 10).then_some(OutPort {
+            ifindex: 100 + port.0,
+            mtu: 1500 + port.0,
+            peer: false,
+        })
+    }
+
+    #[test]
+    fn the_last_output_takes_the_frame_and_ends_the_list() {
+        let tag = DpAction::PushVlan {
+            tpid: EtherType::VLAN,
+            tci: VlanTci(5),
+        };
+        let list = [
+            DpAction::Output(DpPort(2)),
+            tag,
+            DpAction::Output(DpPort(1)),
+            DpAction::PopVlan,
+        ];
+        let steps = steps(&list, out).unwrap();
+        assert_eq!(steps.ops[0], op(OUTPUT, 0, 0, 102));
+        assert_eq!(steps.ops[1], op(PUSH_VLAN, 0, 5, 0x8100));
+        assert_eq!(steps.ops[2], op(OUTPUT, LAST, 0, 101));
+        assert_eq!(steps.ops[3..], [0; OPS - 3]);
+        assert_eq!((steps.mtu, steps.pushes), (1501, 1));
+    }
+
+    #[test]
+    fn an_empty_list_drops() {
+        assert_eq!(steps(&[], out), Ok(Steps::default()));
+        // Changing a frame that goes nowhere is dropping it.
+        assert_eq!(steps(&[DpAction::PopVlan], out).unwrap().ops, [0; OPS]);
+    }
+
+    #[test]
+    fn what_the_program_can_not_do_is_refused() {
+        let punt = DpAction::Punt {
+            reason: PuntReason::Controller,
+            cookie: 1,
+        };
+        let cases = [
+            (vec![DpAction::Output(DpPort(1)), punt], Refusal::Action),
+            (vec![DpAction::Recirc(1)], Refusal::Action),
+            (vec![DpAction::Output(DpPort(10))], Refusal::NoDevice),
+            (
+                vec![DpAction::Output(DpPort(1)); OPS + 1],
+                Refusal::TooManySteps,
+            ),
+            (
+                vec![DpAction::PushVlan {
+                    tpid: EtherType(0x9100),
+                    tci: VlanTci(1),
+                }],
+                Refusal::Action,
+            ),
+        ];
+        for (list, refusal) in cases {
+            assert_eq!(steps(&list, out), Err(refusal), "{list:?}");
+        }
+        assert!(steps(&vec![DpAction::Output(DpPort(1)); OPS], out).is_ok());
+    }
+}

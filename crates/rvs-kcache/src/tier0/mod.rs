@@ -1,0 +1,494 @@
+//! Tier 0: the flow cache in the kernel.
+//!
+//! ```text
+//!  port ─► tcx ingress: parse ─► masks in rank ─► bucket ─► entry ─► actions ─► redirect to the way out
+//!                          │ nothing found, or not ours to decide
+//!                          └─► 16 octets in front (Punt) ─► punt device ─► the daemon's ring: tiers 1 to 3
+//! ```
+//!
+//! One kernel entry is one installed [`Megaflow`]: same id, key and mask. The program decides nothing; it repeats
+//! decisions. What it can't parse, match or do is refused when installed ([`Refusal`]) or handed up ([`Punt`]).
+//!
+//! Frames are handed up by the program alone, so no packet socket listens on a port: a frame has one way. Each port's
+//! share of that way is limited in the program, so that one port's misses don't starve another's.
+//!
+//! The daemon says with [`KernelCache::beat`] that it lives. Once it has been silent for [`Options::survive`], the program
+//! steps aside and the host sees its frames.
+//!
+//! Removing is two steps. [`KernelCache::remove`] makes the flow invisible to every frame that arrives from now on;
+//! [`KernelCache::reap`] waits until frames under way are through, returns what the flow carried in the end, and makes its
+//! place free. Whoever must answer for "nothing stale" (a barrier) answers after `reap`.
+//!
+//! The caller keeps what this tier can't see: a port that leaves the namespace is to be detached at once, since a tcx link
+//! follows the device; an MTU that changes is to be told by installing the flows again.
+
+mod encode;
+mod layout;
+mod object;
+mod probe;
+mod punt;
+mod table;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rvs_dpif::{FlowId, FlowSnapshot, Megaflow};
+use rvs_flow::{DpPort, FlowKey, Mask};
+use rvs_packet::Now;
+
+pub use encode::{OutPort, Refusal};
+pub use probe::{KeyProbe, Parsed};
+pub use punt::{Punt, PuntedFor};
+
+use crate::asm::MapRef;
+use crate::attr;
+use crate::error::Error;
+use crate::hook::{self, Guard, Hook, Mode};
+use crate::program;
+use crate::sys::bpf::{self, Map};
+use crate::sys::mapped::{self, Mapped};
+use layout::{config, entry, pair, port, stat, COUNTERS, WAYS};
+use table::{Arrays, Shape, Table};
+
+const LOAD: &str = "load the kernel flow cache";
+const NAME: &str = "rvs-cache";
+/// Ports that can be attached.
+const PORTS: u32 = 4096;
+
+/// Choices that last as long as the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Flows that find room, at most 2^20. Each costs 512 octets of kernel memory and 32 per CPU, taken at once.
+    pub flows: u32,
+    /// Silence of the daemon after which frames pass to the host.
+    pub survive: Duration,
+    pub mode: Mode,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flows: 16 * 1024,
+            survive: crate::SILENCE,
+            mode: Mode::Auto,
+        }
+    }
+}
+
+/// How many frames of one port may be handed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PuntRate {
+    /// At least 1.
+    pub per_second: u32,
+    /// Frames that may come at once.
+    pub burst: u32,
+}
+
+impl Default for PuntRate {
+    fn default() -> Self {
+        Self {
+            per_second: 400_000,
+            burst: 4096,
+        }
+    }
+}
+
+/// What the program counted since it was loaded, over all ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub hit: u64,
+    pub miss: u64,
+    pub unparsed: u64,
+    pub too_big: u64,
+    /// Punts beyond the port's rate: dropped.
+    pub limited: u64,
+    /// Hits of flows without an output: dropped.
+    pub drop: u64,
+    /// Frames that passed to the host while the daemon was silent.
+    pub silent: u64,
+    /// Frames, or copies of them, that the kernel refused to change or send: dropped.
+    pub error: u64,
+}
+
+impl Counters {
+    /// By name, as `coverage` shows them.
+    pub const fn named(&self) -> [(&'static str, u64); COUNTERS] {
+        [
+            ("kcache_hit", self.hit),
+            ("kcache_miss", self.miss),
+            ("kcache_unparsed", self.unparsed),
+            ("kcache_too_big", self.too_big),
+            ("kcache_punt_limited", self.limited),
+            ("kcache_drop", self.drop),
+            ("kcache_silent", self.silent),
+            ("kcache_error", self.error),
+        ]
+    }
+}
+
+/// The loaded cache.
+#[derive(Debug)]
+pub struct KernelCache {
+    table: Table<Mapped>,
+    hook: Hook,
+    ports: Arc<Map>,
+    counters: Mapped,
+    /// The program holds them too; they are kept to be found by whoever looks for them here.
+    _maps: Vec<Map>,
+}
+
+impl AsRef<[AtomicU64]> for Mapped {
+    fn as_ref(&self) -> &[AtomicU64] {
+        self.words()
+    }
+}
+
+impl KernelCache {
+    /// Creates the maps and loads the program. `instance` as for [`crate::IngressDrop::open`]; `secret` is random, keys
+    /// the hash and should differ from boot to boot. `now` (CLOCK_MONOTONIC) is the first heartbeat.
+    ///
+    /// # Errors
+    /// Missing privileges or memory; a kernel that lacks what is needed; the verifier's refusal.
+    pub fn open(
+        instance: &str,
+        options: &Options,
+        secret: [u64; 2],
+        now: Now,
+    ) -> Result<Self, Error> {
+        hook::check_instance(instance)?;
+        little_endian()?;
+        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
+        let shape = Shape::for_flows(options.flows, possible_cpus());
+        let fail = |e| Error::new(LOAD, e);
+        let (configs, config) = array(config::WORDS, 1, "rvs_config").map_err(fail)?;
+        let (bucket_map, buckets) = array(WAYS, shape.buckets, "rvs_buckets").map_err(fail)?;
+        let (entry_map, entries) =
+            array(entry::WORDS, shape.entries, "rvs_entries").map_err(fail)?;
+        let per_cpu = shape.entries.saturating_mul(shape.cpus);
+        let (stat_map, stats) = array(stat::WORDS, per_cpu, "rvs_stats").map_err(fail)?;
+        let (counter_map, counters) = array(COUNTERS, shape.cpus, "rvs_counters").map_err(fail)?;
+        let ports = Map::create(
+            attr::MAP_HASH,
+            4,
+            port::OCTETS as u32,
+            PORTS,
+            0,
+            "rvs_ports",
+        )
+        .map_err(fail)?;
+        let insns = object::program("tc/ingress", |name| {
+            let map = match name {
+                "config" => return Some((configs.as_fd(), MapRef::Value)),
+                "buckets" => &bucket_map,
+                "entries" => &entry_map,
+                "stats" => &stat_map,
+                "counters" => &counter_map,
+                "ports" => &ports,
+                _ => return None,
+            };
+            Some((map.as_fd(), MapRef::Map))
+        })
+        .map_err(|cause| Error::Unsupported { op: LOAD, cause })?;
+        let prog = program::load(&insns, "rvs_ingress")?;
+        let clsact = match options.mode {
+            Mode::Clsact => true,
+            Mode::Tcx | Mode::Auto => !hook::has_tcx(prog.as_fd())?,
+        };
+        if clsact && options.mode == Mode::Tcx {
+            let cause = "this kernel has no tcx (it came with Linux 6.6)".to_owned();
+            return Err(Error::Unsupported { op: LOAD, cause });
+        }
+        let hook = Hook::new(prog, NAME, instance, clsact)?;
+        if clsact {
+            // Before the first heartbeat every frame passes.
+            hook.try_clsact()?;
+        }
+        let table = Table::new(
+            Arrays {
+                config,
+                buckets,
+                entries,
+                stats,
+            },
+            shape,
+            secret,
+        );
+        let survive = u64::try_from(options.survive.as_nanos()).unwrap_or(u64::MAX >> 1);
+        table.set_config(config::SURVIVE, survive.min(u64::MAX >> 1));
+        table.set_config(config::ENTRIES_PUNT, pair(shape.entries, 0));
+        table.set_config(config::MASKS_VLANS, pair(0, 1));
+        let maps = vec![configs, bucket_map, entry_map, stat_map, counter_map];
+        let this = Self {
+            table,
+            hook,
+            ports: Arc::new(ports),
+            counters,
+            _maps: maps,
+        };
+        this.beat(now);
+        Ok(this)
+    }
+
+    /// Says that the daemon lives: one store. To be called every [`crate::BEAT_EVERY`].
+    pub fn beat(&self, now: Now) {
+        self.table.set_config(config::HEARTBEAT, now.0);
+    }
+
+    /// Where frames are handed up: the near end of the punt device. 0 turns handing up off; what is not decided here then
+    /// passes to the host.
+    pub fn set_punt_device(&self, ifindex: u32) {
+        self.table.set_config(
+            config::ENTRIES_PUNT,
+            pair(self.table.shape().entries, ifindex),
+        );
+    }
+
+    /// Tags that the parser looks behind: 1 or 2, the same as user space's. Flows installed under another limit are to be
+    /// flushed by the caller.
+    pub fn set_vlan_limit(&self, limit: u8) {
+        let masks = self.table.config(config::MASKS_VLANS) as u32;
+        self.table.set_config(
+            config::MASKS_VLANS,
+            pair(masks, u32::from(limit.clamp(1, 2))),
+        );
+    }
+
+    /// Puts the program on a device of the calling thread's namespace, as port `dp_port`.
+    ///
+    /// # Errors
+    /// No such device, attached already, too many ports.
+    pub fn attach(
+        &self,
+        ifindex: u32,
+        dp_port: DpPort,
+        rate: PuntRate,
+    ) -> Result<PortGuard, Error> {
+        const OP: &str = "attach the kernel flow cache";
+        let value = port_value(dp_port, rate);
+        self.ports
+            .update(&ifindex.to_ne_bytes(), &value)
+            .map_err(|e| {
+                if e.raw_os_error() == Some(libc::E2BIG) {
+                    return Error::Invalid {
+                        op: OP,
+                        cause: "more ports than the kernel cache takes",
+                    };
+                }
+                Error::on_device(OP, ifindex, e)
+            })?;
+        match self.hook.attach(OP, ifindex) {
+            Ok(guard) => Ok(PortGuard {
+                guard: Some(guard),
+                ports: Arc::clone(&self.ports),
+            }),
+            Err(e) => {
+                // Attached already: the entry is the living guard's.
+                if !matches!(e, Error::AlreadyAttached { .. }) {
+                    let _ = self.ports.delete(&ifindex.to_ne_bytes());
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Puts a flow into the kernel. One with the same id, or the same key and mask, is replaced. `out` tells the device of
+    /// a port.
+    ///
+    /// # Errors
+    /// Why the flow stays in user space.
+    pub fn install(
+        &mut self,
+        flow: &Megaflow,
+        out: impl Fn(DpPort) -> Option<OutPort>,
+    ) -> Result<(), Refusal> {
+        let steps = encode::steps(&flow.actions, out)?;
+        self.table.install(flow.id, &flow.key, &flow.mask, &steps)
+    }
+
+    /// Makes a flow invisible to frames that arrive from now on; `false` if it is not here.
+    pub fn remove(&mut self, id: FlowId) -> bool {
+        self.table.remove(id)
+    }
+
+    /// Makes every flow invisible, at once.
+    pub fn flush(&mut self) {
+        self.table.flush();
+    }
+
+    /// Waits until no frame is under way through a removed flow (milliseconds; at once if nothing was removed), frees
+    /// their places, and returns what each of them carried in the end.
+    ///
+    /// # Errors
+    /// The kernel's; nothing is freed then.
+    pub fn reap(&mut self) -> Result<Vec<(FlowId, FlowSnapshot)>, Error> {
+        if !self.table.has_limbo() {
+            return Ok(Vec::new());
+        }
+        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
+        Ok(self.table.release())
+    }
+
+    /// Flows in the kernel, those that wait for [`Self::reap`] not counted.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What a flow has carried in the kernel so far. A super-frame counts as its segments.
+    pub fn stats(&self, id: FlowId) -> Option<FlowSnapshot> {
+        self.table.stats(id)
+    }
+
+    /// Every flow with its figures; no system call.
+    pub fn all_stats(&self) -> impl Iterator<Item = (FlowId, FlowSnapshot)> + '_ {
+        self.table.all_stats()
+    }
+
+    /// The masks in the order in which they are asked, with the number of their flows.
+    pub fn masks(&self) -> impl Iterator<Item = (&Mask<FlowKey>, u32)> + '_ {
+        self.table.masks()
+    }
+
+    /// Lets the masks whose flows carried most be asked first.
+    pub fn rank_masks(&mut self) {
+        self.table.rank();
+    }
+
+    pub fn counters(&self) -> Counters {
+        let mut sum = [0u64; COUNTERS];
+        for cpu in self.counters.words().chunks(COUNTERS) {
+            for (sum, word) in sum.iter_mut().zip(cpu) {
+                *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
+            }
+        }
+        let [hit, miss, unparsed, too_big, limited, drop, silent, error] = sum;
+        Counters {
+            hit,
+            miss,
+            unparsed,
+            too_big,
+            limited,
+            drop,
+            silent,
+            error,
+        }
+    }
+
+    /// Removes filters that a dead daemon of this instance left on clsact.
+    ///
+    /// # Errors
+    /// Netlink's.
+    pub fn remove_leftovers(&self) -> Result<usize, Error> {
+        self.hook
+            .clear_leftovers()
+            .map_err(|e| Error::new("remove a dead daemon's flow cache", e))
+    }
+
+    /// The program's id, for [`crate::foreign_programs`].
+    pub const fn prog_id(&self) -> u32 {
+        self.hook.prog_id()
+    }
+
+    /// Runs the program on a frame as if it had come from the device, `repeat` times, without sending it. Returns the tc
+    /// verdict (7: redirected) and the nanoseconds of one run. For benchmarks and self-tests.
+    ///
+    /// # Errors
+    /// The kernel's: frames that end in the Ethernet header, or in the IP header behind it, or are longer than about a page.
+    pub fn run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(i32, u32), Error> {
+        let mut skb = [0; 12];
+        skb[probe::SKB_IFINDEX] = ifindex;
+        bpf::test_run(self.hook.prog(), frame, &skb, repeat)
+            .map_err(|e| Error::new("run the kernel flow cache", e))
+    }
+}
+
+/// Holds the cache on one port; dropping it takes the program off.
+#[derive(Debug)]
+#[must_use = "dropping the guard takes the program off the device"]
+pub struct PortGuard {
+    /// `None` only while being dropped.
+    guard: Option<Guard>,
+    ports: Arc<Map>,
+}
+
+impl PortGuard {
+    /// As [`Guard::is_attached`].
+    ///
+    /// # Errors
+    /// The kernel's, when it can't be asked.
+    pub fn is_attached(&self) -> Result<bool, Error> {
+        self.guard.as_ref().map_or(Ok(false), Guard::is_attached)
+    }
+
+    /// As [`Guard::detach`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn detach(mut self) -> Result<(), Error> {
+        self.release()
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        let Some(guard) = self.guard.take() else {
+            return Ok(());
+        };
+        let ifindex = guard.ifindex();
+        let detached = guard.detach();
+        let _ = self.ports.delete(&ifindex.to_ne_bytes());
+        detached
+    }
+}
+
+impl Drop for PortGuard {
+    fn drop(&mut self) {
+        let _ = self.release();
+    }
+}
+
+/// `struct port`
+fn port_value(dp_port: DpPort, rate: PuntRate) -> [u8; port::OCTETS] {
+    let cost = 1_000_000_000 / u64::from(rate.per_second.max(1));
+    let words = [
+        u64::from(dp_port.0),
+        cost,
+        cost.saturating_mul(u64::from(rate.burst)),
+        0,
+    ];
+    let mut value = [0; port::OCTETS];
+    for (octets, word) in value.chunks_exact_mut(8).zip(words) {
+        octets.copy_from_slice(&word.to_ne_bytes());
+    }
+    value
+}
+
+/// An array map of `entries` elements of `words` words, and its mapping.
+fn array(words: usize, entries: u32, name: &str) -> io::Result<(Map, Mapped)> {
+    let octets = u32::try_from(words * 8).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let map = Map::create(attr::MAP_ARRAY, 4, octets, entries, attr::MMAPABLE, name)?;
+    let all = NonZeroUsize::new(words * entries as usize).ok_or(io::ErrorKind::InvalidInput)?;
+    let mapped = Mapped::new(map.as_fd(), all)?;
+    Ok((map, mapped))
+}
+
+fn little_endian() -> Result<(), Error> {
+    if cfg!(target_endian = "little") {
+        return Ok(());
+    }
+    let cause = "the program is compiled for little-endian machines only".to_owned();
+    Err(Error::Unsupported { op: LOAD, cause })
+}
+
+/// One more than the highest number a CPU can ever have.
+fn possible_cpus() -> u32 {
+    std::fs::read_to_string("/sys/devices/system/cpu/possible")
+        .ok()
+        .and_then(|list| list.trim().rsplit(['-', ',']).next()?.parse::<u32>().ok())
+        .map_or(1, |last| last.saturating_add(1))
+}
