@@ -17,6 +17,7 @@
 
 use rvs_packet::view::{Arp, Frag, ITag, Icmp, Icmpv6, Ipv4, Ipv6, Link, Lse, Nd, Sctp, Tcp, Udp};
 use rvs_packet::{EtherType, Frame, IpProto};
+use zerocopy::IntoBytes;
 
 use crate::key::{FlowKey, Present, FRAG_ANY, FRAG_LATER, TCI_PRESENT};
 use crate::port::DpPort;
@@ -60,32 +61,37 @@ pub fn extract(frame: &Frame, in_port: DpPort, limits: ParseLimits) -> FlowKey {
 /// As [`extract`], of octets that start at the Ethernet header.
 #[inline]
 pub fn extract_bytes(bytes: &[u8], in_port: DpPort, limits: ParseLimits) -> FlowKey {
-    let mut key = FlowKey {
-        in_port: in_port.0,
-        ..FlowKey::default()
-    };
+    let mut key = FlowKey::default();
+    extract_into(&mut key, bytes, in_port, limits);
+    key
+}
+
+/// As [`extract_bytes`], into a key that lies where it is needed: every field of it is replaced. Saves the hot path a copy of
+/// the key, which costs as much as half of the parsing.
+pub fn extract_into(key: &mut FlowKey, bytes: &[u8], in_port: DpPort, limits: ParseLimits) {
+    key.as_mut_bytes().fill(0);
+    key.in_port = in_port.0;
     let Some(link) = Link::with_max_tags(bytes, usize::from(limits.vlan_limit)) else {
         key.present = Present::BAD_L2;
-        return key;
+        return;
     };
     key.dl_dst = link.eth().dst().0;
     key.dl_src = link.eth().src().0;
     key.dl_type = link.ether_type().0.into();
     if link.tags() != 0 {
-        tags(&mut key, &link);
+        tags(key, &link);
     }
     let payload = link.payload();
     match link.ether_type() {
-        EtherType::IPV4 => ipv4(&mut key, payload),
-        EtherType::IPV6 => ipv6(&mut key, payload),
+        EtherType::IPV4 => ipv4(key, payload),
+        EtherType::IPV6 => ipv6(key, payload),
         other => {
             if other.is_vlan() && link.tags() < usize::from(limits.vlan_limit) {
                 key.present |= Present::BAD_VLAN;
             }
-            uncommon(&mut key, other, payload);
+            uncommon(key, other, payload);
         }
     }
-    key
 }
 
 #[inline]
