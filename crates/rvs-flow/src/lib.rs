@@ -5,6 +5,7 @@ pub mod extract;
 pub mod field;
 pub mod key;
 pub mod matching;
+pub mod odp;
 pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
