@@ -230,7 +230,7 @@ impl Datapath {
         let s = &mut *self.scratch;
         let mut bytes = 0;
         for (i, (port, frame)) in batch.iter().enumerate() {
-            s.keys[i] = extract(frame, *port, self.parse);
+            rvs_flow::extract_into(&mut s.keys[i], frame.bytes(), *port, self.parse);
             s.hashes[i] = self.tiers.hash.key(&s.keys[i]);
             bytes += frame.len() as u64;
             if s.keys[i].present.any(Present::MALFORMED) {

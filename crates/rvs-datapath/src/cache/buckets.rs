@@ -1,40 +1,92 @@
 //! An open hash table of (signature, slot) in cache lines.
 //!
-//! Eight entries fill one 64-octet line. An entry lives in its home bucket or, when that is full, in the next one: a
-//! lookup reads one line, rarely two, and compares at most sixteen signatures, so that a flood of colliding keys costs
-//! its sender an install and nobody a search. The home follows from the signature alone; growing and removing
-//! never touch the flows.
-//!
-//! Invariant: an entry lies in the bucket after its home only while its home is full.
+//! Seven entries and a word of tags fill one 64-octet line. A tag is eight bits of the signature, so that one comparison of
+//! the word says which of the seven can be meant, mostly none: asking a subtable that does not know a key costs one line
+//! and a handful of instructions. An entry lives in its home bucket or, when that is full, in the next one; the home counts
+//! those, and the second line is read only if there are any. So a flood of colliding keys costs its sender an install and
+//! nobody a search. The home follows from the signature alone: growing and removing never touch the flows.
 
-const WAYS: usize = 8;
-const EMPTY: u32 = u32::MAX;
+const WAYS: usize = 7;
+/// The lowest bit of each way's tag, and its highest.
+const LOW: u64 = 0x0001_0101_0101_0101;
+const HIGH: u64 = LOW << 7;
 
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    sig: [u32; WAYS],
-    slot: [u32; WAYS],
+    /// Octet i: tag of way i, 0 when it is free. Octet 7: entries at home here that live in the next bucket.
+    tags: u64,
+    entries: [Entry; WAYS],
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Entry {
+    sig: u32,
+    slot: u32,
 }
 
 impl Bucket {
     const EMPTY: Self = Self {
-        sig: [0; WAYS],
-        slot: [EMPTY; WAYS],
+        tags: 0,
+        entries: [Entry { sig: 0, slot: 0 }; WAYS],
     };
+    const OVERFLOW: u64 = 1 << 56;
 
-    fn free_way(&self) -> Option<usize> {
-        self.slot.iter().position(|s| *s == EMPTY)
+    /// Never 0.
+    #[inline(always)]
+    fn tag(sig: u32) -> u64 {
+        u64::from((sig >> 24).max(1))
     }
 
-    /// Bit set of the ways that carry `sig`, empty ones not excluded.
+    /// Marks the highest bit of each way whose tag is `tag`; now and then of one more (the carry of the subtraction).
     #[inline(always)]
-    fn matching(&self, sig: u32) -> u32 {
-        let mut m = 0;
-        for (i, s) in self.sig.iter().enumerate() {
-            m |= u32::from(*s == sig) << i;
+    fn matching(&self, tag: u64) -> u64 {
+        let diff = self.tags ^ (tag * LOW);
+        diff.wrapping_sub(LOW) & !diff & HIGH
+    }
+
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.tags >= Self::OVERFLOW
+    }
+
+    #[inline(always)]
+    fn find(&self, sig: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut m = self.matching(Self::tag(sig));
+        while m != 0 {
+            // At most 55 / 8.
+            let e = self.entries[(m.trailing_zeros() / 8) as usize % WAYS];
+            if e.sig == sig && is_it(e.slot) {
+                return Some(e.slot);
+            }
+            m &= m - 1;
         }
-        m
+        None
+    }
+
+    /// False when every way is taken.
+    fn place(&mut self, sig: u32, slot: u32) -> bool {
+        let Some(way) = (0..WAYS).find(|w| (self.tags >> (8 * w)) as u8 == 0) else {
+            return false;
+        };
+        self.tags |= Self::tag(sig) << (8 * way);
+        self.entries[way] = Entry { sig, slot };
+        true
+    }
+
+    fn remove(&mut self, sig: u32, slot: u32) -> bool {
+        let Some(way) = self.used().position(|e| e.is_some_and(|e| e.slot == slot)) else {
+            return false;
+        };
+        debug_assert_eq!(self.entries[way].sig, sig);
+        self.tags &= !(0xff << (8 * way));
+        true
+    }
+
+    fn used(&self) -> impl Iterator<Item = Option<Entry>> + '_ {
+        let ways = self.entries.iter().enumerate();
+        ways.map(|(w, e)| ((self.tags >> (8 * w)) as u8 != 0).then_some(*e))
     }
 }
 
@@ -50,9 +102,6 @@ pub(crate) struct Buckets {
 pub(crate) struct ChainFull;
 
 impl Buckets {
-    /// Full buckets in a row through which an insert looks for room before the table grows.
-    const ROW: usize = 8;
-
     pub(crate) fn new() -> Self {
         Self {
             buckets: vec![Bucket::EMPTY],
@@ -73,7 +122,6 @@ impl Buckets {
         sig as usize & (self.buckets.len() - 1)
     }
 
-    #[inline(always)]
     fn next(&self, i: usize) -> usize {
         (i + 1) & (self.buckets.len() - 1)
     }
@@ -83,109 +131,44 @@ impl Buckets {
     pub(crate) fn find(&self, sig: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let home = self.home(sig);
         let bucket = &self.buckets[home];
-        let mut m = bucket.matching(sig);
-        while m != 0 {
-            let slot = bucket.slot[m.trailing_zeros() as usize & (WAYS - 1)];
-            if slot != EMPTY && is_it(slot) {
-                return Some(slot);
-            }
-            m &= m - 1;
+        let found = bucket.find(sig, &mut is_it);
+        if found.is_none() && bucket.overflows() {
+            return self.buckets[self.next(home)].find(sig, is_it);
         }
-        if bucket.slot[WAYS - 1] == EMPTY {
-            return None;
-        }
-        self.find_overflowed(home, sig, is_it)
+        found
     }
 
-    #[cold]
-    fn find_overflowed(
-        &self,
-        home: usize,
-        sig: u32,
-        mut is_it: impl FnMut(u32) -> bool,
-    ) -> Option<u32> {
-        let bucket = &self.buckets[self.next(home)];
-        let ways = bucket.sig.iter().zip(&bucket.slot);
-        ways.filter(|(g, s)| **g == sig && **s != EMPTY)
-            .map(|(_, s)| *s)
-            .find(|s| is_it(*s))
-    }
-
-    /// Adds an entry; grows when its place is taken and the table is not nearly empty.
+    /// Adds an entry. Grows when half full, so that few buckets overflow.
     pub(crate) fn insert(&mut self, sig: u32, slot: u32) -> Result<(), ChainFull> {
-        loop {
-            if self.place(sig, slot) {
-                self.len += 1;
-                return Ok(());
-            }
-            if self.buckets.len() > 2 && self.len * 8 < self.buckets.len() * WAYS {
+        let room = self.buckets.len() * WAYS;
+        if self.len >= room.max(2 * WAYS) / 2 {
+            self.grow()?;
+        }
+        while !self.place(sig, slot) {
+            if self.buckets.len() > 2 && self.len < self.buckets.len() {
                 return Err(ChainFull);
             }
             self.grow()?;
         }
+        self.len += 1;
+        Ok(())
     }
 
-    /// False when neither the home nor the bucket after it has room or can be given some.
+    /// False when neither the home nor the bucket after it has room.
     fn place(&mut self, sig: u32, slot: u32) -> bool {
         let home = self.home(sig);
         let next = self.next(home);
-        for i in [home, next] {
-            if let Some(way) = self.buckets[i].free_way() {
-                self.buckets[i].sig[way] = sig;
-                self.buckets[i].slot[way] = slot;
-                return true;
-            }
+        if self.buckets[home].place(sig, slot) {
+            return true;
         }
-        self.make_room(next) && self.place(sig, slot)
-    }
-
-    /// Frees a way of the full bucket `i`: entries at home in a row of full buckets move on by one each.
-    fn make_room(&mut self, i: usize) -> bool {
-        let row: Vec<usize> = std::iter::successors(Some(i), |i| Some(self.next(*i)))
-            .take(Self::ROW.min(self.buckets.len()))
-            .collect();
-        let Some(end) = row
-            .iter()
-            .position(|i| self.buckets[*i].free_way().is_some())
-        else {
-            return false;
-        };
-        // All or nothing: a half-moved row would leave an entry away from a home that has room.
-        if row[..end].iter().any(|i| self.at_home(*i, *i).is_none()) {
-            return false;
+        let overflowed = next != home && self.buckets[next].place(sig, slot);
+        if overflowed {
+            self.buckets[home].tags += Bucket::OVERFLOW;
         }
-        for pair in row[..=end].windows(2).rev() {
-            let (from, to) = (pair[0], pair[1]);
-            let Some(w) = self.at_home(from, from) else {
-                return false;
-            };
-            let (sig, slot) = (self.buckets[from].sig[w], self.buckets[from].slot[w]);
-            self.clear(from, w);
-            let way = self.buckets[to].free_way().unwrap_or(WAYS - 1);
-            self.buckets[to].sig[way] = sig;
-            self.buckets[to].slot[way] = slot;
-        }
-        true
+        overflowed
     }
 
-    /// A way of bucket `i` whose home is `home`.
-    fn at_home(&self, i: usize, home: usize) -> Option<usize> {
-        let b = &self.buckets[i];
-        (0..WAYS).find(|w| b.slot[*w] != EMPTY && self.home(b.sig[*w]) == home)
-    }
-
-    /// Empties one way; the last one used takes its place, so that ways fill from the left without holes.
-    fn clear(&mut self, i: usize, way: usize) -> usize {
-        let b = &mut self.buckets[i];
-        let last = b.free_way().unwrap_or(WAYS) - 1;
-        b.sig[way] = b.sig[last];
-        b.slot[way] = b.slot[last];
-        b.sig[last] = 0;
-        b.slot[last] = EMPTY;
-        last
-    }
-
-    /// Doubles until every entry has a place, which two doublings always reach short of an attack.
+    /// Doubles, more than once if need be, until every entry has a place.
     fn grow(&mut self) -> Result<(), ChainFull> {
         let mut size = self.buckets.len();
         for _ in 0..3 {
@@ -194,7 +177,7 @@ impl Buckets {
                 buckets: vec![Bucket::EMPTY; size],
                 len: self.len,
             };
-            if self.iter().all(|(sig, slot)| bigger.place(sig, slot)) {
+            if self.iter().all(|e| bigger.place(e.sig, e.slot)) {
                 *self = bigger;
                 return Ok(());
             }
@@ -202,40 +185,22 @@ impl Buckets {
         Err(ChainFull)
     }
 
-    fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.buckets
-            .iter()
-            .flat_map(|b| b.sig.iter().copied().zip(b.slot.iter().copied()))
-            .filter(|(_, slot)| *slot != EMPTY)
+    fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.buckets.iter().flat_map(Bucket::used).flatten()
     }
 
     /// Removes the entry of `slot`. False when it is not there.
     pub(crate) fn remove(&mut self, sig: u32, slot: u32) -> bool {
         let home = self.home(sig);
-        for i in [home, self.next(home)] {
-            let ways = self.buckets[i].slot.iter();
-            if let Some(way) = ways.into_iter().position(|s| *s == slot) {
-                self.vacate(i, way);
-                self.len -= 1;
-                return true;
+        let next = self.next(home);
+        if !self.buckets[home].remove(sig, slot) {
+            if !self.buckets[home].overflows() || !self.buckets[next].remove(sig, slot) {
+                return false;
             }
+            self.buckets[home].tags -= Bucket::OVERFLOW;
         }
-        false
-    }
-
-    /// Empties one way; an entry that had overflowed comes home to it, and so on down the row.
-    fn vacate(&mut self, mut i: usize, mut way: usize) {
-        loop {
-            let was_full = self.buckets[i].free_way().is_none();
-            let free = self.clear(i, way);
-            let next = self.next(i);
-            let Some(w) = self.at_home(next, i).filter(|_| was_full && next != i) else {
-                return;
-            };
-            self.buckets[i].sig[free] = self.buckets[next].sig[w];
-            self.buckets[i].slot[free] = self.buckets[next].slot[w];
-            (i, way) = (next, w);
-        }
+        self.len -= 1;
+        true
     }
 }
 
@@ -276,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn random_signatures_fill_more_than_a_third() {
+    fn random_signatures_take_at_most_48_octets_each() {
         let mut b = Buckets::new();
         let mut x = 1u64;
         for slot in 0..100_000 {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             b.insert((x >> 32) as u32, slot).unwrap();
         }
-        assert!(b.memory() <= 100_000 * 24, "{}", b.memory());
+        assert!(b.memory() <= 100_000 * 48, "{}", b.memory());
     }
 
     #[derive(Clone, Debug)]
@@ -306,7 +271,7 @@ mod tests {
                 let slot = slot as u32;
                 match op {
                     Op::Insert(v) => {
-                        let sig = (v % 5) | (v / 5) << 20;
+                        let sig = (v % 5) | (v / 5) << 23;
                         if b.insert(sig, slot).is_ok() {
                             model.insert(slot, sig);
                             order.push(slot);
