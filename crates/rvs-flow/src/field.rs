@@ -238,10 +238,14 @@ impl Field {
         self.set(key, (value & mask) | (old & !mask));
     }
 
-    /// The field's bits in a mask.
+    /// The field's bits in a mask; [`Field::match_mask`] when all of them count.
     #[inline]
     pub fn mask_of(&self, mask: &Mask<PipelineKey>) -> u128 {
-        self.layout.read(&mask.0)
+        match self.layout.read(&mask.0) {
+            // `nw_tos` keeps six of its eight bits, `in_port` lies in 32.
+            m if m == self.layout.mask >> self.layout.shift => self.match_mask(),
+            m => m & self.match_mask(),
+        }
     }
 
     /// Makes `bits` of the field count in `mask`, with the presence bits of its layer (and of the VLAN tag).

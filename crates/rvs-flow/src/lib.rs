@@ -1,4 +1,11 @@
 //! Flow keys, masks, matches: the vocabulary in which every tier speaks about packets.
+//!
+//! - [`key`]: the two keys and their masks. [`FlowKey`] is what caches hash, [`PipelineKey`] what OpenFlow tables see.
+//! - [`mod@extract`]: the key of a frame; total.
+//! - [`field`]: the registry of OpenFlow and Nicira fields: place in the key, names, headers, prerequisites.
+//! - [`matching`]: [`Match`] and its text syntax; [`odp`]: cache entries as text.
+//! - [`port`]: the two port numberings, which never mix.
+//! - `testing` (feature): generators of frames, keys and matches.
 #![forbid(unsafe_code)]
 
 pub mod extract;
@@ -10,8 +17,9 @@ pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use extract::{extract, extract_into, ParseLimits};
-pub use field::{Field, FieldId, SubField};
+pub use extract::{extract, ParseLimits};
+pub use field::{Field, FieldId, NoPortNames, PortNames, SubField};
 pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
 pub use matching::Match;
+pub use odp::OdpFlow;
 pub use port::{DpPort, OfPort};

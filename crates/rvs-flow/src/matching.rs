@@ -166,11 +166,7 @@ impl Match<PipelineKey> {
     pub fn field(&self, field: FieldId) -> (u128, u128) {
         let f = Field::of(field);
         let value = f.layout.read(&self.value);
-        let mask = match f.layout.read(&self.mask.0) {
-            // `nw_tos` keeps six of its eight bits, `in_port` lies in 32.
-            m if m == f.layout.mask >> f.layout.shift => f.match_mask(),
-            m => m & f.match_mask(),
-        };
+        let mask = f.mask_of(&self.mask);
         match field {
             FieldId::InPort => {
                 let port = OfPort(value as u32).to_u16().map_or(0xffff, u128::from);
