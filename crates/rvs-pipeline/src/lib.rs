@@ -11,6 +11,7 @@
 
 mod bridge;
 mod ports;
+pub mod reference;
 mod table;
 mod trace;
 mod translate;

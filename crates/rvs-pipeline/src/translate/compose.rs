@@ -17,6 +17,8 @@ pub(super) struct Composer {
     unclean: Option<usize>,
     count: usize,
     outputs: usize,
+    /// Everything was taken back, and nothing is taken any more.
+    closed: bool,
 }
 
 /// The start of a scope.
@@ -25,6 +27,14 @@ pub(super) struct Composer {
 pub(super) struct Scope(usize);
 
 impl Composer {
+    /// Takes everything back for good.
+    pub(super) fn close(&mut self) {
+        *self = Self {
+            closed: true,
+            ..Self::default()
+        };
+    }
+
     /// Changes the frame.
     pub(super) fn edit(&mut self, action: DpAction) {
         if let DpAction::Set(new) = &action {
@@ -57,7 +67,7 @@ impl Composer {
 
     pub(super) fn end(&mut self, scope: Scope) {
         self.pending.clear();
-        if self.actions[scope.0..].iter().any(leaves_a_mark) {
+        if self.actions.iter().skip(scope.0).any(leaves_a_mark) {
             self.unclean = Some(scope.0);
         }
     }
@@ -66,6 +76,9 @@ impl Composer {
     pub(super) fn take(&mut self, scope: Scope) -> Vec<DpAction> {
         self.pending.clear();
         self.unclean = None;
+        if self.closed {
+            return Vec::new();
+        }
         finish(self.actions.split_off(scope.0))
     }
 
@@ -98,6 +111,9 @@ impl Composer {
     }
 
     fn push(&mut self, action: DpAction) {
+        if self.closed {
+            return;
+        }
         self.count += 1;
         self.actions.push(action);
     }

@@ -54,6 +54,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) in_bucket: bool,
     /// A freeze is unwinding.
     pub(super) freeze: Option<Freeze>,
+    /// What `hidden` hides is not what arrived.
+    pub(super) payload_changed: bool,
     /// Headers that a pop has uncovered and `key` does not show.
     pub(super) unparsed: Unparsed,
     /// The input port that the next lookup sees instead of the packet's.
@@ -87,6 +89,7 @@ pub(super) struct Saved {
     rewritten: bool,
     hidden: Option<Tag>,
     displaced: Vec<Tag>,
+    payload_changed: bool,
     unparsed: Unparsed,
 }
 
@@ -144,6 +147,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             at_action_set: false,
             in_bucket: false,
             freeze: None,
+            payload_changed: false,
             unparsed: Unparsed::Nothing,
             lookup_port: None,
             out: Composer::default(),
@@ -220,6 +224,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             rewritten: self.rewritten,
             hidden: self.hidden,
             displaced: self.displaced.clone(),
+            payload_changed: self.payload_changed,
             unparsed: self.unparsed,
         }
     }
@@ -232,8 +237,10 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             rewritten,
             hidden,
             displaced,
+            payload_changed,
             unparsed,
         } = saved;
+        self.payload_changed = payload_changed;
         self.key = key;
         self.known = known;
         self.rewritten = rewritten;
@@ -273,7 +280,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
 
     /// Takes back everything that was to be sent; what was learned stays.
     pub(super) fn silence(&mut self) {
-        self.out = Composer::default();
+        self.out.close();
         self.notes.clear();
         self.frozen.clear();
     }

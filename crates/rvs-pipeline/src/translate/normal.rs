@@ -98,10 +98,13 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             port,
             arp: GratuitousArp::No,
         };
-        self.effects.push(CachedEffect::Learn {
-            bridge: bridge.id,
-            lesson,
-        });
+        let same = |e: &CachedEffect| matches!(e, CachedEffect::Learn { bridge: b, lesson: l } if (*b, *l) == (bridge.id, lesson));
+        if !self.effects.iter().any(same) {
+            self.effects.push(CachedEffect::Learn {
+                bridge: bridge.id,
+                lesson,
+            });
+        }
         self.note(|| TraceEvent::Note(format!("{src} in VLAN {} is here", inside.vlan)));
     }
 

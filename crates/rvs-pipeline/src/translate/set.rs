@@ -52,6 +52,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
                     mask | TCI_PRESENT,
                 );
             }
+            // No datapath action writes these.
+            FieldId::NdReserved | FieldId::NdOptionsType => return,
             _ => {}
         }
         let mut presence = Mask::none();

@@ -56,6 +56,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.see(|m| m.nw_ttl = u8::MAX);
             BOS | u32::from(flow.nw_ttl)
         };
+        self.out.edit(DpAction::PushMpls { ethertype, lse });
+        if self.hidden.is_some() {
+            // Labels stand behind all tags: out of sight until the hidden tag is popped.
+            self.payload_changed = true;
+            return;
+        }
         // Behind the labels nothing is parsed any more.
         self.see(|m| {
             m.present |= Present::MPLS1;
@@ -76,7 +82,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         self.forget_payload();
         self.unparsed = Unparsed::Nothing;
-        self.out.edit(DpAction::PushMpls { ethertype, lse });
     }
 
     /// Removes a label; what follows is `ethertype`, to the tables too.

@@ -6,7 +6,7 @@ use rvs_flow::{FlowKey, Mask, PipelineKey, Present};
 use rvs_l2::{LookBehind, Tag, TagEdit, TagStack};
 use rvs_packet::{EtherType, VlanId, VlanTci};
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unparsed};
 use crate::trace::Trace;
 
 /// Bits of a TCI that name the VLAN and say that there is one.
@@ -183,6 +183,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             };
             both_tags(m);
         });
+        if self.payload_changed {
+            self.unparsed = Unparsed::Payload;
+        }
     }
 
     fn see_both_tags(&mut self) {

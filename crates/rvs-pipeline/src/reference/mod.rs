@@ -1,0 +1,623 @@
+//! The oracle: OpenFlow interpreted on the frame itself.
+//!
+//! No caches, no masks, no composition. A table is a list of rules that is searched from end to end; every lookup parses the
+//! frame anew; every action edits the frame's octets; every output copies them. It is slow and meant to be obviously right,
+//! and it shares no code with `translate` beyond the snapshot that both read and the field registry.
+//!
+//! What it leaves out: meters let everything pass, queues do nothing, `learn` and `controller` only report.
+
+mod edit;
+mod execute;
+mod normal;
+
+use std::sync::Arc;
+
+use rvs_flow::field::{Field, FieldId, SubField};
+use rvs_flow::{extract, DpPort, Match, OfPort, ParseLimits, PipelineKey, Present};
+use rvs_l2::Lesson;
+use rvs_openflow::{
+    Action, ActionSet, Bucket, ControllerId, GroupId, GroupKind, Instructions, PacketInReason,
+    TableId,
+};
+use rvs_packet::Frame;
+
+use crate::bridge::{Bridge, BridgeId, FragMode, Miss};
+use crate::ports::{Port, PortKind};
+use crate::table::Rule;
+use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS};
+use crate::world::{MacTables, World};
+
+pub use execute::{execute, Executed};
+
+/// A copy that a controller gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketIn {
+    pub bridge: BridgeId,
+    pub reason: PacketInReason,
+    pub cookie: u64,
+    pub controller: ControllerId,
+    pub frame: Vec<u8>,
+}
+
+/// Everything that happens to one frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// In order.
+    pub outputs: Vec<(DpPort, Vec<u8>)>,
+    pub packet_ins: Vec<PacketIn>,
+    pub lessons: Vec<(BridgeId, Lesson)>,
+    /// Cookies of the rules that matched, in order.
+    pub rules: Vec<(BridgeId, TableId, u64)>,
+    /// A limit was exceeded, so that nothing leaves.
+    pub aborted: bool,
+}
+
+/// What happens to `frame` when it arrives on `in_port`.
+pub fn interpret(world: &World, macs: &MacTables, frame: &Frame, in_port: DpPort) -> Outcome {
+    let mut out = Outcome::default();
+    let Some((bridge, port)) = world.port(in_port) else {
+        return out;
+    };
+    if frame.len() < 14 || port.config.no_recv || !port.stp.learns() {
+        return out;
+    }
+    let key = extract(frame, in_port, ParseLimits::new(0));
+    if bridge.settings.frags == FragMode::Drop && key.nw_frag != 0 {
+        return out;
+    }
+    let mut run = Run {
+        world,
+        macs,
+        out: &mut out,
+        resubmits: 0,
+        depth: 0,
+    };
+    let mut packet = Packet::arrived(frame.clone(), bridge, port.of);
+    let end = run.pipeline(&mut packet);
+    out.aborted = end == Err(End::Aborted);
+    if out.aborted || !port.stp.forwards() {
+        out.outputs.clear();
+        out.packet_ins.clear();
+    }
+    out
+}
+
+/// Why interpretation of something stops early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The rest of this rule (or bucket, or clone) is not executed.
+    Halted,
+    /// Nothing more is executed in this bridge (or bucket, or clone) but the action set.
+    Exited,
+    /// A limit is exceeded: the frame goes nowhere.
+    Aborted,
+}
+
+type Step = Result<(), End>;
+
+/// A frame and what the pipeline knows beside it.
+#[derive(Clone)]
+struct Packet<'w> {
+    frame: Frame,
+    bridge: &'w Bridge,
+    of_port: OfPort,
+    /// Metadata, registers and the like; `flow` is not meant.
+    fields: PipelineKey,
+    stack: Vec<u128>,
+    action_set: ActionSet,
+    /// Outermost tags that the pipeline itself has pushed: the VLAN limit does not count them.
+    own_tags: usize,
+    at: Place,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Place {
+    table: TableId,
+    cookie: u64,
+    is_miss: bool,
+    reason: PacketInReason,
+}
+
+impl<'w> Packet<'w> {
+    fn arrived(frame: Frame, bridge: &'w Bridge, of_port: OfPort) -> Self {
+        let fields = PipelineKey {
+            actset_output: OfPort::UNSET.0,
+            ..PipelineKey::default()
+        };
+        Self {
+            frame,
+            bridge,
+            of_port,
+            fields,
+            stack: Vec::new(),
+            action_set: ActionSet::default(),
+            own_tags: 0,
+            at: Place {
+                cookie: u64::MAX,
+                ..Place::default()
+            },
+        }
+    }
+
+    /// The frame as the tables see it.
+    fn key(&self) -> PipelineKey {
+        let mut inner = self.frame.clone();
+        for _ in 0..self.own_tags {
+            rvs_packet::edit::pop_vlan(&mut inner);
+        }
+        let limits = ParseLimits::new(self.bridge.settings.vlan_limit);
+        let mut flow = extract(&inner, DpPort::NONE, limits);
+        if self.own_tags > 0 {
+            // The tags as they stand; behind them what is behind the tags that arrived.
+            let tags = extract(&self.frame, DpPort::NONE, ParseLimits::new(0));
+            flow.vlan0_tci = tags.vlan0_tci;
+            flow.vlan0_tpid = tags.vlan0_tpid;
+            flow.vlan1_tci = tags.vlan1_tci;
+            flow.vlan1_tpid = tags.vlan1_tpid;
+            let both = Present::VLAN0 | Present::VLAN1;
+            flow.present = flow.present.without(both) | Present(tags.present.0 & both.0);
+        }
+        PipelineKey {
+            flow,
+            of_port: self.of_port.0,
+            ..self.fields
+        }
+    }
+}
+
+struct Run<'w, 'o> {
+    world: &'w World,
+    macs: &'w MacTables,
+    out: &'o mut Outcome,
+    resubmits: u32,
+    depth: u16,
+}
+
+impl<'w> Run<'w, '_> {
+    /// From the first table to the action set.
+    fn pipeline(&mut self, p: &mut Packet<'w>) -> Step {
+        match self.tables(p, Some(TableId(0)), true) {
+            Ok(()) | Err(End::Exited | End::Halted) => self.action_set(p),
+            Err(End::Aborted) => Err(End::Aborted),
+        }
+    }
+
+    /// Follows gotos.
+    fn tables(&mut self, p: &mut Packet<'w>, mut next: Option<TableId>, miss: bool) -> Step {
+        let mut miss = miss;
+        while let Some(id) = next.take() {
+            let port = p.of_port;
+            next = match self.find(p, id, port)? {
+                Some((rule, is_miss)) => self.rule(p, &rule, is_miss)?,
+                None if !miss => None,
+                None => match p.bridge.miss(id) {
+                    Miss::Drop => None,
+                    Miss::Continue => (id < TableId::MAX).then(|| TableId(id.0 + 1)),
+                    Miss::Controller => {
+                        p.at = Place {
+                            table: id,
+                            cookie: u64::MAX,
+                            ..Place::default()
+                        };
+                        self.packet_in(p, PacketInReason::NoMatch, ControllerId(0));
+                        None
+                    }
+                },
+            };
+            miss = true;
+        }
+        Ok(())
+    }
+
+    /// The instructions of a rule; the table to go to.
+    fn rule(
+        &mut self,
+        p: &mut Packet<'w>,
+        rule: &Rule,
+        is_miss: bool,
+    ) -> Result<Option<TableId>, End> {
+        let (table, cookie) = (rule.table, rule.cookie);
+        self.out.rules.push((p.bridge.id, table, cookie));
+        p.at = Place {
+            table,
+            cookie,
+            is_miss,
+            reason: PacketInReason::Action,
+        };
+        let Instructions {
+            meter: _,
+            apply,
+            clear,
+            write,
+            metadata,
+            goto,
+        } = &rule.instructions;
+        match self.actions(p, apply) {
+            Ok(()) => {}
+            Err(End::Halted) => return Ok(None),
+            Err(end) => return Err(end),
+        }
+        if *clear {
+            p.action_set.clear();
+        }
+        p.action_set.write(write);
+        p.fields.actset_output = p.action_set.output_port().unwrap_or(OfPort::UNSET).0;
+        if let Some(m) = metadata {
+            let old = p.fields.metadata.get();
+            p.fields.metadata = (old & !m.mask | m.value & m.mask).into();
+        }
+        Ok(*goto)
+    }
+
+    fn action_set(&mut self, p: &mut Packet<'w>) -> Step {
+        let set = std::mem::take(&mut p.action_set);
+        let actions: Vec<Action> = set.in_order().cloned().collect();
+        p.at.reason = PacketInReason::ActionSet;
+        self.actions(p, &actions)
+    }
+
+    /// The rule of `table` for the packet, seen as if it had come from `port`.
+    fn find(
+        &mut self,
+        p: &Packet<'w>,
+        table: TableId,
+        port: OfPort,
+    ) -> Result<Option<(Arc<Rule>, bool)>, End> {
+        self.resubmits += 1;
+        if self.resubmits > MAX_RESUBMITS {
+            return Err(End::Aborted);
+        }
+        let Some(table) = p.bridge.table(table) else {
+            return Ok(None);
+        };
+        let rules = table.read();
+        let all: Vec<(Match<PipelineKey>, Arc<Rule>)> = rules
+            .select(self.world.version(), rvs_classifier::Filter::All)
+            .map(|r| (Match::new(&r.value(), *r.mask()), r.payload().clone()))
+            .collect();
+        let key = PipelineKey {
+            of_port: port.0,
+            ..p.key()
+        };
+        Ok(choose(&all, key).map(|(m, rule)| (rule.clone(), rule.priority == 0 && m.is_any())))
+    }
+
+    fn actions(&mut self, p: &mut Packet<'w>, actions: &[Action]) -> Step {
+        actions.iter().try_for_each(|a| self.action(p, a))
+    }
+
+    fn action(&mut self, p: &mut Packet<'w>, action: &Action) -> Step {
+        match action {
+            Action::Output {
+                port: OfPort::TABLE,
+                ..
+            } => {
+                return self.resubmit(p, p.of_port, TableId(0));
+            }
+            Action::Output { port, .. } => return self.output(p, *port),
+            Action::OutputTruncated { port, max_len } => {
+                let mut copy = p.clone();
+                if *port != OfPort::CONTROLLER {
+                    copy.frame.truncate(usize::from(*max_len));
+                }
+                return self.output(&copy, *port);
+            }
+            Action::OutputReg { src, .. } => {
+                let number = get(p, *src).map(|v| match src.bits() {
+                    ..=16 => OfPort::from_u16(v as u16),
+                    _ => OfPort(v as u32),
+                });
+                return number.map_or(Ok(()), |n| self.output(p, n));
+            }
+            Action::Enqueue { port, .. } => return self.output(p, *port),
+            Action::Controller(what) => {
+                self.packet_in(p, what.reason, what.controller);
+                if what.pause {
+                    return Err(End::Exited);
+                }
+            }
+            Action::Group(id) => return self.group(p, *id),
+            Action::Exit => return Err(End::Exited),
+            Action::Push(src) => {
+                let v = get(p, *src).unwrap_or(0);
+                p.stack.push(v);
+            }
+            Action::Pop(dst) => {
+                if let Some(v) = p.stack.pop() {
+                    set(p, *dst, v);
+                }
+            }
+            Action::Clone(list) => return self.apart(p, PacketInReason::Action, list),
+            Action::Resubmit { port, table } => {
+                let port = port
+                    .filter(|of| *of != OfPort::IN_PORT)
+                    .unwrap_or(p.of_port);
+                return self.resubmit(p, port, table.unwrap_or(p.at.table));
+            }
+            Action::CheckPktLarger { dst, len } => {
+                let larger = p.frame.len() > usize::from(*len);
+                set(p, *dst, u128::from(larger));
+            }
+            Action::DecNwTtl(ids) => {
+                let ttl = edit::nw_ttl(p);
+                if matches!(ttl, Some(0 | 1)) {
+                    return self.expired(p, ids);
+                }
+                edit::apply(p, action);
+            }
+            Action::DecMplsTtl => {
+                let ttl = edit::mpls_ttl(p);
+                if matches!(ttl, Some(0 | 1)) {
+                    return self.expired(p, &[]);
+                }
+                edit::apply(p, action);
+            }
+            _ => edit::apply(p, action),
+        }
+        Ok(())
+    }
+
+    fn expired(&mut self, p: &mut Packet<'w>, ids: &[ControllerId]) -> Step {
+        if p.bridge.settings.invalid_ttl_to_controller {
+            let default = [ControllerId(0)];
+            for id in if ids.is_empty() { &default[..] } else { ids } {
+                self.packet_in(p, PacketInReason::InvalidTtl, *id);
+            }
+        }
+        p.action_set.clear();
+        Err(End::Halted)
+    }
+
+    fn resubmit(&mut self, p: &mut Packet<'w>, port: OfPort, table: TableId) -> Step {
+        self.down(|run| {
+            let Some((rule, is_miss)) = run.find(p, table, port)? else {
+                return Ok(());
+            };
+            let at = p.at;
+            let reason = at.reason;
+            let next = run.rule(p, &rule, is_miss)?;
+            run.tables(p, next, true)?;
+            p.at = Place { reason, ..at };
+            Ok(())
+        })
+    }
+
+    /// Runs something on a copy, of which nothing comes back.
+    fn apart(&mut self, p: &Packet<'w>, reason: PacketInReason, list: &[Action]) -> Step {
+        let mut copy = p.clone();
+        copy.action_set.clear();
+        if reason == PacketInReason::Group {
+            copy.at.reason = reason;
+        }
+        match self.down(|run| run.actions(&mut copy, list)) {
+            Err(End::Aborted) => Err(End::Aborted),
+            _ => Ok(()),
+        }
+    }
+
+    fn down(&mut self, f: impl FnOnce(&mut Self) -> Step) -> Step {
+        if self.depth >= MAX_DEPTH {
+            return Err(End::Aborted);
+        }
+        self.depth += 1;
+        let end = f(self);
+        self.depth -= 1;
+        end
+    }
+
+    fn group(&mut self, p: &Packet<'w>, id: GroupId) -> Step {
+        let Some(entry) = p.bridge.groups.get(&id) else {
+            return Ok(());
+        };
+        let buckets = &entry.group.buckets;
+        let chosen: Vec<&Bucket> = match entry.group.kind {
+            GroupKind::All => buckets.iter().collect(),
+            GroupKind::Indirect => buckets.iter().take(1).collect(),
+            GroupKind::FastFailover => buckets
+                .iter()
+                .filter(|b| live(p.bridge, b, 0))
+                .take(1)
+                .collect(),
+            // Which bucket a hash selects is not the interpreter's to know: with one candidate there is no choice.
+            GroupKind::Select => buckets
+                .iter()
+                .filter(|b| b.weight > 0 && live(p.bridge, b, 0))
+                .take(1)
+                .collect(),
+        };
+        for bucket in chosen {
+            let mut set = ActionSet::default();
+            set.write(&bucket.actions);
+            let actions: Vec<Action> = set.in_order().cloned().collect();
+            self.apart(p, PacketInReason::Group, &actions)?;
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, p: &Packet<'w>, port: OfPort) -> Step {
+        match port {
+            OfPort::NORMAL => normal::normal(self, p),
+            OfPort::IN_PORT => self.send(p, p.of_port),
+            OfPort::ALL | OfPort::FLOOD => {
+                for to in p.bridge.ports.iter() {
+                    let skip = port == OfPort::FLOOD && to.config.no_flood;
+                    if to.of != p.of_port && !skip {
+                        self.send(p, to.of)?;
+                    }
+                }
+                Ok(())
+            }
+            OfPort::CONTROLLER => {
+                let reason = if p.at.is_miss {
+                    PacketInReason::NoMatch
+                } else {
+                    p.at.reason
+                };
+                self.packet_in(p, reason, ControllerId(0));
+                Ok(())
+            }
+            OfPort::ANY | OfPort::UNSET | OfPort::TABLE => Ok(()),
+            _ if port == p.of_port => Ok(()),
+            _ => self.send(p, port),
+        }
+    }
+
+    /// The frame leaves on a port, or goes on in another bridge.
+    fn send(&mut self, p: &Packet<'w>, port: OfPort) -> Step {
+        let Some(port) = p.bridge.ports.get(port) else {
+            return Ok(());
+        };
+        if port.config.no_fwd || port.config.down || !port.stp.forwards() {
+            return Ok(());
+        }
+        if port.of != p.of_port && protected(p.bridge, port) {
+            let from = p.bridge.ports.get(p.of_port);
+            if from.is_some_and(|f| protected(p.bridge, f)) {
+                return Ok(());
+            }
+        }
+        match port.kind {
+            PortKind::Device(dp) => {
+                self.out.outputs.push((dp, p.frame.bytes().to_vec()));
+                Ok(())
+            }
+            PortKind::Patch { peer } => {
+                let Some((bridge, of)) = peer else {
+                    return Ok(());
+                };
+                let Some(bridge) = self.world.bridge(bridge) else {
+                    return Ok(());
+                };
+                let Some(to) = bridge.ports.get(of) else {
+                    return Ok(());
+                };
+                if to.config.no_recv || to.config.down || !to.stp.learns() {
+                    return Ok(());
+                }
+                let mut there = Packet::arrived(p.frame.clone(), bridge, of);
+                there.own_tags = p.own_tags;
+                self.down(|run| match run.pipeline(&mut there) {
+                    Err(End::Aborted) => Err(End::Aborted),
+                    _ => Ok(()),
+                })
+            }
+        }
+    }
+
+    fn packet_in(&mut self, p: &Packet<'w>, reason: PacketInReason, controller: ControllerId) {
+        if p.bridge
+            .ports
+            .get(p.of_port)
+            .is_some_and(|port| port.config.no_packet_in)
+        {
+            return;
+        }
+        self.out.packet_ins.push(PacketIn {
+            bridge: p.bridge.id,
+            reason,
+            cookie: p.at.cookie,
+            controller,
+            frame: p.frame.bytes().to_vec(),
+        });
+    }
+}
+
+fn protected(bridge: &Bridge, port: &Port) -> bool {
+    bridge
+        .ports
+        .bundle(port.bundle)
+        .is_some_and(|b| b.protected)
+}
+
+fn live(bridge: &Bridge, bucket: &Bucket, depth: u16) -> bool {
+    let watched_port = bucket.watch_port.map(|of| {
+        bridge
+            .ports
+            .get(of)
+            .is_some_and(|p| p.live && !p.config.down)
+    });
+    let watched_group = bucket.watch_group.map(|id| {
+        let buckets = bridge.groups.get(&id).map(|e| &e.group.buckets);
+        depth + 1 < MAX_DEPTH
+            && buckets.is_some_and(|all| all.iter().any(|b| live(bridge, b, depth + 1)))
+    });
+    match (watched_port, watched_group) {
+        (None, None) => true,
+        (a, b) => a == Some(true) || b == Some(true),
+    }
+}
+
+/// The best of the rules that match, conjunctions included.
+fn choose(
+    all: &[(Match<PipelineKey>, Arc<Rule>)],
+    mut key: PipelineKey,
+) -> Option<(&Match<PipelineKey>, &Arc<Rule>)> {
+    let mut levels: Vec<u16> = all.iter().map(|(_, r)| r.priority).collect();
+    levels.sort_unstable_by(|a, b| b.cmp(a));
+    levels.dedup();
+    for level in levels {
+        if let Some(found) = plain(all, &key, Some(level)) {
+            return Some(found);
+        }
+        let clauses: Vec<&Action> = all
+            .iter()
+            .filter(|(m, r)| r.priority == level && m.matches(&key))
+            .flat_map(|(_, r)| r.instructions.apply.iter())
+            .collect();
+        let mut ids: Vec<(u32, u8)> = clauses
+            .iter()
+            .filter_map(|a| match a {
+                Action::Conjunction { id, n_clauses, .. } => Some((*id, *n_clauses)),
+                _ => None,
+            })
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for (wanted, n) in ids {
+            let has = |k: u8| {
+                clauses.iter().any(|a| {
+                    matches!(a, Action::Conjunction { id, clause, n_clauses }
+                        if (*id, *clause, *n_clauses) == (wanted, k, n))
+                })
+            };
+            if n > 0 && (0..n).all(has) {
+                key.conj_id = wanted;
+                if let Some(found) = plain(all, &key, None) {
+                    return Some(found);
+                }
+            }
+        }
+        key.conj_id = 0;
+    }
+    None
+}
+
+/// The best matching rule that is not just a clause, of one priority if given.
+fn plain<'a>(
+    all: &'a [(Match<PipelineKey>, Arc<Rule>)],
+    key: &PipelineKey,
+    level: Option<u16>,
+) -> Option<(&'a Match<PipelineKey>, &'a Arc<Rule>)> {
+    all.iter()
+        .filter(|(m, r)| !r.is_clause() && level.is_none_or(|l| r.priority == l) && m.matches(key))
+        .max_by(|(a, r), (b, s)| {
+            let specific = rvs_classifier::layout::specificity(a.mask(), b.mask());
+            r.priority.cmp(&s.priority).then(specific)
+        })
+        .map(|(m, r)| (m, r))
+}
+
+/// A sub-field of the packet; `None` when it has none such.
+fn get(p: &Packet<'_>, sub: SubField) -> Option<u128> {
+    let key = p.key();
+    sub.field().exists_in(&key).then(|| sub.get(&key))
+}
+
+fn set(p: &mut Packet<'_>, sub: SubField, value: u128) {
+    edit::set_field(p, sub.id(), (value << sub.ofs()) & sub.mask(), sub.mask());
+}
+
+/// True when the packet has the field.
+fn has(p: &Packet<'_>, id: FieldId) -> bool {
+    Field::of(id).exists_in(&p.key())
+}
