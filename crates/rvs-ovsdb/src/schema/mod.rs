@@ -239,6 +239,7 @@ mod tests {
             with(r#"{"columns":{"_x":{"type":"string"}}}"#),
             with(r#"{"columns":{"c":{"type":"string"}},"indexes":[["d"]]}"#),
             with(r#"{"columns":{"c":{"type":"string"}},"indexes":[[]]}"#),
+            with(r#"{"columns":{"c":{"type":"string","ephemeral":true}},"indexes":[["c"]]}"#),
             column(r#""strang""#),
             column(r#"{"min":0}"#),
             column(r#"{"key":"string","min":2}"#),

@@ -122,6 +122,17 @@ fn table(name: &str, json: &Value, tables: &HashMap<String, usize>) -> Result<Ta
         None => Vec::new(),
         Some(json) => indexes(json, &by_name)?,
     };
+    if indexes
+        .iter()
+        .flatten()
+        .any(|&column| columns[column].ephemeral)
+    {
+        // After a restart the rows would no longer be told apart.
+        return Err(OvsdbError::syntax(
+            json,
+            "ephemeral columns may not be part of indexes",
+        ));
+    }
     let refers = |weak: bool| -> Vec<usize> {
         let of = |base: &BaseType| base.reference().is_some_and(|r| r.weak == weak);
         let in_column =
