@@ -17,7 +17,7 @@ pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use extract::{extract, ParseLimits};
+pub use extract::{extract, extract_bytes, extract_into, ParseLimits};
 pub use field::{Field, FieldId, NoPortNames, PortNames, SubField};
 pub use key::{FlowKey, Key, Mask, PipelineKey, Present};
 pub use matching::Match;
