@@ -9,7 +9,7 @@ use rvs_packet::{Now, VlanId};
 use rvs_pipeline::{Bridge, BridgeId, CachedEffect, MacDep};
 
 use crate::flows::DelReason;
-use crate::slowpath::{Dispatch, SlowPath};
+use crate::slowpath::{Bound, Dispatch, SlowPath};
 
 /// What a change waits for: these workers to have acknowledged the token. Nothing to wait for when no entry was deleted.
 pub type Wait = Option<(AckToken, Vec<WorkerId>)>;
@@ -142,8 +142,12 @@ impl SlowPath {
         {
             return false;
         }
-        let (fresh, held) = self.bind(fresh);
-        if fresh.actions[..] != flow.actions[..] {
+        let Bound {
+            translation: fresh,
+            held,
+            actions,
+        } = self.bind(fresh);
+        if actions != flow.actions {
             return false;
         }
         self.flows.rebase(id, fresh.deps, fresh.effects, held)

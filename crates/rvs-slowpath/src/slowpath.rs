@@ -48,6 +48,14 @@ pub struct Counters {
     pub deleted: [u64; DelReason::ALL.len()],
 }
 
+/// A translation whose notes and frozen states have their numbers.
+pub(crate) struct Bound {
+    pub translation: Translation,
+    /// Keeps those numbers valid.
+    pub held: Held,
+    pub actions: Actions,
+}
+
 /// The owner of everything slow.
 pub struct SlowPath {
     pub(crate) world: World,
@@ -140,10 +148,9 @@ impl SlowPath {
     fn miss(&mut self, now: Now, upcall: Upcall, out: &mut impl Dispatch) {
         let Upcall { worker, key, .. } = upcall;
         let translation = self.translate_settled(now, &key, out);
-        let (translation, held) = self.bind(translation);
-        let actions: Actions = translation.actions.as_slice().into();
-        let drop = translation.drop;
-        let flow = self.install(now, worker, &key, translation, held, &actions, out);
+        let bound = self.bind(translation);
+        let (actions, drop) = (bound.actions.clone(), bound.translation.drop);
+        let flow = self.install(now, worker, &key, bound, out);
         out.command(
             worker,
             DpCommand::Verdict {
@@ -180,11 +187,8 @@ impl SlowPath {
     }
 
     /// Gives notes and frozen states their numbers.
-    pub(crate) fn bind(&mut self, mut translation: Translation) -> (Translation, Held) {
+    pub(crate) fn bind(&mut self, mut translation: Translation) -> Bound {
         let mut held = Held::default();
-        if translation.notes.is_empty() && translation.frozen.is_empty() {
-            return (translation, held);
-        }
         let mut number = |interned: (u32, Arc<PuntNote>)| {
             held.notes.push(interned.1);
             u64::from(interned.0)
@@ -203,7 +207,12 @@ impl SlowPath {
             |i| notes.get(i).copied().unwrap_or_default(),
             |i| frozen.get(i).copied().unwrap_or_default(),
         );
-        (translation, held)
+        let actions = translation.actions.as_slice().into();
+        Bound {
+            translation,
+            held,
+            actions,
+        }
     }
 
     /// Applies the state effects of a translation; true when they changed what a translation may say.
@@ -236,11 +245,14 @@ impl SlowPath {
         now: Now,
         worker: WorkerId,
         key: &FlowKey,
-        translation: Translation,
-        held: Held,
-        actions: &Actions,
+        bound: Bound,
         out: &mut impl Dispatch,
     ) -> Option<Arc<Megaflow>> {
+        let Bound {
+            translation,
+            held,
+            actions,
+        } = bound;
         if !translation.cacheable {
             return None;
         }
@@ -265,7 +277,7 @@ impl SlowPath {
             id: FlowId(self.next_flow),
             key: masked,
             mask,
-            actions: actions.clone(),
+            actions,
             drop: translation.drop,
             stats: Arc::new(FlowStats::default()),
             version: self.world.version(),
@@ -372,9 +384,8 @@ impl SlowPath {
         out: &mut impl Dispatch,
     ) {
         let translation = self.translate_settled(now, key, out);
-        let (translation, _held) = self.bind(translation);
-        if !translation.actions.is_empty() {
-            let actions = translation.actions.as_slice().into();
+        let Bound { actions, .. } = self.bind(translation);
+        if !actions.is_empty() {
             out.command(
                 worker,
                 DpCommand::Execute {

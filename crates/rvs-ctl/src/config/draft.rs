@@ -1,0 +1,264 @@
+//! The database as it would be after the commands so far: a replica of the server's, and the changes of this transaction.
+//!
+//! Commands read and write the draft, so that `add-br br0 -- add-port br0 p -- set interface p ...` works in one
+//! transaction. Every column that is changed is verified to be what it was when the commands read it; if somebody was
+//! faster the whole is done again on a fresh replica.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rvs_ovsdb::client::{Operations, Replica};
+use rvs_ovsdb::schema::{ColumnSchema, TableSchema};
+use rvs_ovsdb::value::{Atom, Datum};
+use rvs_ovsdb::{Uuid, UuidGenerator};
+
+use crate::failure::Failure;
+
+/// A row: its table's name and its UUID.
+pub type RowId = (String, Uuid);
+
+pub struct Draft<'a> {
+    replica: &'a Replica,
+    changed: BTreeMap<RowId, BTreeMap<String, Datum>>,
+    inserted: Vec<RowId>,
+    deleted: BTreeSet<RowId>,
+    /// Rows that `--id=@name` names.
+    symbols: HashMap<String, Uuid>,
+    operations: Operations,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(replica: &'a Replica, uuids: UuidGenerator) -> Self {
+        Self {
+            replica,
+            changed: BTreeMap::new(),
+            inserted: Vec::new(),
+            deleted: BTreeSet::new(),
+            symbols: HashMap::new(),
+            operations: Operations::new(uuids),
+        }
+    }
+
+    /// The table that `name` means: in any case, `-` for `_`, and shortened as long as it is one.
+    pub fn table(&self, name: &str) -> Result<&TableSchema, Failure> {
+        let tables = self.replica.schema().tables();
+        pick(tables.iter(), |t| &t.name, name)
+            .map_err(|names| Failure::Usage(format!("no table {name} (tables: {names})")))
+    }
+
+    /// The column that `name` means, by the same rules.
+    pub fn column(&self, table: &str, name: &str) -> Result<ColumnSchema, Failure> {
+        let table = self.table(table)?;
+        pick(table.columns.iter(), |c| &c.name, name)
+            .cloned()
+            .map_err(|names| {
+                Failure::Usage(format!(
+                    "table {} has no column {name} (columns: {names})",
+                    table.name
+                ))
+            })
+    }
+
+    /// Every row of a table, ascending, new ones last.
+    pub fn rows(&self, table: &str) -> Vec<Uuid> {
+        let old = self
+            .replica
+            .table(table)
+            .into_iter()
+            .flat_map(|t| t.rows().map(|r| r.uuid()).collect::<Vec<_>>());
+        let new = self
+            .inserted
+            .iter()
+            .filter(|(t, _)| t == table)
+            .map(|(_, u)| *u);
+        old.chain(new)
+            .filter(|u| !self.deleted.contains(&(table.to_owned(), *u)))
+            .collect()
+    }
+
+    /// The value of a column as it would be.
+    pub fn get(&self, table: &str, row: Uuid, column: &str) -> Datum {
+        let id = (table.to_owned(), row);
+        if let Some(value) = self.changed.get(&id).and_then(|c| c.get(column)) {
+            return value.clone();
+        }
+        if let Some(value) = self.stored(table, row, column) {
+            return value;
+        }
+        let default = self
+            .table(table)
+            .ok()
+            .and_then(|t| t.column(column))
+            .map(|(_, c)| c.ty.default_datum());
+        default.unwrap_or_else(|| Datum::set(Vec::<Atom>::new()))
+    }
+
+    fn stored(&self, table: &str, row: Uuid, column: &str) -> Option<Datum> {
+        self.replica.table(table)?.row(row)?.get(column).cloned()
+    }
+
+    pub fn set(&mut self, table: &str, row: Uuid, column: &str, value: Datum) {
+        self.changed
+            .entry((table.to_owned(), row))
+            .or_default()
+            .insert(column.to_owned(), value);
+    }
+
+    pub fn insert(&mut self, table: &str) -> Uuid {
+        let uuid = self.operations.reserve();
+        self.inserted.push((table.to_owned(), uuid));
+        self.changed.entry((table.to_owned(), uuid)).or_default();
+        uuid
+    }
+
+    pub fn delete(&mut self, table: &str, row: Uuid) {
+        let id = (table.to_owned(), row);
+        self.changed.remove(&id);
+        if let Some(i) = self.inserted.iter().position(|r| *r == id) {
+            self.inserted.remove(i);
+        } else {
+            self.deleted.insert(id);
+        }
+    }
+
+    /// The row that `@name` means; a name that a later command gives gets its row now.
+    pub fn symbol(&mut self, name: &str) -> Uuid {
+        let operations = &mut self.operations;
+        *self
+            .symbols
+            .entry(name.to_owned())
+            .or_insert_with(|| operations.reserve())
+    }
+
+    /// The row inserted under a symbol that was mentioned before.
+    pub fn insert_named(&mut self, table: &str, symbol: &str) -> Uuid {
+        let uuid = self.symbol(symbol);
+        self.inserted.push((table.to_owned(), uuid));
+        self.changed.entry((table.to_owned(), uuid)).or_default();
+        uuid
+    }
+
+    /// References in a set column.
+    pub fn refs(&self, table: &str, row: Uuid, column: &str) -> Vec<Uuid> {
+        self.get(table, row, column)
+            .keys()
+            .filter_map(Atom::as_uuid)
+            .collect()
+    }
+
+    pub fn text(&self, table: &str, row: Uuid, column: &str) -> String {
+        self.get(table, row, column)
+            .as_scalar()
+            .and_then(|a| a.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// The row whose column has this text.
+    pub fn find(&self, table: &str, column: &str, text: &str) -> Option<Uuid> {
+        self.rows(table)
+            .into_iter()
+            .find(|u| self.text(table, *u, column) == text)
+    }
+
+    /// Adds to or takes from a set of references.
+    pub fn link(&mut self, table: &str, row: Uuid, column: &str, target: Uuid, present: bool) {
+        let mut set: BTreeSet<Uuid> = self.refs(table, row, column).into_iter().collect();
+        if present {
+            set.insert(target);
+        } else {
+            set.remove(&target);
+        }
+        self.set(table, row, column, Datum::set(set));
+    }
+
+    /// The one row of table Open_vSwitch.
+    pub fn root(&self) -> Result<Uuid, Failure> {
+        let found = self.rows("Open_vSwitch").first().copied();
+        found.ok_or_else(|| {
+            Failure::Refused("the database has no row in table Open_vSwitch".to_owned())
+        })
+    }
+
+    pub fn is_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.deleted.is_empty()
+    }
+
+    /// Rows inserted in this table.
+    pub fn inserted(&self, table: &str) -> Vec<Uuid> {
+        self.inserted
+            .iter()
+            .filter(|(t, _)| t == table)
+            .map(|(_, u)| *u)
+            .collect()
+    }
+
+    /// The transaction, with everything read and changed verified first.
+    pub fn into_operations(mut self, bump: bool) -> Result<Operations, Failure> {
+        let root = self.root()?;
+        for ((table, row), columns) in &self.changed {
+            if self.inserted.contains(&(table.clone(), *row)) {
+                continue;
+            }
+            let old: Vec<(&str, Datum)> = columns
+                .keys()
+                .filter_map(|c| {
+                    self.replica
+                        .table(table)?
+                        .row(*row)?
+                        .get(c)
+                        .cloned()
+                        .map(|d| (c.as_str(), d))
+                })
+                .collect();
+            self.operations.verify(table, *row, old);
+        }
+        for (table, row) in &self.inserted {
+            let columns = self
+                .changed
+                .get(&(table.clone(), *row))
+                .cloned()
+                .unwrap_or_default();
+            let columns = columns.iter().map(|(c, d)| (c.as_str(), d.clone()));
+            self.operations.insert_as(*row, table, columns);
+        }
+        for ((table, row), columns) in &self.changed {
+            if !self.inserted.contains(&(table.clone(), *row)) {
+                self.operations.update(
+                    table,
+                    *row,
+                    columns.iter().map(|(c, d)| (c.as_str(), d.clone())),
+                );
+            }
+        }
+        for (table, row) in &self.deleted {
+            self.operations.delete(table, *row);
+        }
+        if bump {
+            self.operations.bump_next_cfg(root);
+        }
+        Ok(self.operations)
+    }
+}
+
+/// The one item whose name is `wanted`, or begins with it and is alone in that. The error lists all names.
+fn pick<'t, T>(
+    items: impl Iterator<Item = &'t T> + Clone,
+    name: impl Fn(&T) -> &String,
+    wanted: &str,
+) -> Result<&'t T, String> {
+    let plain = |s: &str| s.to_ascii_lowercase().replace('-', "_");
+    let wanted = plain(wanted);
+    if let Some(exact) = items.clone().find(|i| plain(name(i)) == wanted) {
+        return Ok(exact);
+    }
+    let mut shortened = items
+        .clone()
+        .filter(|i| plain(name(i)).starts_with(&wanted));
+    match (shortened.next(), shortened.next()) {
+        (Some(one), None) => Ok(one),
+        _ => Err(items
+            .map(|i| name(i).as_str())
+            .filter(|n| !n.starts_with('_'))
+            .collect::<Vec<_>>()
+            .join(", ")),
+    }
+}

@@ -1,0 +1,45 @@
+//! How a command ends when it does not succeed: one line that says what, why and what to do, and an exit code.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The request makes sense and was refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    #[error("timed out: {0}")]
+    TimedOut(String),
+}
+
+impl Failure {
+    /// 1 refused, 2 bad usage, 124 timed out.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::TimedOut(_) => 124,
+        })
+    }
+
+    pub fn not_running(path: &Path) -> Self {
+        Self::Refused(format!(
+            "rvswitchd is not running (nobody answers at {}); start it, or name its run directory with --rundir",
+            path.display()
+        ))
+    }
+
+    pub fn io(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Self::TimedOut("the daemon did not answer in time (see --timeout)".to_owned())
+            }
+            _ => Self::Refused(format!("talking to the daemon: {e}")),
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! Commands of the control sockets (unixctl): what `rvs-ctl` and `ovs-appctl` ask of a running daemon.
+//!
+//! Commands named `rvs/...` answer in JSON, which `rvs-ctl` renders; the others answer in the text that stock tools print.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rvs_dpif::{ActionText, DropReason};
+use rvs_flow::{DpPort, OdpFlow, OfPort};
+use rvs_kcache::IngressDrop;
+use rvs_l2::Flush;
+use rvs_packet::Now;
+use rvs_slowpath::{DelReason, InstalledFlow};
+use rvs_switch::ports::BridgeState;
+use rvs_switch::Switch;
+use serde_json::{json, Map, Value};
+
+use crate::clients::Request;
+use crate::clock;
+use crate::control::Outside;
+use crate::handler::Latency;
+use crate::logging;
+use crate::worker::WorkerHandle;
+
+/// How the daemon is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Nothing of ours may stay in the kernel.
+    pub cleanup: bool,
+}
+
+/// The daemon as its commands see it.
+pub struct Daemon {
+    pub switch: Switch<Outside>,
+    pub workers: Vec<WorkerHandle>,
+    pub latency: Arc<Latency>,
+    pub cleanup_on_exit: bool,
+    started: Now,
+}
+
+type Answer = Result<Value, String>;
+
+/// A command: its name, what parameters it takes, how many at least and at most, and what it does.
+struct Command {
+    name: &'static str,
+    usage: &'static str,
+    params: (usize, usize),
+    run: fn(&mut Daemon, &[String]) -> Answer,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "coverage/show",
+        usage: "",
+        params: (0, 0),
+        run: coverage_show,
+    },
+    Command {
+        name: "coverage/read-counter",
+        usage: "COUNTER",
+        params: (1, 1),
+        run: coverage_read,
+    },
+    Command {
+        name: "dpctl/flush-flows",
+        usage: "",
+        params: (0, 0),
+        run: flush_flows,
+    },
+    Command {
+        name: "fdb/add",
+        usage: "BRIDGE PORT VLAN MAC",
+        params: (4, 4),
+        run: fdb_add,
+    },
+    Command {
+        name: "fdb/del",
+        usage: "BRIDGE VLAN MAC",
+        params: (3, 3),
+        run: fdb_del,
+    },
+    Command {
+        name: "fdb/flush",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: fdb_flush,
+    },
+    Command {
+        name: "fdb/show",
+        usage: "BRIDGE",
+        params: (1, 1),
+        run: fdb_show,
+    },
+    Command {
+        name: "fdb/stats-show",
+        usage: "BRIDGE",
+        params: (1, 1),
+        run: fdb_stats,
+    },
+    Command {
+        name: "list-commands",
+        usage: "",
+        params: (0, 0),
+        run: list_commands,
+    },
+    Command {
+        name: "memory/show",
+        usage: "",
+        params: (0, 0),
+        run: memory_show,
+    },
+    Command {
+        name: "rvs/cache",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: rvs_cache,
+    },
+    Command {
+        name: "rvs/coverage",
+        usage: "",
+        params: (0, 0),
+        run: rvs_coverage,
+    },
+    Command {
+        name: "rvs/doctor",
+        usage: "",
+        params: (0, 0),
+        run: rvs_doctor,
+    },
+    Command {
+        name: "rvs/log-level",
+        usage: "[LEVEL]",
+        params: (0, 1),
+        run: log_level,
+    },
+    Command {
+        name: "rvs/fdb",
+        usage: "BRIDGE",
+        params: (1, 1),
+        run: rvs_fdb,
+    },
+    Command {
+        name: "rvs/memory",
+        usage: "",
+        params: (0, 0),
+        run: rvs_memory,
+    },
+    Command {
+        name: "rvs/ports",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: rvs_ports,
+    },
+    Command {
+        name: "version",
+        usage: "",
+        params: (0, 0),
+        run: version,
+    },
+];
+
+impl Daemon {
+    pub fn new(
+        switch: Switch<Outside>,
+        workers: Vec<WorkerHandle>,
+        latency: Arc<Latency>,
+        cleanup_on_exit: bool,
+    ) -> Self {
+        Self {
+            switch,
+            workers,
+            latency,
+            cleanup_on_exit,
+            started: clock::now(),
+        }
+    }
+
+    /// The end: closes every port. With `cleanup` internal ports go too.
+    pub fn end(&mut self, cleanup: bool) {
+        let open: Vec<DpPort> = self
+            .switch
+            .topology()
+            .bridges()
+            .flat_map(BridgeState::ifaces)
+            .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| *dp))
+            .collect();
+        for dp in open {
+            rvs_switch::platform::Platform::close(&mut self.switch.rim, dp, cleanup);
+        }
+        if cleanup {
+            self.switch.rim.devices.remove_leftovers(|_| false);
+        }
+    }
+
+    fn bridge(&self, name: &str) -> Result<&BridgeState, String> {
+        self.switch.topology().bridge_by_name(name).ok_or_else(|| {
+            let names: Vec<&str> = self
+                .switch
+                .topology()
+                .bridges()
+                .map(|b| b.cfg.name.as_str())
+                .collect();
+            let known = if names.is_empty() {
+                "there is none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            format!("no bridge named {name} (bridges: {known})")
+        })
+    }
+
+    fn port_name(&self, dp: DpPort) -> String {
+        self.switch
+            .topology()
+            .by_dp(dp)
+            .map_or_else(|| dp.to_string(), |(_, i)| i.cfg.name.clone())
+    }
+}
+
+/// Runs a request. The second value says that the daemon has to end.
+pub fn run(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
+    if request.method == "exit" {
+        let cleanup = request.params.iter().any(|p| p == "--cleanup") || daemon.cleanup_on_exit;
+        return (Ok(json!("")), Some(Done { cleanup }));
+    }
+    let Some(command) = COMMANDS.iter().find(|c| c.name == request.method) else {
+        let text = format!(
+            "\"{}\" is not a valid command (use \"list-commands\" to see a list of valid commands)",
+            request.method
+        );
+        return (Err(text), None);
+    };
+    let (min, max) = command.params;
+    let n = request.params.len();
+    if n < min {
+        return (
+            Err(format!(
+                "\"{}\" command requires at least {min} arguments",
+                command.name
+            )),
+            None,
+        );
+    }
+    if n > max {
+        return (
+            Err(format!(
+                "\"{}\" command takes at most {max} arguments",
+                command.name
+            )),
+            None,
+        );
+    }
+    ((command.run)(daemon, &request.params), None)
+}
+
+fn list_commands(_: &mut Daemon, _: &[String]) -> Answer {
+    let mut text = String::from("The available commands are:\n");
+    for c in COMMANDS {
+        let _ = writeln!(text, "  {:<23} {}", c.name, c.usage);
+    }
+    text.push_str("  exit                    [--cleanup]\n");
+    Ok(json!(text))
+}
+
+fn version(_: &mut Daemon, _: &[String]) -> Answer {
+    Ok(json!(format!("rvswitchd {}\n", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Every counter of the daemon by name, ascending.
+fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
+    let mut all = std::collections::BTreeMap::<String, u64>::new();
+    let mut add = |name: &str, n: u64| *all.entry(name.to_owned()).or_default() += n;
+    for worker in &daemon.workers {
+        for (name, n) in worker.counters.iter() {
+            add(name, n);
+        }
+        for reason in DropReason::ALL {
+            add(reason.name(), worker.counters.drops.read(*reason));
+        }
+        add("poison_packets", worker.poisoned());
+    }
+    let slow = daemon.switch.slow();
+    let c = slow.counters();
+    let named = [
+        ("upcalls_handled", c.upcalls),
+        ("translations", c.translations),
+        ("flow_installed", c.installed),
+        ("flow_not_installed", c.not_installed),
+        ("masks_rounded", c.masks_rounded),
+        ("masks_exact", c.masks_exact),
+        ("punts_unknown", c.punts_unknown),
+        ("revalidated", c.revalidated),
+    ];
+    for (name, n) in named {
+        add(name, n);
+    }
+    for reason in DelReason::ALL {
+        add(reason.name(), c.deleted[reason as usize]);
+    }
+    all.into_iter().collect()
+}
+
+fn coverage_show(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let mut text = String::new();
+    let all = counters(daemon);
+    for (name, n) in all.iter().filter(|(_, n)| *n > 0) {
+        let _ = writeln!(text, "{name:<28} total: {n}");
+    }
+    let _ = writeln!(
+        text,
+        "{} events never hit",
+        all.iter().filter(|(_, n)| *n == 0).count()
+    );
+    Ok(json!(text))
+}
+
+fn coverage_read(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let name = &params[0];
+    let found = counters(daemon).into_iter().find(|(n, _)| n == name);
+    found
+        .map(|(_, n)| json!(format!("{n}\n")))
+        .ok_or_else(|| format!("No such counter: {name}"))
+}
+
+fn rvs_coverage(daemon: &mut Daemon, _: &[String]) -> Answer {
+    Ok(Value::Object(
+        counters(daemon)
+            .into_iter()
+            .map(|(k, v)| (k, json!(v)))
+            .collect::<Map<_, _>>(),
+    ))
+}
+
+fn log_level(_: &mut Daemon, params: &[String]) -> Answer {
+    match params.first() {
+        Some(level) => logging::set(level).map(|()| json!("")),
+        None => Ok(json!(format!("{}\n", logging::level()))),
+    }
+}
+
+fn flush_flows(daemon: &mut Daemon, _: &[String]) -> Answer {
+    daemon.switch.flush_flows();
+    Ok(json!(""))
+}
+
+fn rvs_fdb(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let now = clock::now();
+    let bridge = daemon.bridge(&params[0])?;
+    let id = daemon
+        .switch
+        .bridge_id(bridge.cfg.uuid)
+        .ok_or("the bridge is not up")?;
+    daemon.switch.credit();
+    let slow = daemon.switch.slow();
+    let Some(table) = slow.macs().get(id) else {
+        return Ok(json!([]));
+    };
+    let ports = slow.world().bridge(id).map(|b| b.ports.clone());
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|e| (e.key.vlan, e.key.mac));
+    let rows = entries.into_iter().map(|e| {
+        let bundle = ports.as_ref().and_then(|p| p.bundle(e.port));
+        let of = bundle
+            .and_then(|b| b.members.first().copied())
+            .unwrap_or(OfPort(e.port.0));
+        json!({
+            "port": if of == OfPort::LOCAL { "LOCAL".to_owned() } else { of.to_string() },
+            "name": bundle.map(|b| b.name.to_string()),
+            "vlan": e.key.vlan.get(),
+            "mac": e.key.mac.to_string(),
+            "age": if e.is_static { Value::Null } else { json!(now.since(e.used).as_secs()) },
+            "static": e.is_static,
+        })
+    });
+    Ok(rows.collect())
+}
+
+fn fdb_show(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let mut text = String::from(" port  VLAN  MAC                Age\n");
+    let rows = rvs_fdb(daemon, params)?;
+    for row in rows.as_array().into_iter().flatten() {
+        let age = match row["age"].as_u64() {
+            Some(n) => n.to_string(),
+            None => "static".to_owned(),
+        };
+        let (port, mac) = (
+            row["port"].as_str().unwrap_or_default(),
+            row["mac"].as_str().unwrap_or_default(),
+        );
+        let _ = writeln!(text, "{port:>5}  {:>4}  {mac}  {age:>3}", row["vlan"]);
+    }
+    Ok(json!(text))
+}
+
+fn fdb_stats(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let bridge = daemon.bridge(&params[0])?;
+    let id = daemon
+        .switch
+        .bridge_id(bridge.cfg.uuid)
+        .ok_or("the bridge is not up")?;
+    let slow = daemon.switch.slow();
+    let table = slow.macs().get(id).ok_or("the bridge has no MAC table")?;
+    let s = table.stats();
+    let statics = table.iter().filter(|e| e.is_static).count();
+    Ok(json!(format!(
+        "Statistics for bridge \"{}\":\n  Current/maximum MAC entries in the table: {}/{}\n  \
+         Current static MAC entries in the table : {statics}\n  Total number of learned MAC entries     : {}\n  \
+         Total number of expired MAC entries     : {}\n  Total number of evicted MAC entries     : {}\n  \
+         Total number of port moved MAC entries  : {}\n",
+        params[0],
+        table.len(),
+        table.config().size,
+        s.learned,
+        s.expired,
+        s.evicted,
+        s.moved
+    )))
+}
+
+fn fdb_flush(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let names: Vec<String> = match params.first() {
+        Some(name) => vec![daemon.bridge(name)?.cfg.name.clone()],
+        None => daemon
+            .switch
+            .topology()
+            .bridges()
+            .map(|b| b.cfg.name.clone())
+            .collect(),
+    };
+    for name in names {
+        let uuid = daemon.bridge(&name)?.cfg.uuid;
+        daemon.switch.flush_macs(uuid, Flush::default());
+    }
+    Ok(json!("table successfully flushed\n"))
+}
+
+fn fdb_add(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let [bridge, port, vlan, mac] = params else {
+        return Err("four parameters are expected".to_owned());
+    };
+    let uuid = daemon.bridge(bridge)?.cfg.uuid;
+    let vlan = parse_vlan(vlan)?;
+    let mac = mac.parse().map_err(|e| format!("{mac}: {e}"))?;
+    daemon
+        .switch
+        .add_static_mac(clock::now(), uuid, port, vlan, mac)?;
+    Ok(json!(""))
+}
+
+fn fdb_del(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let [bridge, vlan, mac] = params else {
+        return Err("three parameters are expected".to_owned());
+    };
+    let uuid = daemon.bridge(bridge)?.cfg.uuid;
+    let vlan = parse_vlan(vlan)?;
+    let address = mac.parse().map_err(|e| format!("{mac}: {e}"))?;
+    if daemon.switch.remove_mac(uuid, vlan, address) {
+        Ok(json!(""))
+    } else {
+        Err(format!("{mac} is not known in VLAN {vlan} of {bridge}"))
+    }
+}
+
+fn parse_vlan(text: &str) -> Result<rvs_packet::VlanId, String> {
+    let id = text.parse().ok().and_then(rvs_packet::VlanId::new);
+    id.ok_or_else(|| format!("{text} is no VLAN (0 to 4095)"))
+}
+
+fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let only = params
+        .first()
+        .map(|n| daemon.bridge(n).map(|b| b.cfg.uuid))
+        .transpose()?;
+    let only = only.and_then(|u| daemon.switch.bridge_id(u));
+    daemon.switch.credit();
+    let now = clock::now();
+    let slow = daemon.switch.slow();
+    let mut flows: Vec<&InstalledFlow> = slow
+        .flows()
+        .iter()
+        .filter(|f| only.is_none_or(|b| f.deps.bridges.contains(&b)))
+        .collect();
+    flows.sort_by_key(|f| f.flow.id);
+    let name = |dp: DpPort| daemon.port_name(dp);
+    let rows: Vec<Value> = flows.iter().map(|f| flow_row(f, now, &name)).collect();
+    let sum = |read: fn(&rvs_datapath::WorkerCounters) -> u64| {
+        daemon
+            .workers
+            .iter()
+            .map(|w| read(&w.counters))
+            .sum::<u64>()
+    };
+    let (emc, megaflow, misses) = (
+        sum(|c| c.emc_hits.read()),
+        sum(|c| c.megaflow_hits.read()),
+        sum(|c| c.misses.read()),
+    );
+    Ok(json!({
+        "tiers": [
+            {"tier": 1, "name": "exact-match", "hits": emc},
+            {"tier": 2, "name": "megaflow", "hits": megaflow, "flows": slow.flows().len(), "masks": sum(|c| c.masks.read())},
+            {"tier": 3, "name": "translate", "hits": misses},
+        ],
+        "upcall_latency_us": daemon.latency.read(),
+        "flows": rows,
+    }))
+}
+
+fn flow_row(f: &InstalledFlow, now: Now, name: &dyn Fn(DpPort) -> String) -> Value {
+    let s = f.flow.stats.read();
+    json!({
+        "id": f.flow.id.0,
+        "tier": 2,
+        "in_port": name(f.port()),
+        "match": OdpFlow::new(&f.flow.key, &f.flow.mask).with_names(&|p| Some(name(p))).to_string(),
+        "actions": ActionText { actions: &f.flow.actions, port: name }.to_string(),
+        "drop": f.flow.drop.map(DropReason::text),
+        "packets": s.packets,
+        "bytes": s.bytes,
+        "used": (s.used > Now::ZERO).then(|| now.since(s.used).as_secs_f64()),
+        "age": now.since(f.created).as_secs_f64(),
+    })
+}
+
+fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let bridges: Vec<rvs_ovsdb::Uuid> = match params.first() {
+        Some(name) => vec![daemon.bridge(name)?.cfg.uuid],
+        None => daemon
+            .switch
+            .topology()
+            .bridges()
+            .map(|b| b.cfg.uuid)
+            .collect(),
+    };
+    let mut rows = Vec::new();
+    for uuid in bridges {
+        let Some(bridge) = daemon.switch.topology().bridge(uuid) else {
+            continue;
+        };
+        for (port, iface) in bridge.ifaces() {
+            let stats = iface
+                .open
+                .as_ref()
+                .and_then(|(dp, _)| daemon.switch.rim.devices.stats(*dp));
+            let counters: Map<String, Value> = stats
+                .iter()
+                .flat_map(|s| s.named())
+                .map(|(k, v)| (k.to_owned(), json!(v)))
+                .collect();
+            rows.push(json!({
+                "bridge": bridge.cfg.name,
+                "port": port.cfg.name,
+                "interface": iface.cfg.name,
+                "ofport": iface.of_port.to_u16(),
+                "error": iface.error,
+                "link": iface.open.as_ref().map(|(_, l)| json!({
+                    "admin": l.admin_up, "carrier": l.link_up, "mtu": l.mtu, "mac": l.mac.to_string(), "note": l.note,
+                })),
+                "counters": counters,
+            }));
+        }
+    }
+    Ok(Value::Array(rows))
+}
+
+fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|v| v.split_whitespace().next())
+        .and_then(|v| v.parse::<u64>().ok())
+        .unwrap_or(0);
+    let slow = daemon.switch.slow();
+    let macs: usize = slow
+        .world()
+        .bridges()
+        .filter_map(|b| slow.macs().get(b.id))
+        .map(|t| t.len())
+        .sum();
+    let waiting: u64 = daemon
+        .workers
+        .iter()
+        .map(|w| w.counters.waiting.read())
+        .sum();
+    Ok(json!({
+        "resident_kib": resident,
+        "flows": slow.flows().len(),
+        "flow_limit": slow.limits().flows,
+        "mac_entries": macs,
+        "ports": daemon.switch.topology().bridges().flat_map(BridgeState::ifaces).count(),
+        "database_clients": daemon.switch.server.session_count(),
+        "parked_frames": waiting,
+        "uptime": clock::now().since(daemon.started).as_secs(),
+    }))
+}
+
+fn memory_show(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let memory = rvs_memory(daemon, params)?;
+    let text: Vec<String> = memory
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}:{v}"))
+        .collect();
+    Ok(json!(format!("{}\n", text.join(" "))))
+}
+
+fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let drop = match daemon.switch.rim.devices.ingress_drop() {
+        Some(_) => json!({"ok": true, "text": format!("by {}", IngressDrop::probe())}),
+        None => json!({"ok": false, "text": IngressDrop::probe().to_string()}),
+    };
+    let tun = std::fs::metadata("/dev/net/tun").is_ok();
+    let ports: Vec<Value> = daemon
+        .switch
+        .rim
+        .devices
+        .report()
+        .into_iter()
+        .map(|(dp, name, index, guarded)| {
+            let note = daemon.switch.topology().by_dp(dp).and_then(|(_, i)| i.open.as_ref()?.1.note.clone());
+            json!({"port": name, "ifindex": index, "tier": "1-3 (packet socket)", "host_kept_away": guarded, "note": note})
+        })
+        .collect();
+    let waiting: Vec<Value> = daemon
+        .switch
+        .topology()
+        .bridges()
+        .flat_map(BridgeState::ifaces)
+        .filter_map(|(_, i)| {
+            i.error
+                .as_ref()
+                .map(|e| json!({"port": i.cfg.name, "error": e}))
+        })
+        .collect();
+    Ok(json!({
+        "kernel": kernel.trim(),
+        "checks": [
+            {"check": "packet sockets", "ok": true, "text": "with a receive ring and vnet headers"},
+            {"check": "host kept away from ports", "ok": drop["ok"], "text": drop["text"]},
+            {"check": "tap devices", "ok": tun, "text": if tun { "/dev/net/tun is there" } else { "no /dev/net/tun: type=tap does not work" }},
+            {"check": "kernel cache (tier 0)", "ok": false, "text": "not part of this version; ports run on tiers 1 to 3"},
+        ],
+        "ports": ports,
+        "waiting": waiting,
+    }))
+}

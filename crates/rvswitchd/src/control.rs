@@ -1,0 +1,396 @@
+//! The control thread: one `poll` over everything that is not forwarding.
+//!
+//! Database clients, control clients, device events, signals. Each gets a bounded turn; whatever a turn changes in the
+//! configuration is done, to the end, before the next one.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use rvs_dpif::{AckToken, DpCommand, Upcall, WorkerId};
+use rvs_flow::DpPort;
+use rvs_netdev::rtnl::Monitor;
+use rvs_packet::Now;
+use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_slowpath::Dispatch;
+use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
+use rvs_switch::{Rim, Switch};
+
+use crate::acks::AckBoard;
+use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS};
+use crate::commands::{self, Daemon, Done};
+use crate::devices::Devices;
+use crate::handler::Wires;
+use crate::worker::Order;
+use crate::{clock, notify};
+
+/// Device events taken in one turn.
+const EVENTS: usize = 256;
+/// How often ports that could not be opened are tried again, and the ingress drop's heartbeat is written.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often interface counters are written into the database (`other_config:stats-update-interval`).
+const STATISTICS: Duration = Duration::from_secs(5);
+
+/// The world outside, as the switch sees it.
+pub struct Outside {
+    pub devices: Devices,
+    pub wires: Wires,
+    pub acks: Arc<AckBoard>,
+}
+
+impl Dispatch for Outside {
+    fn command(&mut self, worker: WorkerId, command: DpCommand) {
+        self.wires.command(worker, command);
+    }
+
+    fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>) {
+        self.wires.punt(upcall, note);
+    }
+
+    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
+        self.wires.learn_flow(bridge, flow, used);
+    }
+}
+
+impl Platform for Outside {
+    fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        self.devices.open(dp, spec)
+    }
+
+    fn close(&mut self, dp: DpPort, destroy: bool) {
+        self.devices.close(dp, destroy);
+    }
+
+    fn destroy(&mut self, spec: &PortSpec) {
+        self.devices.destroy(spec);
+    }
+
+    fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        self.devices.adjust(dp, spec)
+    }
+
+    fn counters(&mut self, dp: DpPort) -> PortCounters {
+        self.devices.counters(dp)
+    }
+}
+
+impl Rim for Outside {
+    fn settle(&mut self, token: AckToken, workers: &[WorkerId]) {
+        if !self.acks.wait(token, workers) {
+            tracing::error!("a forwarding thread did not answer within a second");
+        }
+    }
+}
+
+/// Everything the control thread owns.
+pub struct Control {
+    pub daemon: Daemon,
+    pub listeners: Vec<Listener>,
+    pub monitor: Monitor,
+    pub signals: SignalFd,
+    pub clients: Vec<Client>,
+    next_beat: Now,
+    next_statistics: Now,
+}
+
+/// What a poll found.
+struct Ready {
+    monitor: bool,
+    signals: bool,
+    listeners: Vec<usize>,
+    clients: Vec<usize>,
+}
+
+impl Control {
+    pub fn new(
+        daemon: Daemon,
+        listeners: Vec<Listener>,
+        monitor: Monitor,
+        signals: SignalFd,
+    ) -> Self {
+        Self {
+            daemon,
+            listeners,
+            monitor,
+            signals,
+            clients: Vec::new(),
+            next_beat: Now::ZERO,
+            next_statistics: Now::ZERO,
+        }
+    }
+
+    fn switch(&mut self) -> &mut Switch<Outside> {
+        &mut self.daemon.switch
+    }
+
+    /// Serves until told to end. Returns whether everything is to be removed.
+    pub fn run(&mut self) -> Result<Done> {
+        loop {
+            let ready = self.wait()?;
+            if ready.signals {
+                if let Some(done) = self.signal() {
+                    return Ok(done);
+                }
+            }
+            if ready.monitor {
+                self.device_events();
+            }
+            for i in ready.listeners {
+                self.accept(i);
+            }
+            if let Some(done) = self.serve(&ready.clients) {
+                // The client that asked gets its answer.
+                self.flush();
+                return Ok(done);
+            }
+            self.switch().run();
+            self.beat();
+            self.close_dropped();
+            self.flush();
+        }
+    }
+
+    fn wait(&mut self) -> Result<Ready> {
+        let timeout = self.timeout();
+        let mut fds = vec![
+            PollFd::new(self.monitor.fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(
+            self.listeners
+                .iter()
+                .map(|l| PollFd::new(l.fd(), PollFlags::POLLIN)),
+        );
+        let server = &self.daemon.switch.server;
+        fds.extend(self.clients.iter().map(|c| {
+            let (wants, has) = match &c.talk {
+                Talk::Database(id) => (server.wants_input(*id), !server.output(*id).is_empty()),
+                Talk::Control(_) => (true, false),
+            };
+            PollFd::new(c.fd(), c.interest(wants, has))
+        }));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e).context("poll"),
+        }
+        let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
+        let (first, rest) = fds.split_at(2);
+        let (listeners, clients) = rest.split_at(self.listeners.len());
+        let indexes = |fds: &[PollFd<'_>]| {
+            fds.iter()
+                .enumerate()
+                .filter(|(_, f)| hot(f))
+                .map(|(i, _)| i)
+                .collect()
+        };
+        Ok(Ready {
+            monitor: first.first().is_some_and(hot),
+            signals: first.get(1).is_some_and(hot),
+            listeners: indexes(listeners),
+            clients: indexes(clients),
+        })
+    }
+
+    /// Until the next thing that time alone brings.
+    fn timeout(&self) -> PollTimeout {
+        let switch = &self.daemon.switch;
+        let beat = switch.topology().bridges().next().map(|_| self.next_beat);
+        let statistics = (switch.server.session_count() > 0).then_some(self.next_statistics);
+        let database = switch.server.next_deadline().map(|n| Now(n.0));
+        let next = [beat, statistics, database].into_iter().flatten().min();
+        match next {
+            None => PollTimeout::NONE,
+            Some(at) => {
+                let wait = at.since(clock::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+            }
+        }
+    }
+
+    fn signal(&mut self) -> Option<Done> {
+        let info = self.signals.read_signal().ok().flatten()?;
+        let signal = Signal::try_from(info.ssi_signo as i32).ok()?;
+        tracing::info!("{signal}: ending");
+        Some(Done {
+            cleanup: self.daemon.cleanup_on_exit,
+        })
+    }
+
+    fn device_events(&mut self) {
+        let mut events = Vec::new();
+        if let Err(e) = self.monitor.read(&mut events, EVENTS) {
+            tracing::error!("device events: {e}");
+        }
+        let mut changes = Vec::new();
+        for event in events {
+            self.switch().rim.devices.interpret(event, &mut changes);
+        }
+        for change in changes {
+            self.switch().port_event(change);
+        }
+    }
+
+    fn accept(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get(index) else {
+            return;
+        };
+        let Some(stream) = listener.accept() else {
+            return;
+        };
+        let control = self
+            .clients
+            .iter()
+            .filter(|c| matches!(c.talk, Talk::Control(_)))
+            .count();
+        let talk = match listener.service {
+            Service::Database => match self.daemon.switch.server.connect(ovsdb_now(), 0) {
+                Ok(id) => Talk::Database(id),
+                Err(e) => return tracing::warn!("a database client was refused: {e}"),
+            },
+            Service::Control if control >= MAX_CONTROL_CLIENTS => {
+                return tracing::warn!("a control client was refused: {control} are connected");
+            }
+            Service::Control => Talk::Control(Default::default()),
+        };
+        self.clients.push(Client::new(stream, talk));
+    }
+
+    /// Takes what clients sent. `Some` when one of them asked for the end.
+    fn serve(&mut self, ready: &[usize]) -> Option<Done> {
+        let mut buffer = Vec::new();
+        let mut done = None;
+        let mut closed = Vec::new();
+        for i in ready {
+            let Some(client) = self.clients.get_mut(*i) else {
+                continue;
+            };
+            if client.read(&mut buffer) == Turn::Closed {
+                closed.push(*i);
+                continue;
+            }
+            match &mut client.talk {
+                Talk::Database(id) => {
+                    let id = *id;
+                    self.daemon.switch.server.input(id, &buffer, ovsdb_now());
+                    self.daemon.switch.run();
+                }
+                Talk::Control(session) => {
+                    session.push(&buffer);
+                    loop {
+                        match session.next() {
+                            Ok(Some(request)) => {
+                                let (result, end) = commands::run(&mut self.daemon, &request);
+                                session.reply(request.id, result);
+                                done = done.or(end);
+                            }
+                            Ok(None) => break,
+                            Err(e) => {
+                                tracing::warn!("a control client was dropped: {e}");
+                                closed.push(*i);
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        self.close(closed);
+        done
+    }
+
+    fn close(&mut self, mut indexes: Vec<usize>) {
+        indexes.sort_unstable();
+        indexes.dedup();
+        for i in indexes.into_iter().rev() {
+            let gone = self.clients.swap_remove(i);
+            if let Talk::Database(id) = gone.talk {
+                self.daemon.switch.server.disconnect(id);
+            }
+        }
+    }
+
+    fn close_dropped(&mut self) {
+        for (session, reason) in self.switch().take_closed() {
+            tracing::warn!("a database client was dropped: {reason}");
+            let found = self
+                .clients
+                .iter()
+                .position(|c| matches!(c.talk, Talk::Database(id) if id == session));
+            self.close(found.into_iter().collect());
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut closed = Vec::new();
+        for (i, client) in self.clients.iter_mut().enumerate() {
+            let turn = match &client.talk {
+                Talk::Control(_) => client.flush_control(),
+                Talk::Database(id) => flush_database(&mut self.daemon.switch, *id, client),
+            };
+            if turn == Turn::Closed {
+                closed.push(i);
+            }
+        }
+        self.close(closed);
+    }
+
+    fn beat(&mut self) {
+        let now = clock::now();
+        let ovsdb = ovsdb_now();
+        if self
+            .switch()
+            .server
+            .next_deadline()
+            .is_some_and(|at| at <= ovsdb)
+        {
+            self.switch().server.tick(ovsdb);
+            self.switch().run();
+        }
+        if now >= self.next_beat {
+            self.next_beat = now + BEAT;
+            notify::notify("WATCHDOG=1");
+            if let Some(drop) = self.daemon.switch.rim.devices.ingress_drop() {
+                if let Err(e) = drop.beat(clock::now()) {
+                    tracing::warn!("ingress drop: {e}");
+                }
+            }
+            for worker in &self.daemon.workers {
+                worker.send(Order::Tend);
+            }
+            self.switch().retry_ports();
+        }
+        if now >= self.next_statistics {
+            self.next_statistics = now + STATISTICS;
+            if self.switch().server.session_count() > 0 {
+                self.switch().write_statistics();
+            }
+        }
+    }
+}
+
+fn flush_database(
+    switch: &mut Switch<Outside>,
+    id: rvs_ovsdb::server::SessionId,
+    client: &mut Client,
+) -> Turn {
+    loop {
+        let output = switch.server.output(id);
+        if output.is_empty() {
+            return Turn::Open;
+        }
+        match client.write(output) {
+            Ok(0) => return Turn::Open,
+            Ok(n) => switch.server.sent(id, n, ovsdb_now()),
+            Err(()) => return Turn::Closed,
+        }
+    }
+}
+
+/// The database counts the same nanoseconds.
+fn ovsdb_now() -> rvs_ovsdb::Now {
+    rvs_ovsdb::Now(clock::now().0)
+}

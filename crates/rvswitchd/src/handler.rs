@@ -1,0 +1,137 @@
+//! The handler thread: takes misses from the ports' queues, in turn, and has the slow path answer them.
+//!
+//! It sleeps until the doorbell rings or the slow path's regular round is due; with nothing installed and nothing learned it
+//! sleeps without end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rvs_dpif::{DpCommand, Upcall, WorkerId};
+use rvs_packet::Now;
+use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues};
+
+use crate::acks::AckBoard;
+use crate::clock;
+use crate::worker::{Order, WorkerHandle};
+
+/// Upcalls answered under one lock: the bound of the control thread's wait.
+const TURN: usize = 64;
+/// Longest sleep while there is anything to look after.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Latency of upcalls: from the worker's question to the verdict in its inbox, in powers of two of a microsecond.
+#[derive(Debug, Default)]
+pub struct Latency([AtomicU64; 24]);
+
+impl Latency {
+    fn note(&self, asked: Now, answered: Now) {
+        let micros = answered.since(asked).as_micros().max(1);
+        let bucket = (u128::BITS - micros.leading_zeros() - 1).min(23) as usize;
+        self.0[bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// (upper bound in microseconds, count) of every bucket that has one.
+    pub fn read(&self) -> Vec<(u64, u64)> {
+        let counts = self
+            .0
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (2u64 << i, c.load(Ordering::Relaxed)));
+        counts.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+/// Sends the slow path's decisions to the workers.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    pub workers: Vec<WorkerHandle>,
+}
+
+impl Dispatch for Wires {
+    fn command(&mut self, worker: WorkerId, command: DpCommand) {
+        if let Some(w) = self.workers.get(usize::from(worker.0)) {
+            w.send(Order::Command(command));
+        }
+    }
+
+    fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>) {
+        tracing::debug!(
+            "a frame from port {} for {note:?} has no taker",
+            upcall.key.in_port
+        );
+    }
+
+    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, _used: Now) {
+        tracing::debug!("bridge {bridge:?}: flow {flow:?} has no taker");
+    }
+}
+
+pub struct Handler {
+    pub slow: Arc<Mutex<SlowPath>>,
+    pub queues: Arc<Mutex<UpcallQueues>>,
+    pub doorbell: Receiver<()>,
+    pub wires: Wires,
+    pub acks: Arc<AckBoard>,
+    pub latency: Arc<Latency>,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Handler {
+    pub fn start(mut self) -> Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("handler".to_owned())
+            .spawn(move || self.run())
+            .context("can't start the handler thread")
+    }
+
+    fn run(&mut self) {
+        let mut batch = Vec::with_capacity(TURN);
+        while !self.stop.load(Ordering::Relaxed) {
+            let more = self
+                .queues
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(TURN, &mut batch);
+            let next = self.turn(&mut batch);
+            if !more {
+                self.sleep(next);
+            }
+        }
+    }
+
+    /// One turn under the lock. Returns when the next regular round is due.
+    fn turn(&mut self, batch: &mut Vec<Upcall>) -> Option<Now> {
+        let asked: Vec<Now> = batch.iter().map(|u| u.asked).collect();
+        let now = clock::now();
+        let next = {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            for (worker, token) in self.acks.all() {
+                slow.acknowledged(worker, token, &mut self.wires);
+            }
+            slow.handle(now, batch, &mut self.wires);
+            if slow.next_sweep().is_some_and(|at| at <= now) {
+                slow.sweep(now, &mut self.wires);
+            }
+            slow.next_sweep()
+        };
+        let answered = clock::now();
+        for asked in asked {
+            self.latency.note(asked, answered);
+        }
+        next
+    }
+
+    fn sleep(&self, next: Option<Now>) {
+        let wait = next.map_or(LONGEST, |at| at.since(clock::now()));
+        match self.doorbell.recv_timeout(wait) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            // Cannot happen while the queues live; without them there is nothing to do.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LONGEST),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The run directory: who owns it, and the files by which clients find the daemon.
+//!
+//! `rvswitchd.pid` is locked for the life of the process; a second daemon on the same directory finds the lock taken and
+//! says so. A pid file without a lock belongs to a dead daemon and is replaced. `ovs-vswitchd.pid` and
+//! `ovs-vswitchd.<pid>.ctl` are there because stock tools look for them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+/// The directory, held by its locked pid files.
+#[derive(Debug)]
+pub struct RunDir {
+    dir: PathBuf,
+    locks: Vec<Flock<File>>,
+    made: Vec<PathBuf>,
+}
+
+impl RunDir {
+    /// Takes the directory for this process; fails when another daemon lives there.
+    pub fn take(dir: &Path, extra_pidfile: Option<&Path>) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| {
+            format!(
+                "can't make the run directory {} (try --rundir DIR)",
+                dir.display()
+            )
+        })?;
+        let mut this = Self {
+            dir: dir.to_owned(),
+            locks: Vec::new(),
+            made: Vec::new(),
+        };
+        this.pidfile(&dir.join("rvswitchd.pid"))?;
+        this.pidfile(&dir.join("ovs-vswitchd.pid"))?;
+        this.pidfile(&dir.join("ovsdb-server.pid"))?;
+        if let Some(path) = extra_pidfile {
+            this.pidfile(path)?;
+        }
+        Ok(this)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Remembers a file to remove at the end.
+    pub fn made(&mut self, path: PathBuf) {
+        self.made.push(path);
+    }
+
+    fn pidfile(&mut self, path: &Path) -> Result<()> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)
+            .with_context(|| format!("can't write {}", path.display()))?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err(_) => {
+                let pid = fs::read_to_string(path).unwrap_or_default();
+                bail!(
+                    "another switch daemon (pid {}) runs on {}; stop it, or give this one a --rundir of its own",
+                    pid.trim(),
+                    self.dir.display()
+                );
+            }
+        };
+        stock_lock(&lock).with_context(|| format!("can't lock {}", path.display()))?;
+        lock.set_len(0)?;
+        writeln!(lock, "{}", std::process::id())?;
+        lock.flush()?;
+        self.locks.push(lock);
+        self.made.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Removes what this process made.
+    pub fn remove(&mut self) {
+        for path in self.made.drain(..) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Stock tools believe a pid file only while its writer holds a POSIX record lock on it.
+fn stock_lock(file: &File) -> nix::Result<()> {
+    let whole_file = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole_file)).map(drop)
+}
+
+/// Binds a listening Unix socket that only owner and group may use, in place of a dead daemon's.
+pub fn listen(path: &Path) -> Result<std::os::unix::net::UnixListener> {
+    let _ = fs::remove_file(path);
+    let listener = std::os::unix::net::UnixListener::bind(path)
+        .with_context(|| format!("can't listen on {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_refused_and_a_dead_one_is_replaced() {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::write(tmp.path().join("rvswitchd.pid"), "999999\n").unwrap();
+        let first = RunDir::take(tmp.path(), None).unwrap();
+        let error = RunDir::take(tmp.path(), None).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("pid {}", std::process::id())),
+            "{error}"
+        );
+        drop(first);
+        assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+        RunDir::take(tmp.path(), None).unwrap();
+    }
+}

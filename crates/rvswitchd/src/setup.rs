@@ -1,0 +1,292 @@
+//! From the command line to a running daemon, and to its end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{bail, Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rvs_datapath::Datapath;
+use rvs_dpif::WorkerId;
+use rvs_kcache::{IngressDrop, Mode};
+use rvs_netdev::rtnl::{Monitor, Rtnl};
+use rvs_ovsdb::limits::Limits as DatabaseLimits;
+use rvs_ovsdb::log::{FileStorage, Log};
+use rvs_ovsdb::schema::Schema;
+use rvs_ovsdb::server::Server;
+use rvs_ovsdb::UuidGenerator;
+use rvs_slowpath::{Limits, SlowPath, UpcallQueues};
+use rvs_switch::prepare::prepare;
+use rvs_switch::Switch;
+
+use crate::acks::AckBoard;
+use crate::args::{self, Args};
+use crate::clients::{Listener, Service};
+use crate::commands::Daemon;
+use crate::control::{Control, Outside};
+use crate::devices::Devices;
+use crate::handler::{Handler, Latency, Wires};
+use crate::rundir::{self, RunDir};
+use crate::{clock, notify, worker};
+
+/// Printed on standard output once everything of the database is up.
+const READY: &str = "rvswitchd: ready";
+/// Forwarding threads when nobody says how many: more than two ports' worth of frames rarely helps on small machines.
+const MAX_DEFAULT_WORKERS: usize = 4;
+
+/// Starts the daemon anew in the background and waits until it is ready, or says why it is not.
+pub fn detach() -> ExitCode {
+    let arguments = std::env::args_os().skip(1).filter(|a| a != "--detach");
+    let child = std::env::current_exe().and_then(|exe| {
+        Command::new(exe)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .current_dir("/")
+            .spawn()
+    });
+    let mut child = match child {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("rvswitchd: can't start in the background: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut line = String::new();
+    if let Some(out) = child.stdout.take() {
+        // An end without a line means that the daemon gave up; it has said why on standard error.
+        let _ = BufReader::new(out).read_line(&mut line);
+    }
+    if line.starts_with(READY) {
+        print!("{line}");
+        return ExitCode::SUCCESS;
+    }
+    let _ = child.wait();
+    ExitCode::FAILURE
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    check_privileges()?;
+    let signals = take_signals()?;
+    let dir = args::rundir(args);
+    let pidfile = args
+        .pidfile
+        .as_deref()
+        .filter(|p| !p.as_os_str().is_empty());
+    let mut rundir = RunDir::take(&dir, pidfile)?;
+    let mut server = open_database(&args::database(args))?;
+    let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
+        .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
+
+    let monitor = Monitor::open().context("can't listen for device events")?;
+    let rtnl = Rtnl::open().context("can't talk to rtnetlink")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let count = worker_count(args.workers);
+    let acks = Arc::new(AckBoard::new(count));
+    let mut workers = Vec::new();
+    let mut threads = Vec::new();
+    for id in 0..count {
+        let config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
+        let (handle, thread) =
+            worker::start(WorkerId(id as u16), Datapath::new(config), acks.clone())?;
+        workers.push(handle);
+        threads.push(thread);
+    }
+    let hasher = ahash::RandomState::new();
+    let slow = Arc::new(Mutex::new(SlowPath::new(Limits::default(), hasher.clone())));
+    let queues = Arc::new(Mutex::new(UpcallQueues::new()));
+    let (doorbell, ring) = {
+        let q = queues.lock().unwrap_or_else(PoisonError::into_inner);
+        (q.doorbell().clone(), q.ringer())
+    };
+    let wires = Wires {
+        workers: workers.clone(),
+    };
+    let latency = Arc::new(Latency::default());
+    let handler = Handler {
+        slow: slow.clone(),
+        queues: queues.clone(),
+        doorbell,
+        wires: wires.clone(),
+        acks: acks.clone(),
+        latency: latency.clone(),
+        stop: stop.clone(),
+    };
+    let handler = handler.start()?;
+
+    let drop = open_ingress_drop(&dir);
+    let devices = Devices::new(rtnl, root.to_string(), drop, workers.clone(), queues);
+    let seed = u64::from_be_bytes(first_eight(root.to_string().as_bytes()));
+    let outside = Outside {
+        devices,
+        wires,
+        acks,
+    };
+    let mut switch = Switch::new(server, outside, slow, seed, hasher);
+    switch.start();
+    let wanted: Vec<String> = switch
+        .topology()
+        .bridges()
+        .flat_map(|b| b.ifaces())
+        .map(|(_, i)| i.cfg.name.clone())
+        .collect();
+    switch
+        .rim
+        .devices
+        .remove_leftovers(|name| wanted.iter().any(|w| w == name));
+
+    let listeners = listen(&mut rundir)?;
+    let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
+    let mut control = Control::new(daemon, listeners, monitor, signals);
+    println!("{READY} (run directory {})", dir.display());
+    std::io::stdout().flush().ok();
+    notify::notify("READY=1");
+    let done = control.run();
+
+    notify::notify("STOPPING=1");
+    control.daemon.end(done.as_ref().is_ok_and(|d| d.cleanup));
+    stop.store(true, Ordering::Relaxed);
+    let _ = ring.try_send(());
+    for worker in &workers {
+        worker.send(worker::Order::Stop);
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+    let _ = handler.join();
+    rundir.remove();
+    done.map(|_| ())
+}
+
+fn check_privileges() -> Result<()> {
+    use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
+    match socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    ) {
+        Ok(_) => Ok(()),
+        Err(nix::errno::Errno::EPERM | nix::errno::Errno::EACCES) => {
+            bail!("packet sockets need CAP_NET_RAW, and devices CAP_NET_ADMIN: run it as root")
+        }
+        Err(e) => Err(e).context("this kernel has no packet sockets (CONFIG_PACKET)"),
+    }
+}
+
+/// The signals that end the daemon, as a file descriptor. Blocked before any thread starts, so that no thread gets them.
+fn take_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    set.thread_block().context("signals")?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context("signals")
+}
+
+fn open_database(path: &Path) -> Result<Server> {
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| {
+            format!(
+                "can't make {} for the database (try --db FILE)",
+                dir.display()
+            )
+        })?;
+    }
+    let mut uuids = UuidGenerator::new(random()?);
+    let storage = FileStorage::open(path)
+        .with_context(|| format!("can't open the database {}", path.display()))?;
+    let opened = Log::open(storage, &Schema::open_vswitch(), &mut uuids).with_context(|| {
+        format!(
+            "the database {} can't be used; move it away to start with an empty one",
+            path.display()
+        )
+    })?;
+    for note in opened.notes {
+        tracing::warn!("{}: {note}", path.display());
+    }
+    let mut server = Server::new(uuids, DatabaseLimits::default());
+    server.add_database(opened.db, Box::new(opened.log));
+    Ok(server)
+}
+
+fn open_ingress_drop(dir: &Path) -> Option<IngressDrop> {
+    match IngressDrop::open(&dir.to_string_lossy(), Mode::Auto, clock::now()) {
+        Ok(drop) => {
+            if let Err(e) = drop.remove_leftovers() {
+                tracing::warn!("ingress drop: {e}");
+            }
+            Some(drop)
+        }
+        Err(e) => {
+            tracing::warn!("the host will see the frames of the ports too: {e}");
+            None
+        }
+    }
+}
+
+fn listen(rundir: &mut RunDir) -> Result<Vec<Listener>> {
+    let pid = std::process::id();
+    let names = [
+        ("db.sock".to_owned(), Service::Database),
+        (format!("rvswitchd.{pid}.ctl"), Service::Control),
+        (format!("ovs-vswitchd.{pid}.ctl"), Service::Control),
+        (format!("ovsdb-server.{pid}.ctl"), Service::Control),
+    ];
+    let mut listeners = Vec::new();
+    for (name, service) in names {
+        let path = rundir.path(&name);
+        listeners.push(Listener::new(service, rundir::listen(&path)?));
+        rundir.made(path);
+    }
+    Ok(listeners)
+}
+
+fn worker_count(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_DEFAULT_WORKERS)),
+        n => n.min(64),
+    }
+}
+
+/// Secrets of the hash tables.
+fn random<T: Random>() -> Result<T> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .context("/dev/urandom")?;
+    Ok(T::from_bytes(bytes))
+}
+
+trait Random {
+    fn from_bytes(bytes: [u8; 16]) -> Self;
+}
+
+impl Random for [u8; 16] {
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        bytes
+    }
+}
+
+impl Random for [u64; 2] {
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        let (a, b) = bytes.split_at(8);
+        [
+            u64::from_ne_bytes(first_eight(a)),
+            u64::from_ne_bytes(first_eight(b)),
+        ]
+    }
+}
+
+fn first_eight(bytes: &[u8]) -> [u8; 8] {
+    let mut out = [0; 8];
+    for (o, b) in out.iter_mut().zip(bytes) {
+        *o = *b;
+    }
+    out
+}

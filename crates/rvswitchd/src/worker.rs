@@ -1,0 +1,382 @@
+//! A forwarding thread: receives in bursts, runs tiers 1 and 2, sends, and obeys its inbox.
+//!
+//! It sleeps in `epoll_wait` when nothing moves, and waits for nobody else. Whoever writes to the inbox wakes it through an
+//! eventfd, and only when it sleeps.
+
+use std::os::fd::BorrowedFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use crossbeam_channel::{bounded, Receiver, Sender};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rvs_datapath::{Datapath, FrameBatch, WorkerCounters};
+use rvs_dpif::{DpCommand, DropReason, WorkerId};
+use rvs_flow::DpPort;
+use rvs_netdev::{FrameSource, Liveness, Received};
+use rvs_packet::Now;
+use rvs_slowpath::{UpcallSender, UpcallSenders};
+
+use crate::acks::AckBoard;
+use crate::clock;
+use crate::egress::{Outputs, TxPort};
+
+/// Commands that may wait in a worker's inbox. The sender waits when it is full: a worker empties it without waiting for
+/// anybody.
+const INBOX: usize = 16_384;
+/// Commands obeyed between two looks at the ports.
+const INBOX_TURN: usize = 256;
+/// Frames taken from one port before the next port's turn.
+const BATCH: usize = FrameBatch::MAX;
+/// How often an awake worker asks which other ports have become ready, in turns over the ready ones.
+const READY_EVERY: u32 = 8;
+/// Epoll token of the inbox.
+const INBOX_TOKEN: u64 = u64::MAX;
+
+/// A source of frames that can be polled.
+pub trait Source: FrameSource + Send {
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Looks after the source about once a second, also when it is silent.
+    fn tend(&mut self) {}
+}
+
+impl Source for rvs_netdev::PacketRx {
+    fn fd(&self) -> BorrowedFd<'_> {
+        rvs_netdev::PacketRx::fd(self)
+    }
+
+    fn tend(&mut self) {
+        rvs_netdev::PacketRx::tend(self);
+    }
+}
+
+impl Source for rvs_netdev::tap::TapRx {
+    fn fd(&self) -> BorrowedFd<'_> {
+        rvs_netdev::tap::TapRx::fd(self)
+    }
+}
+
+/// What the other threads tell a worker.
+pub enum Order {
+    Command(DpCommand),
+    /// Receive from this port from now on.
+    Receive {
+        port: DpPort,
+        source: Box<dyn Source>,
+        upcalls: UpcallSender,
+    },
+    /// Stop receiving from it.
+    Ignore(DpPort),
+    /// Send to this port from now on.
+    Output(TxPort),
+    /// The port's device changed.
+    Adjust {
+        port: DpPort,
+        mtu: u32,
+        up: bool,
+    },
+    NoOutput(DpPort),
+    /// Look after the sources: a silent one may be stuck.
+    Tend,
+    Stop,
+}
+
+/// The other threads' end of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    inbox: Sender<Order>,
+    wake: Arc<Wake>,
+    pub counters: Arc<WorkerCounters>,
+}
+
+#[derive(Debug)]
+struct Wake {
+    event: EventFd,
+    asleep: AtomicBool,
+    /// Panics caught; each cost one frame.
+    poison: AtomicU64,
+}
+
+impl WorkerHandle {
+    /// Puts an order into the inbox; waits for room. A worker that has ended takes no orders.
+    pub fn send(&self, order: Order) {
+        if self.inbox.send(order).is_ok() {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if self.wake.asleep.swap(false, Ordering::SeqCst) {
+            // The counter can't overflow: one write per sleep.
+            let _ = self.wake.event.write(1);
+        }
+    }
+
+    pub fn poisoned(&self) -> u64 {
+        self.wake.poison.load(Ordering::Relaxed)
+    }
+}
+
+struct Port {
+    port: DpPort,
+    source: Box<dyn Source>,
+    ready: bool,
+}
+
+struct Worker {
+    id: WorkerId,
+    datapath: Datapath,
+    ports: Vec<Port>,
+    upcalls: UpcallSenders,
+    outputs: Outputs,
+    inbox: Receiver<Order>,
+    acks: Arc<AckBoard>,
+    wake: Arc<Wake>,
+    epoll: Epoll,
+    received: Vec<Received>,
+    batch: FrameBatch,
+}
+
+/// Starts a worker. Acknowledgements go to the board.
+pub fn start(
+    id: WorkerId,
+    datapath: Datapath,
+    acks: Arc<AckBoard>,
+) -> Result<(WorkerHandle, JoinHandle<()>)> {
+    let (sender, inbox) = bounded(INBOX);
+    let event =
+        EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).context("eventfd")?;
+    let wake = Arc::new(Wake {
+        event,
+        asleep: AtomicBool::new(false),
+        poison: AtomicU64::new(0),
+    });
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
+    epoll
+        .add(
+            &wake.event,
+            EpollEvent::new(EpollFlags::EPOLLIN, INBOX_TOKEN),
+        )
+        .context("epoll")?;
+    let handle = WorkerHandle {
+        inbox: sender,
+        wake: wake.clone(),
+        counters: datapath.counters().clone(),
+    };
+    let mut worker = Worker {
+        id,
+        datapath,
+        ports: Vec::new(),
+        upcalls: UpcallSenders::default(),
+        outputs: Outputs::default(),
+        inbox,
+        acks,
+        wake,
+        epoll,
+        received: Vec::with_capacity(BATCH),
+        batch: FrameBatch::new(),
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("dp-{}", id.0))
+        .spawn(move || worker.run())
+        .context("can't start a forwarding thread")?;
+    Ok((handle, thread))
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut turns: u32 = 0;
+        loop {
+            if !self.obey() {
+                return;
+            }
+            let mut busy = false;
+            for i in 0..self.ports.len() {
+                if self.ports.get(i).is_some_and(|p| p.ready) {
+                    busy |= self.forward(i);
+                }
+            }
+            let now = clock::now();
+            self.datapath
+                .tick(now, &mut self.outputs, &mut self.upcalls);
+            self.outputs.flush(self.datapath.pool());
+            turns = turns.wrapping_add(1);
+            if !busy {
+                self.sleep();
+            } else if turns % READY_EVERY == 0 {
+                self.ask_ready(EpollTimeout::ZERO);
+            }
+        }
+    }
+
+    /// Obeys what is in the inbox; false when told to stop.
+    fn obey(&mut self) -> bool {
+        for _ in 0..INBOX_TURN {
+            let Ok(order) = self.inbox.try_recv() else {
+                break;
+            };
+            match order {
+                Order::Command(command) => {
+                    let ack = self.datapath.command(
+                        clock::now(),
+                        command,
+                        &mut self.outputs,
+                        &mut self.upcalls,
+                    );
+                    if let Some(token) = ack {
+                        self.acks.acknowledge(self.id, token);
+                    }
+                }
+                Order::Receive {
+                    port,
+                    source,
+                    upcalls,
+                } => self.receive(port, source, upcalls),
+                Order::Ignore(port) => self.ignore(port),
+                Order::Output(tx) => self.outputs.add(tx),
+                Order::Adjust { port, mtu, up } => self.outputs.adjust(port, mtu, up),
+                Order::NoOutput(port) => self.outputs.remove(port),
+                Order::Tend => self.ports.iter_mut().for_each(|p| p.source.tend()),
+                Order::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn receive(&mut self, port: DpPort, source: Box<dyn Source>, upcalls: UpcallSender) {
+        let event = EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLERR,
+            u64::from(port.0),
+        );
+        if let Err(e) = self.epoll.add(source.fd(), event) {
+            tracing::error!("port {port}: can't be polled: {e}");
+            return;
+        }
+        self.upcalls.add(upcalls);
+        self.ports.push(Port {
+            port,
+            source,
+            ready: true,
+        });
+    }
+
+    fn ignore(&mut self, port: DpPort) {
+        if let Some(i) = self.ports.iter().position(|p| p.port == port) {
+            let gone = self.ports.swap_remove(i);
+            let _ = self.epoll.delete(gone.source.fd());
+        }
+        self.upcalls.remove(port);
+    }
+
+    /// One burst of one port; false when the port had nothing.
+    fn forward(&mut self, index: usize) -> bool {
+        let Some(port) = self.ports.get_mut(index) else {
+            return false;
+        };
+        let n = port
+            .source
+            .recv_batch(self.datapath.pool(), &mut self.received, BATCH);
+        if n == 0 {
+            port.ready = false;
+            return false;
+        }
+        let now = clock::now();
+        for r in self.received.drain(..) {
+            // A batch has room for as many as were asked for.
+            let _ = self.batch.push(DpPort(r.port), r.frame);
+        }
+        self.process(now);
+        self.outputs.flush(self.datapath.pool());
+        true
+    }
+
+    /// A fault of ours in one frame costs that frame: after a panic the rest of the batch goes one by one.
+    fn process(&mut self, now: Now) {
+        let Self {
+            datapath,
+            batch,
+            outputs,
+            upcalls,
+            ..
+        } = self;
+        if catch_unwind(AssertUnwindSafe(|| {
+            datapath.process(now, batch, outputs, upcalls)
+        }))
+        .is_ok()
+        {
+            return;
+        }
+        let mut single = FrameBatch::new();
+        while let Some((port, frame)) = batch.pop() {
+            let _ = single.push(port, frame);
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                datapath.process(now, &mut single, outputs, upcalls)
+            }));
+            if done.is_err() {
+                single.clear_into(datapath.pool());
+                self.wake.poison.fetch_add(1, Ordering::Relaxed);
+                datapath.counters().drops.add(DropReason::Poison, 1);
+                tracing::error!(
+                    "a frame made the forwarding thread panic; it was dropped (this is a bug)"
+                );
+            }
+        }
+    }
+
+    fn sleep(&mut self) {
+        self.wake.asleep.store(true, Ordering::SeqCst);
+        if !self.inbox.is_empty() {
+            self.wake.asleep.store(false, Ordering::SeqCst);
+            return;
+        }
+        let timeout = match self.datapath.deadline() {
+            Some(at) => {
+                let wait = at.since(clock::now()) + Duration::from_millis(1);
+                EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+            }
+            None => EpollTimeout::NONE,
+        };
+        self.ask_ready(timeout);
+        self.wake.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn ask_ready(&mut self, timeout: EpollTimeout) {
+        let mut events = [EpollEvent::empty(); 64];
+        let n = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        for event in events.iter().take(n) {
+            if event.data() == INBOX_TOKEN {
+                let _ = self.wake.event.read();
+                continue;
+            }
+            let Some(i) = self
+                .ports
+                .iter()
+                .position(|p| u64::from(p.port.0) == event.data())
+            else {
+                continue;
+            };
+            self.ports[i].ready = true;
+            if event
+                .events()
+                .intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP)
+            {
+                self.check(i);
+            }
+        }
+    }
+
+    /// A device reported an error: when it is gone it must not wake us again; control hears of it by rtnetlink.
+    fn check(&mut self, index: usize) {
+        let Some(port) = self.ports.get_mut(index) else {
+            return;
+        };
+        if port.source.liveness() == Liveness::Gone {
+            let _ = self.epoll.delete(port.source.fd());
+        }
+    }
+}
