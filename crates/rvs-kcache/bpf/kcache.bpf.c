@@ -19,12 +19,10 @@
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
 
-INLINE void count(enum counter which)
+INLINE struct cpu *this_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct counters *c = bpf_map_lookup_elem(&counters, &cpu);
-	if (c)
-		c->n[which]++;
+	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
 /* Reads the frame into `p`, pulling its headers into the linear part if they are not there. */
@@ -45,7 +43,7 @@ INLINE int read_key(struct __sk_buff *skb, __u32 dp_port, struct parsed *p)
 }
 
 /* Hands the frame to the daemon, unless the port has used up its share. */
-INLINE int punt(struct __sk_buff *skb, struct port *port, enum reason reason)
+INLINE int punt(struct __sk_buff *skb, struct cpu *cpu, struct port *port, enum reason reason)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u64 tat = port->tat;
@@ -55,7 +53,7 @@ INLINE int punt(struct __sk_buff *skb, struct port *port, enum reason reason)
 		return TC_ACT_UNSPEC;
 	/* Two CPUs at once: the one that comes second goes free, which the burst absorbs. */
 	if (from - now > port->burst) {
-		count(C_LIMITED);
+		cpu->n[C_LIMITED]++;
 		return TC_ACT_SHOT;
 	}
 	__sync_val_compare_and_swap(&port->tat, tat, from + port->cost);
@@ -68,7 +66,7 @@ INLINE int punt(struct __sk_buff *skb, struct port *port, enum reason reason)
 		.type = BE16(0x88b5),
 	};
 	if (bpf_skb_change_head(skb, sizeof(head), 0) || bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0)) {
-		count(C_ERROR);
+		cpu->n[C_ERROR]++;
 		return TC_ACT_SHOT;
 	}
 	return bpf_redirect(config.punt_ifindex, 0);
@@ -127,21 +125,17 @@ INLINE struct entry *lookup(const struct parsed *p, __u32 *id)
 		__u32 width = m->exact ? p->width : m->width;
 		__u64 h = hash(p->key, m, place, width);
 		__u32 at = h & config.bucket_mask;
-		__u32 tag = h >> 32;
+		__u32 tag = h >> 32, n = 0;
 		struct bucket *b = bpf_map_lookup_elem(&buckets, &at);
 		if (!b)
 			break;
-#pragma clang loop unroll(disable)
-		for (__u32 w = 0; w < WAYS; w++) {
-			__u64 slot = b->slot[w];
-			if (slot >> 32 != tag || !(__u32)slot)
-				continue;
-			__u32 n = slot;
-			struct entry *e = bpf_map_lookup_elem(&entries, &n);
-			if (!e || e->mask != place || e->epoch != config.epoch)
-				continue;
-			if (differ(p->key, m, e, width))
-				continue;
+		/* A bucket has every tag at most once. */
+#pragma clang loop unroll(full)
+		for (__u32 w = 0; w < WAYS; w++)
+			if (b->slot[w] >> 32 == tag)
+				n = b->slot[w];
+		struct entry *e = n ? bpf_map_lookup_elem(&entries, &n) : 0;
+		if (e && e->mask == place && e->epoch == config.epoch && !differ(p->key, m, e, width)) {
 			*id = n;
 			return e;
 		}
@@ -149,36 +143,48 @@ INLINE struct entry *lookup(const struct parsed *p, __u32 *id)
 	return 0;
 }
 
+/* Octets of the tag that travels beside the frame. */
+INLINE __u32 beside(struct __sk_buff *skb)
+{
+	return skb->vlan_present ? 4 : 0;
+}
+
+/* Counts the frame; a super-frame as its segments, each with all headers. */
 INLINE void account(struct __sk_buff *skb, const struct parsed *p, __u32 id, __u64 now)
 {
 	__u32 at = bpf_get_smp_processor_id() * config.entries + id;
 	struct stat *s = bpf_map_lookup_elem(&stats, &at);
-	__u32 segments = skb->gso_segs;
+	__u32 header = p->header + beside(skb);
+	__u32 segments = 1;
 
 	if (!s)
 		return;
-	if (skb->gso_size && !segments) {
-		/* From a source that the kernel doesn't trust to have counted. */
-		__u32 payload = skb->len - p->header;
-		segments = (payload + skb->gso_size - 1) / skb->gso_size;
+	if (skb->gso_size) {
+		/* 0 when the kernel doesn't trust the source to have counted. */
+		segments = skb->gso_segs;
+		if (!segments)
+			segments = (skb->len - p->header + skb->gso_size - 1) / skb->gso_size;
+		if (!segments)
+			segments = 1;
 	}
-	s->packets += segments ? segments : 1;
-	s->bytes += skb->len + (skb->vlan_present ? 4 : 0);
+	s->packets += segments;
+	s->bytes += skb->len + beside(skb) + (segments - 1) * header;
 	s->used = now;
-	if (p->tcp_flags)
-		s->tcp_flags |= p->tcp_flags;
+	s->tcp_flags |= p->tcp_flags;
 }
 
-/* True when an output would not take what the frame becomes: the daemon knows what to do then. */
+/* True when an output might not take what the frame becomes: the daemon knows exactly. Counts against the MTU what stands
+ * behind the Ethernet header, but not one outermost 0x8100 tag. */
 INLINE int too_big(struct __sk_buff *skb, const struct parsed *p, const struct entry *e)
 {
-	__u32 payload = skb->gso_size ? skb->gso_size + p->header : skb->len;
-	__u32 pushed = e->pushes;
+	__u32 octets = skb->gso_size ? skb->gso_size + p->header : skb->len;
+	__u32 tags = e->pushes;
 
-	/* One tag travels beside the frame. */
-	if (pushed && !skb->vlan_present)
-		pushed--;
-	return payload + 4 * pushed > e->mtu + 14;
+	if (!skb->vlan_present)
+		tags -= !!tags;
+	else if (skb->vlan_proto == BE16(T_QINQ))
+		tags++;
+	return octets + 4 * tags > e->mtu + 14;
 }
 
 INLINE int set_vlan(struct __sk_buff *skb, __u16 value, __u32 mask)
@@ -191,7 +197,7 @@ INLINE int set_vlan(struct __sk_buff *skb, __u16 value, __u32 mask)
 	return bpf_skb_vlan_pop(skb) || bpf_skb_vlan_push(skb, tpid, (tci & ~mask) | value);
 }
 
-INLINE int execute(struct __sk_buff *skb, const struct entry *e)
+INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e)
 {
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < OPS; i++) {
@@ -208,7 +214,7 @@ INLINE int execute(struct __sk_buff *skb, const struct entry *e)
 				return bpf_redirect(op.arg32, 0);
 			/* A copy that its way out refuses is that copy's loss. */
 			if (bpf_clone_redirect(skb, op.arg32, 0))
-				count(C_ERROR);
+				cpu->n[C_ERROR]++;
 			break;
 		case OP_PUSH_VLAN:
 			failed = bpf_skb_vlan_push(skb, BE16(op.arg32), op.arg16);
@@ -222,7 +228,7 @@ INLINE int execute(struct __sk_buff *skb, const struct entry *e)
 			break;
 		}
 		if (failed) {
-			count(C_ERROR);
+			cpu->n[C_ERROR]++;
 			return TC_ACT_SHOT;
 		}
 	}
@@ -234,46 +240,42 @@ int rvs_ingress(struct __sk_buff *skb)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u32 ifindex = skb->ifindex, id = 0;
-	struct parsed p;
+	struct cpu *cpu = this_cpu();
 
+	if (!cpu)
+		return TC_ACT_UNSPEC;
 	if ((__s64)(now - config.heartbeat) > (__s64)config.survive) {
-		count(C_SILENT);
+		cpu->n[C_SILENT]++;
 		return TC_ACT_UNSPEC;
 	}
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
 	if (!port)
 		return TC_ACT_UNSPEC;
-	if (read_key(skb, port->dp_port, &p) != PARSED) {
-		count(C_UNPARSED);
-		return punt(skb, port, REASON_UNPARSED);
+	if (read_key(skb, port->dp_port, &cpu->parsed) != PARSED) {
+		cpu->n[C_UNPARSED]++;
+		return punt(skb, cpu, port, REASON_UNPARSED);
 	}
-	struct entry *e = lookup(&p, &id);
+	struct entry *e = lookup(&cpu->parsed, &id);
 	if (!e) {
-		count(C_MISS);
-		return punt(skb, port, REASON_MISS);
+		cpu->n[C_MISS]++;
+		return punt(skb, cpu, port, REASON_MISS);
 	}
-	if (e->mtu && too_big(skb, &p, e)) {
-		count(C_TOO_BIG);
-		return punt(skb, port, REASON_TOO_BIG);
+	if (e->mtu && too_big(skb, &cpu->parsed, e)) {
+		cpu->n[C_TOO_BIG]++;
+		return punt(skb, cpu, port, REASON_TOO_BIG);
 	}
-	count(C_HIT);
-	account(skb, &p, id, now);
+	cpu->n[C_HIT]++;
+	account(skb, &cpu->parsed, id, now);
 	if (!e->op[0].kind)
-		count(C_DROP);
-	return execute(skb, e);
+		cpu->n[C_DROP]++;
+	return execute(skb, cpu, e);
 }
 
-/* For tests: the key of a frame, and whether there is one. */
+/* For tests: leaves the key of a frame, and returns whether there is one. */
 __attribute__((section("tc/key"), used))
 int rvs_key(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
-	struct parsed p;
-	struct parsed *out = bpf_map_lookup_elem(&keys, &zero);
+	struct cpu *cpu = this_cpu();
 
-	if (!out)
-		return SHORT;
-	int v = read_key(skb, skb->mark, &p);
-	*out = p;
-	return v;
+	return cpu ? read_key(skb, skb->mark, &cpu->parsed) : SHORT;
 }

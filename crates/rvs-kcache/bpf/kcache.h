@@ -63,7 +63,7 @@ struct entry {
 	__u32 mask;           /* place of its mask */
 	__u32 epoch;
 	__u32 mtu;            /* smallest of the outputs; longer frames are the daemon's */
-	__u32 pushes;
+	__u32 pushes;         /* tags; one of 0x88a8, which always counts against the MTU, twice */
 	struct op op[OPS];
 };
 
@@ -94,8 +94,20 @@ enum counter {
 	COUNTERS = 8,
 };
 
-struct counters {
+/* What the parser found. */
+struct parsed {
+	__u64 key[KEY_WORDS];
+	__u32 width;    /* leading words of the key that can be non-zero */
+	__u32 header;   /* octets in front of the transport's payload, accelerated tag not counted */
+	__u32 tcp_flags;
+	__u32 pad;
+};
+
+/* Of one CPU. The key is here and not on the stack so that the verifier forgets how it came about: otherwise every way
+ * through the parser is followed through the lookup. A program is not interrupted by another one on its CPU. */
+struct cpu {
 	__u64 n[COUNTERS];
+	struct parsed parsed;
 };
 
 enum reason { REASON_MISS = 0, REASON_UNPARSED = 1, REASON_TOO_BIG = 2 };
@@ -119,11 +131,12 @@ _Static_assert(offsetof(struct config, masks) == 72, "config");
 _Static_assert(sizeof(struct config) == 72 + 16 * 128, "config");
 _Static_assert(sizeof(struct entry) == 256, "entry");
 _Static_assert(sizeof(struct port) == 32, "port");
+_Static_assert(sizeof(struct cpu) == 64 + 136, "cpu");
 _Static_assert(sizeof(struct punt) == 16, "punt");
 
 /* Made by the loader, found by name. `config` is used as the value itself, the others through their helper. */
 extern struct config config;
-extern struct { int x; } buckets, entries, stats, counters, ports, keys;
+extern struct { int x; } buckets, entries, stats, cpus, ports;
 
 #define INLINE static __attribute__((always_inline)) inline
 

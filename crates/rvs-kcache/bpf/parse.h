@@ -26,13 +26,6 @@ enum verdict {
 	SHORT,  /* what is needed lies outside the linear part: pull and come again */
 };
 
-struct parsed {
-	__u64 key[KEY_WORDS];
-	__u32 width;    /* leading words of the key that can be non-zero */
-	__u32 header;   /* octets in front of the transport's payload, accelerated tag not counted */
-	__u32 tcp_flags;
-};
-
 #define BE16(x) ((__u16)__builtin_bswap16(x))
 #define MAC_BITS 0xffffffffffffULL
 /* Octets of the longest chain of headers that is read: Ethernet, two tags, SNAP, IPv4 with options, TCP. */

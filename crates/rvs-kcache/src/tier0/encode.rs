@@ -79,7 +79,7 @@ pub(crate) struct Steps {
     pub ops: [u64; OPS],
     /// Smallest MTU of the outputs; 0 without one.
     pub mtu: u32,
-    /// Tags that are pushed before the last output.
+    /// Tags that are pushed; one of 0x88a8, which always counts against the MTU, twice.
     pub pushes: u32,
 }
 
@@ -127,7 +127,7 @@ fn step(
             if !matches!(*tpid, EtherType::VLAN | EtherType::QINQ) {
                 return Err(Refusal::Action);
             }
-            steps.pushes += 1;
+            steps.pushes += if *tpid == EtherType::QINQ { 2 } else { 1 };
             Ok(op(PUSH_VLAN, 0, tci.0, u32::from(tpid.0)))
         }
         DpAction::PopVlan => Ok(op(POP_VLAN, 0, 0, 0)),

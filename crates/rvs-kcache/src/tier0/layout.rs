@@ -59,13 +59,14 @@ pub(crate) mod port {
     pub const OCTETS: usize = 32;
 }
 
-/// `struct parsed`: a key, then width, header, tcp_flags.
-pub(crate) mod parsed {
-    pub const WORDS: usize = super::KEY_WORDS + 2;
+/// `struct cpu`: counters, then what the parser found.
+pub(crate) mod cpu {
+    /// `enum counter`
+    pub const COUNTERS: usize = 8;
+    pub const KEY: usize = COUNTERS;
+    /// Width, header, flags behind the key.
+    pub const WORDS: usize = KEY + super::KEY_WORDS + 2;
 }
-
-/// `enum counter`
-pub(crate) const COUNTERS: usize = 8;
 
 /// Two half words.
 pub(crate) const fn pair(low: u32, high: u32) -> u64 {

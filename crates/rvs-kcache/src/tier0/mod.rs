@@ -51,7 +51,7 @@ use crate::hook::{self, Guard, Hook, Mode};
 use crate::program;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mapped::{self, Mapped};
-use layout::{config, entry, pair, port, stat, COUNTERS, WAYS};
+use layout::{config, cpu, entry, pair, port, stat, WAYS};
 use table::{Arrays, Shape, Table};
 
 const LOAD: &str = "load the kernel flow cache";
@@ -116,7 +116,7 @@ pub struct Counters {
 
 impl Counters {
     /// By name, as `coverage` shows them.
-    pub const fn named(&self) -> [(&'static str, u64); COUNTERS] {
+    pub const fn named(&self) -> [(&'static str, u64); cpu::COUNTERS] {
         [
             ("kcache_hit", self.hit),
             ("kcache_miss", self.miss),
@@ -136,7 +136,7 @@ pub struct KernelCache {
     table: Table<Mapped>,
     hook: Hook,
     ports: Arc<Map>,
-    counters: Mapped,
+    cpus: Mapped,
     /// The program holds them too; they are kept to be found by whoever looks for them here.
     _maps: Vec<Map>,
 }
@@ -170,7 +170,7 @@ impl KernelCache {
             array(entry::WORDS, shape.entries, "rvs_entries").map_err(fail)?;
         let per_cpu = shape.entries.saturating_mul(shape.cpus);
         let (stat_map, stats) = array(stat::WORDS, per_cpu, "rvs_stats").map_err(fail)?;
-        let (counter_map, counters) = array(COUNTERS, shape.cpus, "rvs_counters").map_err(fail)?;
+        let (cpu_map, cpus) = array(cpu::WORDS, shape.cpus, "rvs_cpus").map_err(fail)?;
         let ports = Map::create(
             attr::MAP_HASH,
             4,
@@ -186,7 +186,7 @@ impl KernelCache {
                 "buckets" => &bucket_map,
                 "entries" => &entry_map,
                 "stats" => &stat_map,
-                "counters" => &counter_map,
+                "cpus" => &cpu_map,
                 "ports" => &ports,
                 _ => return None,
             };
@@ -221,12 +221,12 @@ impl KernelCache {
         table.set_config(config::SURVIVE, survive.min(u64::MAX >> 1));
         table.set_config(config::ENTRIES_PUNT, pair(shape.entries, 0));
         table.set_config(config::MASKS_VLANS, pair(0, 1));
-        let maps = vec![configs, bucket_map, entry_map, stat_map, counter_map];
+        let maps = vec![configs, bucket_map, entry_map, stat_map, cpu_map];
         let this = Self {
             table,
             hook,
             ports: Arc::new(ports),
-            counters,
+            cpus,
             _maps: maps,
         };
         this.beat(now);
@@ -362,8 +362,8 @@ impl KernelCache {
     }
 
     pub fn counters(&self) -> Counters {
-        let mut sum = [0u64; COUNTERS];
-        for cpu in self.counters.words().chunks(COUNTERS) {
+        let mut sum = [0u64; cpu::COUNTERS];
+        for cpu in self.cpus.words().chunks(cpu::WORDS) {
             for (sum, word) in sum.iter_mut().zip(cpu) {
                 *sum = sum.wrapping_add(word.load(Ordering::Relaxed));
             }

@@ -2,12 +2,12 @@
 //! [`rvs_flow::extract`].
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rvs_flow::{DpPort, FlowKey, Key};
 
-use super::layout::{config, pair, parsed, KEY_WORDS};
-use super::{array, little_endian, object};
+use super::layout::{config, cpu, pair, KEY_WORDS};
+use super::{array, little_endian, object, possible_cpus};
 use crate::asm::MapRef;
 use crate::error::Error;
 use crate::program;
@@ -30,7 +30,7 @@ pub enum Parsed {
 #[derive(Debug)]
 pub struct KeyProbe {
     prog: OwnedFd,
-    keys: Mapped,
+    cpus: Mapped,
     _maps: [Map; 2],
 }
 
@@ -44,7 +44,7 @@ impl KeyProbe {
         little_endian()?;
         let fail = |e| Error::new(OP, e);
         let (configs, words) = array(config::WORDS, 1, "rvs_config").map_err(fail)?;
-        let (key_map, keys) = array(parsed::WORDS, 1, "rvs_keys").map_err(fail)?;
+        let (cpu_map, cpus) = array(cpu::WORDS, possible_cpus(), "rvs_cpus").map_err(fail)?;
         if let Some(word) = words.words().get(config::MASKS_VLANS) {
             word.store(
                 pair(0, u32::from(vlan_limit.clamp(1, 2))),
@@ -53,15 +53,15 @@ impl KeyProbe {
         }
         let insns = object::program("tc/key", |name| match name {
             "config" => Some((configs.as_fd(), MapRef::Value)),
-            "keys" => Some((key_map.as_fd(), MapRef::Map)),
+            "cpus" => Some((cpu_map.as_fd(), MapRef::Map)),
             _ => None,
         })
         .map_err(|cause| Error::Unsupported { op: OP, cause })?;
         let prog = program::load(&insns, "rvs_key")?;
         Ok(Self {
             prog,
-            keys,
-            _maps: [configs, key_map],
+            cpus,
+            _maps: [configs, cpu_map],
         })
     }
 
@@ -72,14 +72,26 @@ impl KeyProbe {
     pub fn key_of(&mut self, frame: &[u8], in_port: DpPort) -> Result<Parsed, Error> {
         let mut skb = [0; 12];
         skb[SKB_MARK] = in_port.0;
+        // The CPU that ran the program is the one that left a width, which is never 0.
+        let width = cpu::KEY + KEY_WORDS;
+        for cpu in self.cpus.words().chunks(cpu::WORDS) {
+            cpu.iter()
+                .skip(width)
+                .for_each(|word| word.store(0, Ordering::Relaxed));
+        }
         let (verdict, _) = bpf::test_run(self.prog.as_fd(), frame, &skb, 1)
             .map_err(|e| Error::new("run the kernel's parser", e))?;
         if verdict != 0 {
             return Ok(Parsed::Unparsed);
         }
+        let ran = |cpu: &&[AtomicU64]| {
+            cpu.get(width)
+                .is_some_and(|w| w.load(Ordering::Relaxed) != 0)
+        };
         let mut key = FlowKey::default();
         let words = key.words_mut().iter_mut().take(KEY_WORDS);
-        for (to, from) in words.zip(self.keys.words()) {
+        let cpu = self.cpus.words().chunks(cpu::WORDS).find(ran);
+        for (to, from) in words.zip(cpu.into_iter().flatten().skip(cpu::KEY)) {
             *to = from.load(Ordering::Relaxed);
         }
         Ok(Parsed::Key(key))

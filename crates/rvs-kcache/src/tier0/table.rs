@@ -21,7 +21,7 @@ use rvs_flow::{FlowKey, Key, Mask};
 use rvs_packet::Now;
 
 use crate::tier0::encode::{Refusal, Steps};
-use crate::tier0::layout::{self, config, entry, hash, pair, stat, KEY_WORDS, MASKS, WAYS};
+use crate::tier0::layout::{config, entry, hash, pair, stat, KEY_WORDS, MASKS, WAYS};
 
 /// The shared arrays.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
         let bucket = (h as u32 & (self.shape.buckets - 1)) as usize * WAYS;
         let same = self.find(bucket, tag, place, &shaped.words);
         let slot = same
-            .or_else(|| self.empty_slot(bucket))
+            .or_else(|| self.empty_slot(bucket, tag))
             .ok_or(Refusal::Bucket)?;
         let at = self.take_entry().ok_or(Refusal::Full)?;
 
@@ -393,8 +393,17 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
         })
     }
 
-    fn empty_slot(&self, bucket: usize) -> Option<usize> {
-        (bucket..bucket + WAYS).find(|slot| load(self.arrays.buckets.as_ref(), *slot) == 0)
+    /// A free slot, unless the bucket has this tag already: the program looks at one entry of a tag only.
+    fn empty_slot(&self, bucket: usize, tag: u32) -> Option<usize> {
+        let word = |slot: &usize| load(self.arrays.buckets.as_ref(), *slot);
+        let mut slots = bucket..bucket + WAYS;
+        if slots
+            .clone()
+            .any(|slot| word(&slot) != 0 && (word(&slot) >> 32) as u32 == tag)
+        {
+            return None;
+        }
+        slots.find(|slot| word(slot) == 0)
     }
 
     /// The flow whose entry another one's takes the slot of.
@@ -467,7 +476,7 @@ fn publish(words: &[AtomicU64], at: usize, value: u64) {
     }
 }
 
-const _: () = assert!(KEY_WORDS == FlowKey::WIDTH_ND && layout::COUNTERS == 8);
+const _: () = assert!(KEY_WORDS == FlowKey::WIDTH_ND);
 
 #[cfg(test)]
 mod tests;

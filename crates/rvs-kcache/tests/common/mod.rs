@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{setns, unshare, CloneFlags};
 
@@ -71,6 +72,20 @@ impl Netns {
         })
     }
 
+    /// Waits until a device is up and knows it.
+    pub fn wait_up(&self, name: &str) {
+        for _ in 0..100 {
+            if self
+                .sh(&format!("ip -br link show {name}"))
+                .contains(" UP ")
+            {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{name} does not come up");
+    }
+
     pub fn ifindex(&self, name: &str) -> u32 {
         self.run(|| nix::net::if_::if_nametoindex(name).unwrap())
     }
@@ -82,6 +97,8 @@ pub fn wire(host: &Netns, peer: &Netns) {
     host.sh(&format!("ip link set peer0 netns {}", peer.path()));
     host.sh("ip addr add 10.9.0.1/24 dev port0; ip link set port0 up");
     peer.sh("ip addr add 10.9.0.2/24 dev peer0; ip link set peer0 up");
+    host.wait_up("port0");
+    peer.wait_up("peer0");
     // Neighbours known for good: what is tested is whether frames arrive, not how ARP retries.
     let mac = |ns: &Netns, dev: &str| {
         ns.sh(&format!("ip -br link show {dev}"))
