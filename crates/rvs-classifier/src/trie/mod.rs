@@ -8,6 +8,10 @@
 //! Values are left-aligned in a `u128`. The trie holds every rule that is physically there, of any version: one prefix too
 //! many costs mask bits, never a wrong answer.
 
+mod jump;
+
+use jump::Jump;
+
 const NIL: u32 = u32::MAX;
 /// Bits a node holds at most; longer paths are chains of nodes.
 const SEGMENT: u8 = 32;
@@ -137,6 +141,7 @@ impl Walk {
 pub(crate) struct Trie {
     nodes: Nodes,
     root: u32,
+    jump: Jump,
 }
 
 impl Trie {
@@ -144,30 +149,37 @@ impl Trie {
         Self {
             nodes: Nodes::default(),
             root: NIL,
+            jump: Jump::default(),
         }
     }
 
     pub(crate) fn walk(&self, value: u128) -> Walk {
         let mut out = Walk::default();
-        let mut at = 0u8;
+        // What is left of the value, and how much was read.
+        let (mut rest, mut at) = (value, 0u8);
         let mut next = self.root;
+        if let Some((node, before, lengths)) = self.jump_from_root(value) {
+            (next, at, rest) = (node, before, value << before);
+            out.lengths = lengths;
+        }
         while let Some(node) = self.nodes.get(next) {
-            let same = common(node, segment(value, at));
-            at += same;
+            let same = common(node, (rest >> 96) as u32);
             if same < node.len() {
-                out.bits = at + 1;
+                out.bits = at + same + 1;
                 return out;
             }
+            at += same;
+            rest <<= same;
+            out.bits = at;
             if node.rules() > 0 {
                 out.lengths |= 1 << (at - 1);
             }
-            out.bits = at;
             if node.child == [NIL; 2] {
                 return out;
             }
             // Some longer prefix exists, so that the next bit decides.
             out.bits = at + 1;
-            next = node.child[bit(value, at)];
+            next = node.child[(rest >> 127) as usize];
         }
         out
     }
@@ -188,11 +200,16 @@ impl Trie {
                     let rest = self.chain(value, at + same, len);
                     self.nodes.node_mut(upper).child[bit(value, at + same)] = rest;
                 }
+                self.jump.changed(&self.nodes, self.root, value, at);
                 return;
             }
             at += same;
             if at == len {
                 self.nodes.node_mut(next).len_rules += 1 << LEN_BITS;
+                if node.rules() == 0 {
+                    self.jump
+                        .changed(&self.nodes, self.root, value, at - node.len());
+                }
                 return;
             }
             let side = bit(value, at);
@@ -201,11 +218,12 @@ impl Trie {
         }
         let rest = self.chain(value, at, len);
         self.set_link(parent, rest);
+        self.jump.changed(&self.nodes, self.root, value, at);
     }
 
     /// Takes back one `insert` of the same prefix.
     pub(crate) fn remove(&mut self, value: u128, len: u8) {
-        let mut path = [(NIL, 0usize); MAX_DEPTH];
+        let mut path = [(NIL, 0u8); MAX_DEPTH];
         let mut depth = 0;
         let mut at = 0u8;
         let mut next = self.root;
@@ -214,19 +232,21 @@ impl Trie {
                 debug_assert!(false, "a prefix is removed that was never added");
                 return;
             };
+            path[depth] = (next, at);
+            depth += 1;
             at += node.len();
             if at >= len {
                 break;
             }
-            let side = bit(value, at);
-            path[depth] = (next, side);
-            depth += 1;
-            next = node.child[side];
+            next = node.child[bit(value, at)];
         }
         let last = self.nodes.node_mut(next);
         debug_assert!(last.rules() > 0);
         last.len_rules = last.len_rules.saturating_sub(1 << LEN_BITS);
-        self.prune(next, &path[..depth]);
+        if last.rules() == 0 {
+            let from = self.prune(&path[..depth]);
+            self.jump.changed(&self.nodes, self.root, value, from);
+        }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -234,25 +254,26 @@ impl Trie {
             .chunks
             .iter()
             .map(|c| c.capacity() * size_of::<Node>())
-            .sum()
+            .sum::<usize>()
+            + self.jump.memory_bytes()
     }
 
-    /// Frees nodes that say nothing any more, upwards from `node`, and joins a node with its only child.
-    fn prune(&mut self, mut node: u32, mut path: &[(u32, usize)]) {
-        loop {
+    /// Frees the nodes at the end of a path that say nothing any more, and joins the last that stays with its only child.
+    /// The path is of nodes and the bits before each. Returns the bits before the highest node that has changed.
+    fn prune(&mut self, mut path: &[(u32, u8)]) -> u8 {
+        while let Some((&(node, from), above)) = path.split_last() {
             let n = *self.nodes.node_mut(node);
-            if n.rules() > 0 {
-                return;
-            }
             match n.child {
+                _ if n.rules() > 0 => return from,
                 [NIL, NIL] => {
                     self.nodes.remove(node);
-                    let Some((&(parent, side), above)) = path.split_last() else {
-                        self.root = NIL;
-                        return;
-                    };
-                    self.nodes.node_mut(parent).child[side] = NIL;
-                    node = parent;
+                    match above.last() {
+                        Some(&(parent, _)) => {
+                            let link = self.nodes.node_mut(parent).child.iter_mut();
+                            link.filter(|c| **c == node).for_each(|c| *c = NIL);
+                        }
+                        None => self.root = NIL,
+                    }
                     path = above;
                 }
                 [only, NIL] | [NIL, only] => {
@@ -264,11 +285,22 @@ impl Trie {
                             Node::new(bits, n.len() + child.len(), child.rules(), child.child);
                         self.nodes.remove(only);
                     }
-                    return;
+                    return from;
                 }
-                _ => return,
+                _ => return from,
             }
         }
+        0
+    }
+
+    /// [`Jump::find`] for a value that has the root's prefix.
+    #[inline]
+    fn jump_from_root(&self, value: u128) -> Option<(u32, u8, u128)> {
+        let root = self.nodes.get(self.root)?;
+        if common(root, segment(value, 0)) < root.len() {
+            return None;
+        }
+        self.jump.find(value)
     }
 
     /// Cuts `node` (at index `at`) after `keep` bits; returns the new upper part, which has the lower as its only child.
@@ -360,7 +392,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_list_of_prefixes(
-            ops in prop::collection::vec((value(), 1u8..=128, any::<bool>(), any::<u16>()), 1..60),
+            ops in prop::collection::vec((value(), 1u8..=128, prop::bool::weighted(0.7), any::<u16>()), 1..100),
             probes in prop::collection::vec(value(), 1..20),
         ) {
             let mut trie = Trie::new();
