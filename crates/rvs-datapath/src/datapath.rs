@@ -178,15 +178,17 @@ impl Datapath {
             return;
         }
         self.exec.reset();
-        self.extract(batch);
+        let malformed = self.extract(batch);
         let n = batch.len();
         let s = &mut *self.scratch;
-        self.tiers.find(
-            &s.keys[..n],
-            &s.hashes[..n],
-            &mut s.found[..n],
-            &self.counters,
-        );
+        let (keys, found) = (&s.keys[..n], &mut s.found[..n]);
+        self.tiers.find(keys, &s.hashes[..n], found, &self.counters);
+        if malformed {
+            // No flow decides what is not even Ethernet, however wide it is.
+            for (key, found) in keys.iter().zip(found) {
+                *found = found.filter(|_| !key.present.has(Present::BAD_L2));
+            }
+        }
         let mut io = Io { now, tx, up };
         // The flow that decided the frames just before, and what they were: counted when the row ends.
         let mut row: Option<(FlowRef, Tally)> = None;
@@ -225,15 +227,16 @@ impl Datapath {
         }
     }
 
-    /// Keys and hashes of the whole batch.
-    fn extract(&mut self, batch: &FrameBatch) {
+    /// Keys and hashes of the whole batch. True when a layer of one of them is contradictory.
+    fn extract(&mut self, batch: &FrameBatch) -> bool {
         let s = &mut *self.scratch;
-        let mut bytes = 0;
+        let (mut bytes, mut malformed) = (0, false);
         for (i, (port, frame)) in batch.iter().enumerate() {
             rvs_flow::extract_into(&mut s.keys[i], frame.bytes(), *port, self.parse);
             s.hashes[i] = self.tiers.hash.key(&s.keys[i]);
             bytes += frame.len() as u64;
             if s.keys[i].present.any(Present::MALFORMED) {
+                malformed = true;
                 count_malformed(&self.counters, s.keys[i].present);
             }
         }
@@ -241,6 +244,7 @@ impl Datapath {
         c.rx_packets.add(batch.len() as u64);
         c.rx_bytes.add(bytes);
         c.batches[batch.len() - 1].add(1);
+        malformed
     }
 
     /// The flow that decides one key.

@@ -9,8 +9,6 @@
 //! Fairness: a port holds at most half of the ways of a set ([`Emc::WAYS_PER_PORT`]), so that a port that invents
 //! addresses replaces its own entries and leaves its neighbours theirs.
 
-use rvs_flow::FlowKey;
-
 use crate::cache::megaflow::{FlowRef, MegaflowTable};
 
 const EMPTY: u32 = u32::MAX;
@@ -57,20 +55,14 @@ impl Emc {
         ((hash >> 32) as usize & (Self::SETS - 1), hash as u32)
     }
 
-    /// The flow that decides `key`, whose hash is `hash`.
+    /// The flow that may decide a key of this hash; to be confirmed before it is used.
     #[inline]
-    pub fn find(&self, hash: u64, key: &FlowKey, flows: &MegaflowTable) -> Option<FlowRef> {
+    pub fn candidate(&self, hash: u64) -> Option<FlowRef> {
         let (set, sig) = Self::index(hash);
         let set = &self.sets[set];
-        for way in 0..Self::WAYS {
-            if set.sig[way] == sig && set.flow[way] != EMPTY {
-                let flow = FlowRef(set.flow[way]);
-                if flows.decides(flow, key) {
-                    return Some(flow);
-                }
-            }
-        }
-        None
+        // Two ways of a set never have the same signature.
+        let way = (0..Self::WAYS).find(|w| set.sig[*w] == sig)?;
+        Some(FlowRef(set.flow[way])).filter(|f| f.0 != EMPTY)
     }
 
     /// Remembers that `flow` decides keys of `hash`. Free ways and own stale ways are taken at once, a live one by
@@ -133,12 +125,19 @@ impl Emc {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rvs_flow::FlowKey;
+
     use super::*;
     use crate::cache::megaflow::tests::{flow, table};
 
     /// A hash of set 5.
     fn hash(sig: u32) -> u64 {
         5 << 32 | u64::from(sig)
+    }
+
+    /// What tier 1 answers.
+    fn find(emc: &Emc, hash: u64, key: &FlowKey, flows: &MegaflowTable) -> Option<FlowRef> {
+        emc.candidate(hash).filter(|f| flows.decides(*f, key))
     }
 
     fn held(emc: &Emc, flows: &MegaflowTable, port: u32) -> usize {
@@ -185,9 +184,9 @@ mod tests {
         let old = flow(1, 1, 7, 0xff);
         let r = flows.install(old.clone()).unwrap();
         emc.remember(hash(1), r, &flows);
-        assert_eq!(emc.find(hash(1), &old.key, &flows), Some(r));
+        assert_eq!(find(&emc, hash(1), &old.key, &flows), Some(r));
         assert!(flows.remove(old.id));
-        assert_eq!(emc.find(hash(1), &old.key, &flows), None);
+        assert_eq!(find(&emc, hash(1), &old.key, &flows), None);
         assert_eq!(emc.occupancy(&flows), 0);
         let new = flow(2, 1, 8, 0xff);
         assert_eq!(
@@ -195,8 +194,8 @@ mod tests {
             r,
             "the place is reused"
         );
-        assert_eq!(emc.find(hash(1), &old.key, &flows), None);
-        assert_eq!(emc.find(hash(1), &new.key, &flows), Some(r));
+        assert_eq!(find(&emc, hash(1), &old.key, &flows), None);
+        assert_eq!(find(&emc, hash(1), &new.key, &flows), Some(r));
     }
 
     #[test]

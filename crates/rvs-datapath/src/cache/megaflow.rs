@@ -51,6 +51,7 @@ struct Installed {
 
 #[derive(Debug)]
 struct Subtable {
+    in_port: u32,
     mask: Mask<FlowKey>,
     width: Width,
     /// Hits since the last ranking, and an average over earlier ones.
@@ -113,7 +114,9 @@ impl MegaflowTable {
 
     /// The port whose frames a flow decides; `None` when there is no flow any more.
     pub(crate) fn in_port(&self, at: FlowRef) -> Option<u32> {
-        self.installed(at).map(|i| i.flow.key.in_port)
+        let subtable = self.installed(at)?.subtable;
+        let s = self.subtables.get(subtable as usize)?.as_ref()?;
+        Some(s.in_port)
     }
 
     #[inline(always)]
@@ -243,6 +246,7 @@ impl MegaflowTable {
             return Err(InstallRefused::WorkerMasks);
         }
         let made = Subtable {
+            in_port: flow.key.in_port,
             mask: flow.mask,
             width: Width::of_mask(&flow.mask.0),
             recent: Cell::new(0),

@@ -60,8 +60,11 @@ impl Tiers {
         let mut missing = keys.len();
         // (1) The exact-match cache.
         if self.which.emc() {
-            for ((key, hash), found) in keys.iter().zip(hashes).zip(found.iter_mut()) {
-                *found = self.emc.find(*hash, key, &self.flows);
+            for (hash, found) in hashes.iter().zip(found.iter_mut()) {
+                *found = self.emc.candidate(*hash);
+            }
+            for (key, found) in keys.iter().zip(found.iter_mut()) {
+                *found = found.filter(|at| self.flows.decides(*at, key));
                 missing -= usize::from(found.is_some());
             }
             counters.emc_hits.add((keys.len() - missing) as u64);
