@@ -22,6 +22,8 @@ pub const MAX_PORTS: usize = 4096;
 #[derive(Debug)]
 pub struct IfaceState {
     pub cfg: IfaceConfig,
+    /// What the device was made of, or is to be made of.
+    wish: PortSpec,
     pub of_port: OfPort,
     /// The open device.
     pub open: Option<(DpPort, LinkInfo)>,
@@ -29,6 +31,36 @@ pub struct IfaceState {
     pub error: Option<String>,
     /// How often carrier or administrative state changed since it was opened.
     pub link_resets: u64,
+}
+
+impl IfaceState {
+    /// The bridge's setting applies to the bridge's own interface.
+    fn hwaddr(&self, of_bridge: Option<MacAddr>) -> Option<MacAddr> {
+        of_bridge.filter(|_| self.of_port == OfPort::LOCAL)
+    }
+
+    /// Changes the device where the wish has changed, and only there: what its user has set since stays.
+    fn adjust(&mut self, wish: PortSpec, platform: &mut impl Platform, changes: &mut Changes) {
+        let old = std::mem::replace(&mut self.wish, wish);
+        let new = &self.wish;
+        if old == *new {
+            return;
+        }
+        let Some((dp, link)) = &mut self.open else {
+            return;
+        };
+        let differing = PortSpec {
+            mac: new.mac.filter(|_| old.mac != new.mac),
+            mtu: new.mtu.filter(|_| old.mtu != new.mtu),
+            ..new.clone()
+        };
+        match platform.adjust(*dp, &differing) {
+            Ok(now) => *link = now,
+            Err(e) => changes
+                .warnings
+                .push(format!("Interface {}: {e}", self.cfg.name)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -109,18 +141,9 @@ pub struct Topology {
     /// Bridge and interface of each open port.
     by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
     last_dp: u32,
-    /// Makes MAC addresses differ between databases.
-    seed: u64,
 }
 
 impl Topology {
-    pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
-    }
-
     pub fn bridges(&self) -> impl Iterator<Item = &BridgeState> {
         self.bridges.values()
     }
@@ -248,7 +271,7 @@ impl Topology {
                 platform.close(dp, true);
                 changes.closed.push(dp);
             }
-            None => platform.destroy(&spec(&iface.cfg, None, self.seed, None)),
+            None => platform.destroy(&iface.wish),
         }
     }
 
@@ -264,8 +287,10 @@ impl Topology {
             return;
         };
         let cfg = BridgeConfig::read(row);
+        let mut hwaddr_changed = false;
         let mut bridge = match self.bridges.remove(&uuid) {
             Some(mut b) => {
+                hwaddr_changed = b.cfg.hwaddr != cfg.hwaddr;
                 if b.cfg.warnings != cfg.warnings {
                     changes.warnings.extend(cfg.warnings.iter().cloned());
                 }
@@ -282,11 +307,13 @@ impl Topology {
         };
         for port in bridge.cfg.ports.clone() {
             let known = bridge.ports.contains_key(&port);
-            let ifaces_touched = bridge
-                .ports
-                .get(&port)
-                .is_some_and(|p| p.cfg.interfaces.iter().any(|i| touched.ifaces.contains(i)));
-            if known && !touched.ports.contains(&port) && !ifaces_touched {
+            // The MAC of the bridge's own interface is a setting of the bridge.
+            let touched_below = bridge.ports.get(&port).is_some_and(|p| {
+                let ifaces = &p.cfg.interfaces;
+                ifaces.iter().any(|i| touched.ifaces.contains(i))
+                    || (hwaddr_changed && p.cfg.name == bridge.cfg.name)
+            });
+            if known && !touched.ports.contains(&port) && !touched_below {
                 continue;
             }
             if self.bridge_of_port.get(&port).is_some_and(|b| *b != uuid) {
@@ -336,21 +363,14 @@ impl Topology {
             self.port_of_iface.insert(iface, uuid);
             match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
                 Some(old) => {
-                    let adjusted = old.cfg.mac != cfg.mac || old.cfg.mtu_request != cfg.mtu_request;
+                    let wish = spec(&cfg, old.hwaddr(bridge.cfg.hwaddr));
                     old.cfg = cfg;
-                    if let Some((dp, link)) = old.open.as_mut().filter(|_| adjusted) {
-                        let wish = spec(&old.cfg, None, self.seed, bridge.cfg.hwaddr);
-                        match platform.adjust(*dp, &wish) {
-                            Ok(new) => *link = new,
-                            Err(e) => changes
-                                .warnings
-                                .push(format!("Interface {}: {e}", old.cfg.name)),
-                        }
-                    }
+                    old.adjust(wish, platform, changes);
                 }
                 None => {
                     let of_port = choose_of_port(bridge, &state, &cfg);
                     let mut new = IfaceState {
+                        wish: spec(&cfg, bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL)),
                         cfg,
                         of_port,
                         open: None,
@@ -384,11 +404,12 @@ impl Topology {
             ));
             return;
         }
-        let local = (iface.of_port == OfPort::LOCAL)
-            .then_some(bridge.cfg.hwaddr)
-            .flatten();
         let dp = DpPort(self.last_dp + 1);
-        match platform.open(dp, &spec(&iface.cfg, bridge.mtu(), self.seed, local)) {
+        let mut wish = iface.wish.clone();
+        if iface.cfg.kind == IfaceKind::Internal {
+            wish.mtu = wish.mtu.or(bridge.mtu());
+        }
+        match platform.open(dp, &wish) {
             Ok(link) => {
                 self.last_dp = dp.0;
                 self.by_dp.insert(dp, (bridge.cfg.uuid, iface.cfg.uuid));
@@ -528,37 +549,12 @@ fn choose_of_port(bridge: &BridgeState, own: &PortState, cfg: &IfaceConfig) -> O
         .unwrap_or(OfPort::ANY)
 }
 
-fn spec(
-    cfg: &IfaceConfig,
-    bridge_mtu: Option<u32>,
-    seed: u64,
-    hwaddr: Option<MacAddr>,
-) -> PortSpec {
+/// What to make a device of. Without a MAC the platform chooses one that is the same after every start.
+fn spec(cfg: &IfaceConfig, hwaddr: Option<MacAddr>) -> PortSpec {
     PortSpec {
         name: cfg.name.clone(),
         kind: cfg.kind.clone(),
-        mac: match cfg.kind {
-            IfaceKind::Internal => Some(
-                cfg.mac
-                    .or(hwaddr)
-                    .unwrap_or_else(|| stable_mac(&cfg.name, seed)),
-            ),
-            _ => cfg.mac,
-        },
-        mtu: cfg.mtu_request.or(bridge_mtu),
+        mac: cfg.mac.or(hwaddr),
+        mtu: cfg.mtu_request,
     }
-}
-
-/// A locally administered MAC that is the same after every start (FNV-1a over the database's seed and the name).
-fn stable_mac(name: &str, seed: u64) -> MacAddr {
-    let bytes = seed.to_be_bytes();
-    let hash = bytes
-        .iter()
-        .chain(name.as_bytes())
-        .fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-            (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-    let mut mac = MacAddr::from_u64(hash >> 16);
-    mac.0[0] = (mac.0[0] & 0xfc) | 0x02;
-    mac
 }

@@ -51,19 +51,13 @@ pub struct Switch<R> {
 }
 
 impl<R: Rim> Switch<R> {
-    /// `seed` makes stable MAC addresses differ between databases.
-    pub fn new(
-        server: Server,
-        rim: R,
-        slow: Arc<Mutex<SlowPath>>,
-        seed: u64,
-        hasher: RandomState,
-    ) -> Self {
+    /// `hasher` is keyed at random by the daemon and fixed in tests.
+    pub fn new(server: Server, rim: R, slow: Arc<Mutex<SlowPath>>, hasher: RandomState) -> Self {
         Self {
             server,
             rim,
             slow,
-            topology: Topology::new(seed),
+            topology: Topology::default(),
             bridge_ids: BTreeMap::new(),
             last_bridge: 0,
             vlan_limit: 1,

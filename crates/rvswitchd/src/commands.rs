@@ -495,10 +495,11 @@ fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
         sum(|c| c.megaflow_hits.read()),
         sum(|c| c.misses.read()),
     );
+    let masks: usize = slow.flows().port_usage().map(|(_, _, masks)| masks).sum();
     Ok(json!({
         "tiers": [
             {"tier": 1, "name": "exact-match", "hits": emc},
-            {"tier": 2, "name": "megaflow", "hits": megaflow, "flows": slow.flows().len(), "masks": sum(|c| c.masks.read())},
+            {"tier": 2, "name": "megaflow", "hits": megaflow, "flows": slow.flows().len(), "masks": masks},
             {"tier": 3, "name": "translate", "hits": misses},
         ],
         "upcall_latency_us": daemon.latency.read(),

@@ -11,7 +11,7 @@ use rvs_flow::DpPort;
 use rvs_kcache::{Guard, IngressDrop};
 use rvs_netdev::internal::{self, Internal, InternalError, InternalId, UserEnd};
 use rvs_netdev::packet::{self, PacketConfig};
-use rvs_netdev::rtnl::{Change, Event, Link, LinkRef, Rtnl};
+use rvs_netdev::rtnl::{Change, Event, Link, LinkRef, NotAPort, Rtnl};
 use rvs_netdev::{tap, OpenError, PortStats, Transmit};
 use rvs_packet::MacAddr;
 use rvs_slowpath::UpcallQueues;
@@ -126,8 +126,7 @@ impl Devices {
                     spec.name
                 ))
             })?;
-        internal::can_be_port(&link)
-            .map_err(|e| PortError(format!("{} can't be a port: {e}", spec.name)))?;
+        internal::can_be_port(&link).map_err(|e| self.not_a_port(&spec.name, &e))?;
         let (rx, tx) = packet::open(&link, dp.0, &PacketConfig::default())
             .map_err(|e| open_error(&spec.name, &e))?;
         let mut info = info(&link);
@@ -137,6 +136,23 @@ impl Devices {
             info,
             Box::new(rx),
             Arc::new(tx),
+        ))
+    }
+
+    fn not_a_port(&mut self, name: &str, why: &NotAPort) -> PortError {
+        let NotAPort::HasMaster(index) = why else {
+            return PortError(format!("{name} can't be a port: {why}"));
+        };
+        let at = LinkRef {
+            index: *index,
+            nsid: None,
+        };
+        let master = match self.rtnl.link(at) {
+            Ok(Some(link)) => format!("{} ({})", link.name, link.role()),
+            _ => format!("the device with index {index}"),
+        };
+        PortError(format!(
+            "{name} can't be a port: it belongs to {master}; take it out first (ip link set {name} nomaster)"
         ))
     }
 

@@ -40,7 +40,21 @@ impl RunDir {
         if let Some(path) = extra_pidfile {
             this.pidfile(path)?;
         }
+        this.remove_dead_sockets();
         Ok(this)
+    }
+
+    /// Control sockets carry their daemon's pid: with the lock taken, all that are here belong to dead ones.
+    fn remove_dead_sockets(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = ["rvswitchd.", "ovs-vswitchd.", "ovsdb-server."]
+                .iter()
+                .any(|p| name.starts_with(p));
+            if ours && name.ends_with(".ctl") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -126,6 +140,7 @@ mod tests {
     fn a_second_daemon_is_refused_and_a_dead_one_is_replaced() {
         let tmp = tempfile::tempdir().unwrap();
         fs::write(tmp.path().join("rvswitchd.pid"), "999999\n").unwrap();
+        fs::write(tmp.path().join("rvswitchd.999999.ctl"), "").unwrap();
         let first = RunDir::take(tmp.path(), None).unwrap();
         let error = RunDir::take(tmp.path(), None).unwrap_err().to_string();
         assert!(

@@ -122,13 +122,12 @@ pub fn run(args: &Args) -> Result<()> {
 
     let drop = open_ingress_drop(&dir);
     let devices = Devices::new(rtnl, root.to_string(), drop, workers.clone(), queues);
-    let seed = u64::from_be_bytes(first_eight(root.to_string().as_bytes()));
     let outside = Outside {
         devices,
         wires,
         acks,
     };
-    let mut switch = Switch::new(server, outside, slow, seed, hasher);
+    let mut switch = Switch::new(server, outside, slow, hasher);
     switch.start();
     let wanted: Vec<String> = switch
         .topology()
