@@ -48,7 +48,8 @@ pub struct TableConfig {
 /// What configures a bridge as a whole.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Tags that matches see: 1 (what is inside is payload) or 2.
+    /// Tags of an arriving frame that matches see: 1 (what is inside is payload) or 2. One for the whole daemon: in bridges
+    /// behind a patch that of the first bridge counts.
     pub vlan_limit: u8,
     /// VLANs in which NORMAL floods instead of learning.
     pub flood_vlans: VlanSet,

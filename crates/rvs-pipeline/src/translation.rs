@@ -189,6 +189,10 @@ pub struct FrozenState {
     pub action_set: ActionSet,
     /// What is left to do, innermost first.
     pub rest: Vec<FrozenRest>,
+    /// The action set is executed at the end.
+    pub run_set: bool,
+    /// Two tags are to be seen whatever the VLAN limit: the pipeline itself has pushed one of them.
+    pub two_tags: bool,
 }
 
 /// A tail of one rule's actions.
@@ -196,6 +200,8 @@ pub struct FrozenState {
 pub struct FrozenRest {
     pub table: TableId,
     pub cookie: u64,
+    /// Why an output to the controller is a packet-in.
+    pub reason: PacketInReason,
     pub actions: Vec<Action>,
     /// The table to go to after the actions.
     pub then: FrozenThen,

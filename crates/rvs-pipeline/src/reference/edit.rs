@@ -31,10 +31,8 @@ pub(super) fn apply(p: &mut Packet<'_>, action: &Action) {
         }
         Action::PopVlan => pop_vlan(p),
         Action::PushMpls(ethertype) => push_mpls(p, *ethertype),
-        Action::PopMpls(ethertype) => {
-            if has(p, F::MplsLabel) {
-                edit::pop_mpls(&mut p.frame, *ethertype);
-            }
+        Action::PopMpls(ethertype) if has(p, F::MplsLabel) => {
+            edit::pop_mpls(&mut p.frame, *ethertype);
         }
         Action::PushPbb(_) => {
             let key = p.key().flow;
@@ -42,11 +40,9 @@ pub(super) fn apply(p: &mut Packet<'_>, action: &Action) {
             edit::push_pbb(&mut p.frame, pcp << 29 | key.pbb_isid.get());
             p.own_tags = 0;
         }
-        Action::PopPbb => {
-            if has(p, F::PbbIsid) {
-                edit::pop_pbb(&mut p.frame);
-                p.own_tags = 0;
-            }
+        Action::PopPbb if has(p, F::PbbIsid) => {
+            edit::pop_pbb(&mut p.frame);
+            p.own_tags = 0;
         }
         Action::SetField(v) => set_field(p, v.field, v.value, v.mask),
         Action::Load(v) => set(p, v.dst, v.value),
@@ -153,19 +149,16 @@ pub(super) fn set_field(p: &mut Packet<'_>, id: FieldId, value: u128, mask: u128
         return;
     }
     let mut key = p.key();
-    let old = key;
     field.set_masked(&mut key, value, mask);
-    let v = field.get(&key);
-    if key.flow == old.flow {
-        // A field of the pipeline's own, or nothing new.
-        p.of_port = OfPort(key.of_port);
-        p.fields = rvs_flow::PipelineKey {
-            flow: Default::default(),
-            ..key
-        };
-        return;
+    if field.present != Present::NONE || matches!(id, FieldId::EthSrc | FieldId::EthDst) {
+        return write(p, id, field.get(&key));
     }
-    write(p, id, v);
+    // A field of the pipeline's own.
+    p.of_port = OfPort(key.of_port);
+    p.fields = rvs_flow::PipelineKey {
+        flow: Default::default(),
+        ..key
+    };
 }
 
 /// Writes a whole field that the frame has.

@@ -107,6 +107,8 @@ struct Packet<'w> {
     action_set: ActionSet,
     /// Outermost tags that the pipeline itself has pushed: the VLAN limit does not count them.
     own_tags: usize,
+    /// Of the bridge that the frame arrived in.
+    vlan_limit: u8,
     at: Place,
 }
 
@@ -132,6 +134,7 @@ impl<'w> Packet<'w> {
             stack: Vec::new(),
             action_set: ActionSet::default(),
             own_tags: 0,
+            vlan_limit: bridge.settings.vlan_limit,
             at: Place {
                 cookie: u64::MAX,
                 ..Place::default()
@@ -145,7 +148,7 @@ impl<'w> Packet<'w> {
         for _ in 0..self.own_tags {
             rvs_packet::edit::pop_vlan(&mut inner);
         }
-        let limits = ParseLimits::new(self.bridge.settings.vlan_limit);
+        let limits = ParseLimits::new(self.vlan_limit);
         let mut flow = extract(&inner, DpPort::NONE, limits);
         if self.own_tags > 0 {
             // The tags as they stand; behind them what is behind the tags that arrived.
@@ -374,11 +377,11 @@ impl<'w> Run<'w, '_> {
                 return Ok(());
             };
             let at = p.at;
-            let reason = at.reason;
-            let next = run.rule(p, &rule, is_miss)?;
-            run.tables(p, next, true)?;
-            p.at = Place { reason, ..at };
-            Ok(())
+            let end = run
+                .rule(p, &rule, is_miss)
+                .and_then(|next| run.tables(p, next, true));
+            p.at = at;
+            end
         })
     }
 
@@ -496,6 +499,7 @@ impl<'w> Run<'w, '_> {
                 }
                 let mut there = Packet::arrived(p.frame.clone(), bridge, of);
                 there.own_tags = p.own_tags;
+                there.vlan_limit = p.vlan_limit;
                 self.down(|run| match run.pipeline(&mut there) {
                     Err(End::Aborted) => Err(End::Aborted),
                     _ => Ok(()),

@@ -14,14 +14,14 @@ struct Seen {
     pcp: u8,
 }
 
-/// The tags in front of the payload; `None` when the frame ends inside one.
-fn tags(frame: &Frame) -> Option<Vec<Seen>> {
+/// The tags in front of the payload, `most` at most; `None` when the frame ends inside one.
+fn tags(frame: &Frame, most: usize) -> Option<Vec<Seen>> {
     let bytes = frame.bytes();
     let mut at = 12;
     let mut found = Vec::new();
     loop {
         let ethertype = u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]);
-        if !EtherType(ethertype).is_vlan() || found.len() == 2 {
+        if !EtherType(ethertype).is_vlan() || found.len() == most {
             return Some(found);
         }
         let tci = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
@@ -95,7 +95,8 @@ fn leaves(mode: &VlanMode, vlan: u16, behind: Option<Seen>) -> Leaves {
 
 pub(super) fn normal<'w>(run: &mut Run<'w, '_>, p: &Packet<'w>) -> Step {
     let bridge = p.bridge;
-    let Some(tags) = tags(&p.frame) else {
+    // As many as a key holds, behind those that the pipeline itself has pushed.
+    let Some(tags) = tags(&p.frame, p.own_tags + 2) else {
         return Ok(());
     };
     let injected = p.of_port == OfPort::CONTROLLER || p.of_port == OfPort::ANY;

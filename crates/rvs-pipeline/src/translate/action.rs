@@ -132,15 +132,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             OfPort::ALL => self.flood(true),
             OfPort::FLOOD => self.flood(false),
             OfPort::TABLE => self.resubmit_to(TableId(0)),
-            OfPort::CONTROLLER => {
-                let reason = match (self.at.is_miss, self.in_bucket, self.at_action_set) {
-                    (true, ..) => PacketInReason::NoMatch,
-                    (_, true, _) => PacketInReason::Group,
-                    (_, _, true) => PacketInReason::ActionSet,
-                    _ => PacketInReason::Action,
-                };
-                self.packet_in(reason, max_len);
-            }
+            OfPort::CONTROLLER => self.packet_in(self.at.reason, max_len),
             OfPort::ANY | OfPort::UNSET => {}
             _ if port == in_port => self.drop_with(DropReason::InPort),
             _ => self.output_port(port, None),

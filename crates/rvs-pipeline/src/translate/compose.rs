@@ -106,7 +106,9 @@ impl Composer {
     fn clean(&mut self) {
         if let Some(start) = self.unclean.take() {
             let inner = finish(self.actions.split_off(start));
-            self.push(DpAction::Clone(inner.into()));
+            if !inner.is_empty() {
+                self.push(DpAction::Clone(inner.into()));
+            }
         }
     }
 

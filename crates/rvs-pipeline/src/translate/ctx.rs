@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_l2::Tag;
-use rvs_openflow::{ActionSet, TableId};
+use rvs_openflow::{ActionSet, PacketInReason, TableId};
 
 use super::compose::Composer;
 use super::freeze::Freeze;
@@ -48,10 +48,6 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) aborted: bool,
     /// The rest of the current rule is not executed (an expired TTL).
     pub(super) halted: bool,
-    /// The action set is being executed.
-    pub(super) at_action_set: bool,
-    /// A bucket is being executed.
-    pub(super) in_bucket: bool,
     /// A freeze is unwinding.
     pub(super) freeze: Option<Freeze>,
     /// What `hidden` hides is not what arrived.
@@ -102,8 +98,8 @@ pub(super) struct Place<'a> {
     pub(super) rule: Option<Arc<Rule>>,
     /// Of the rule; all ones without one.
     pub(super) cookie: u64,
-    /// The rule is the table-miss flow: priority 0, matching everything.
-    pub(super) is_miss: bool,
+    /// Why an output to the controller is a packet-in: the table-miss flow, its actions, the action set, a bucket.
+    pub(super) reason: PacketInReason,
 }
 
 impl<'a> Place<'a> {
@@ -114,7 +110,16 @@ impl<'a> Place<'a> {
             table: TableId(0),
             rule: None,
             cookie: u64::MAX,
-            is_miss: false,
+            reason: PacketInReason::Action,
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Enters the action set or a bucket. What the table-miss flow does stays a miss.
+    pub(super) fn become_part(&mut self, reason: PacketInReason) {
+        if self.reason != PacketInReason::NoMatch {
+            self.reason = reason;
         }
     }
 }
@@ -144,8 +149,6 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             exit: false,
             aborted: false,
             halted: false,
-            at_action_set: false,
-            in_bucket: false,
             freeze: None,
             payload_changed: false,
             unparsed: Unparsed::Nothing,

@@ -57,12 +57,13 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     }
 
     fn left(&mut self, actions: Vec<Action>, then: FrozenThen) {
-        let (table, cookie) = (self.at.table, self.at.cookie);
+        let (table, cookie, reason) = (self.at.table, self.at.cookie, self.at.reason);
         if let Some(f) = &mut self.freeze {
             if !actions.is_empty() || then != FrozenThen::Next {
                 f.rest.push(FrozenRest {
                     table,
                     cookie,
+                    reason,
                     actions,
                     then,
                 });
@@ -79,15 +80,19 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         });
     }
 
-    /// Ends a scope: what was frozen in it becomes an action of its own.
-    pub(super) fn boundary(&mut self) {
+    /// Ends a scope: what was frozen in it becomes an action of its own. A bucket or a clone has no action set to execute.
+    pub(super) fn boundary(&mut self, run_set: bool) {
         let Some(freeze) = self.freeze.take() else {
             return;
         };
-        self.unparsed = Unparsed::Nothing;
+        let unparsed = std::mem::take(&mut self.unparsed);
         let Some(bridge) = self.at.bridge else {
             return;
         };
+        // With a limit of one, the key shows a second tag only if the pipeline has pushed one.
+        let two_tags = bridge.settings.vlan_limit == 1
+            && unparsed != Unparsed::Tags
+            && self.key.flow.present.has(Present::VLAN1);
         let state = FrozenState {
             bridge: bridge.id,
             fields: PipelineKey {
@@ -97,6 +102,8 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             stack: self.stack.clone(),
             action_set: self.action_set.clone(),
             rest: freeze.rest,
+            run_set,
+            two_tags,
         };
         match freeze.kind {
             FreezeKind::Recirculate => {
@@ -126,8 +133,8 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             self.stack = state.stack.clone();
             self.action_set = state.action_set.clone();
             self.write(dst, bit);
-            self.resume(&state.rest);
-            self.boundary();
+            self.resume(state);
+            self.boundary(state.run_set);
             *list = self.out.take(scope);
             self.exit = self.aborted;
             self.restore(before.0.clone());
@@ -154,12 +161,13 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     }
 
     /// Does what was left to do, and the action set at the end.
-    pub(super) fn resume(&mut self, rest: &[FrozenRest]) {
+    fn resume(&mut self, state: &FrozenState) {
+        let rest = &state.rest;
         for (i, r) in rest.iter().enumerate() {
             self.at.table = r.table;
             self.at.cookie = r.cookie;
             self.at.rule = None;
-            self.at.is_miss = false;
+            self.at.reason = r.reason;
             self.run_actions(&r.actions);
             match &r.then {
                 FrozenThen::Next => {}
@@ -175,11 +183,16 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             if let Some(f) = &mut self.freeze {
                 f.rest.extend_from_slice(&rest[i + 1..]);
             }
-            if self.stopped() {
+            if self.freeze.is_some() {
                 return;
             }
+            if self.exit {
+                break;
+            }
         }
-        self.run_action_set();
+        if state.run_set {
+            self.run_action_set();
+        }
     }
 
     /// Goes on with a frame that was frozen and is parsed anew.
@@ -191,8 +204,8 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         };
         self.stack = state.stack.clone();
         self.action_set = state.action_set.clone();
-        self.resume(&state.rest);
-        self.boundary();
+        self.resume(state);
+        self.boundary(state.run_set);
     }
 }
 

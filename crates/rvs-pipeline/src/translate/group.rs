@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rvs_dpif::DropReason;
-use rvs_openflow::{ActionSet, Bucket, GroupId, GroupKind};
+use rvs_openflow::{ActionSet, Bucket, GroupId, GroupKind, PacketInReason};
 
 use super::ctx::Ctx;
 use super::limits::MAX_DEPTH;
@@ -86,9 +86,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
         set.write(&bucket.actions);
         let in_order: Vec<_> = set.in_order().cloned().collect();
         self.isolated(|ctx| {
-            let outer = std::mem::replace(&mut ctx.in_bucket, true);
+            ctx.at.become_part(PacketInReason::Group);
             ctx.run_actions(&in_order);
-            ctx.in_bucket = outer;
         });
     }
 
@@ -97,14 +96,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if self.depth >= MAX_DEPTH {
             return self.abort(DropReason::TooDeep);
         }
-        let before = self.save();
+        let before = (self.save(), self.at.clone());
         let stack = self.stack.clone();
         let action_set = std::mem::take(&mut self.action_set);
         let scope = self.out.begin();
         self.depth += 1;
         run(self);
         self.action_set.clear();
-        self.boundary();
+        self.boundary(false);
         self.depth -= 1;
         if self.aborted {
             return;
@@ -112,7 +111,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.out.end(scope);
         self.exit = false;
         self.halted = false;
-        self.restore(before);
+        self.restore(before.0);
+        self.at = before.1;
         self.stack = stack;
         self.action_set = action_set;
     }

@@ -79,7 +79,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.at.rule = Some(rule.clone());
         self.at.cookie = rule.cookie;
         self.at.table = rule.table;
-        self.at.is_miss = found.is_miss;
+        self.at.reason = if found.is_miss {
+            PacketInReason::NoMatch
+        } else {
+            PacketInReason::Action
+        };
         self.run_instructions(&rule.instructions)
     }
 
@@ -129,9 +133,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         self.exit = false;
         let actions: Vec<Action> = set.in_order().cloned().collect();
-        self.at_action_set = true;
+        self.at.become_part(PacketInReason::ActionSet);
         self.run_actions(&actions);
-        self.at_action_set = false;
         self.halted = false;
     }
 
@@ -225,6 +228,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Miss::Controller => {
                 self.at.rule = None;
                 self.at.cookie = u64::MAX;
+                self.at.reason = PacketInReason::Action;
                 self.packet_in(PacketInReason::NoMatch, 0xffff);
             }
             Miss::Continue => {}

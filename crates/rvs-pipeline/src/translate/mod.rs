@@ -84,7 +84,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         self.hide_inner_tag();
         self.run_tables(TableId(0));
-        self.boundary();
+        self.boundary(true);
         if !port.stp.forwards() {
             self.silence();
             return Err(DropReason::StpBlocked);
@@ -103,7 +103,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             .ok_or(DropReason::RecircUnknown)?;
         let bridge = world.bridge(state.bridge).ok_or(DropReason::NoBridge)?;
         self.enter(bridge, OfPort(state.fields.of_port));
-        self.hide_inner_tag();
+        if !state.two_tags {
+            self.hide_inner_tag();
+        }
         self.thaw(&state);
         Ok(())
     }
@@ -123,7 +125,9 @@ pub fn translate_actions(
         None => ctx.drop_with(DropReason::NoBridge),
         Some(bridge) => {
             ctx.enter(bridge, OfPort(state.fields.of_port));
-            ctx.hide_inner_tag();
+            if !state.two_tags {
+                ctx.hide_inner_tag();
+            }
             ctx.thaw(state);
         }
     }

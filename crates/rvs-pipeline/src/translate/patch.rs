@@ -51,19 +51,15 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         own.0.flow = Default::default();
         self.forget(&own);
         self.enter(bridge, to.of);
-        if self.hidden.is_none() {
-            self.hide_inner_tag();
-        }
-        let flags = (self.at_action_set, self.in_bucket, self.halted);
-        (self.at_action_set, self.in_bucket, self.halted) = (false, false, false);
+        let halted = std::mem::take(&mut self.halted);
         self.run_tables(TableId(0));
-        self.boundary();
+        self.boundary(true);
         self.depth -= 1;
         if self.aborted {
             return;
         }
         self.out.end(scope);
-        (self.at_action_set, self.in_bucket, self.halted) = flags;
+        self.halted = halted;
 
         // `exit` ends the other bridge's actions alone.
         self.exit = false;

@@ -35,11 +35,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         self.pop_tag();
         self.out.edit(DpAction::PopVlan);
-        self.see(|m| m.dl_type = u16::MAX.into());
-        let flow = &self.key.flow;
-        if !flow.present.has(Present::VLAN0) && EtherType(flow.dl_type.get()).is_vlan() {
-            self.unparsed = Unparsed::Tags;
-        }
     }
 
     /// The new label has label, TC and TTL of the outermost, or zeros and the TTL of IP (OpenFlow 1.3.5 section 5.11).
@@ -57,8 +52,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
             BOS | u32::from(flow.nw_ttl)
         };
         self.out.edit(DpAction::PushMpls { ethertype, lse });
-        if self.hidden.is_some() {
-            // Labels stand behind all tags: out of sight until the hidden tag is popped.
+        // Labels stand behind the outermost two tags.
+        if flow.present.has(Present::VLAN1) {
+            self.hidden = None;
+            self.displaced.clear();
+        } else if self.hidden.is_some() {
+            // Out of sight until the hidden tag is popped.
             self.payload_changed = true;
             return;
         }

@@ -151,6 +151,13 @@ impl<T: Trace> Ctx<'_, '_, T> {
             flow.present |= Present::VLAN1;
         }
         self.forget_tags();
+        // A tag that the key has no room for moves up.
+        self.see(|m| m.dl_type = u16::MAX.into());
+        let flow = &self.key.flow;
+        let reached = self.hidden.is_none() && !flow.present.has(Present::VLAN1);
+        if reached && EtherType(flow.dl_type.get()).is_vlan() {
+            self.unparsed = Unparsed::Tags;
+        }
     }
 
     /// The tag that the VLAN limit hid is the outermost now, and what it hid can be seen as it arrived.
@@ -159,6 +166,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             m.present |= Present::VLAN1;
             m.vlan1_tci = u16::MAX.into();
             m.vlan1_tpid = u16::MAX.into();
+            m.dl_type = u16::MAX.into();
         });
         let now = self.key.flow;
         let mut flow = self.arrived;
@@ -183,7 +191,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             };
             both_tags(m);
         });
-        if self.payload_changed {
+        if EtherType(self.arrived.dl_type.get()).is_vlan() {
+            self.unparsed = Unparsed::Tags;
+        } else if self.payload_changed {
             self.unparsed = Unparsed::Payload;
         }
     }
