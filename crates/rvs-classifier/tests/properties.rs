@@ -261,8 +261,8 @@ proptest! {
     /// un-wildcarded gets the same answer; what was un-wildcarded before stays.
     #[test]
     fn lookup_agrees_with_the_oracle_and_is_sound(
-        ops in prop::collection::vec(op(), 1..60),
-        masks in prop::collection::vec(mask(), 1..8),
+        ops in prop::collection::vec(op(), 1..120),
+        masks in prop::collection::vec(mask(), 1..12),
         keys in prop::collection::vec(key(), 1..6),
         flips in prop::collection::vec(any::<usize>(), 4),
         limit in 0..4i32,

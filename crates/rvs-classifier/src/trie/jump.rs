@@ -59,19 +59,15 @@ impl Jump {
         if from >= self.base + WINDOW {
             return;
         }
-        // The last node that begins at `from` or before; after a removal, the one above.
         let (mut at, mut start, mut lengths) = (root, 0, 0);
-        while let Some(node) = nodes.get(at) {
-            let end = start + node.len();
-            let child = node.child[super::bit(value, end)];
-            if end > from || child == NIL {
-                break;
-            }
-            lengths |= self.length_of(node, end);
-            (at, start) = (child, end);
+        while let Some(node) = nodes.get(at).filter(|_| start < from) {
+            start += node.len();
+            lengths |= self.length_of(node, start);
+            at = node.child[super::bit(value, start)];
         }
-        let known = if at == root { 0 } else { start - self.base + 1 };
-        if 1 << (WINDOW - known) > REFILL {
+        // No node begins there, or so many windows see it that building anew is cheaper.
+        let known = start - self.base + 1;
+        if at == NIL || start != from || 1 << (WINDOW - known) > REFILL {
             *self = Self::default();
             return;
         }
