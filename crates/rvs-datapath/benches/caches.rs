@@ -9,16 +9,17 @@
 mod common;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{l2_mask, port_mask, tcp, Rig};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{criterion_group, criterion_main, Criterion};
 use nix::time::{clock_gettime, ClockId};
-use rvs_datapath::{Caches, Config, FrameBatch};
-use rvs_dpif::{DpAction, DropReason, Egress, WorkerId};
+use rvs_datapath::{Caches, Config, Emc, FrameBatch};
+use rvs_dpif::{DpAction, DpCommand, DropReason, Egress, FlowId, WorkerId};
 use rvs_flow::{extract, DpPort, FlowKey, Key, Mask, ParseLimits};
-use rvs_packet::Frame;
+use rvs_packet::{Frame, Now};
 
 /// Time that the thread ran, divided by the frames of a batch.
 struct FrameTime(WallTime);
@@ -120,8 +121,13 @@ fn mask(n: usize) -> Mask<FlowKey> {
 }
 
 fn rig(caches: Caches, flows: u32, share: Share) -> (Rig, Ring) {
+    rig_with(caches, flows, share, Emc::ODDS)
+}
+
+fn rig_with(caches: Caches, flows: u32, share: Share, odds: u32) -> (Rig, Ring) {
     let mut config = Config::new(WorkerId(0), [1, 2]);
     config.caches = caches;
+    config.emc_odds = odds;
     let mut rig = Rig::with(config);
     let mut parts = Vec::new();
     // Any order but that of the addresses.
@@ -150,22 +156,30 @@ fn turn(rig: &mut Rig, ring: &mut Ring, batch: &mut FrameBatch) {
 
 fn bench(c: &mut Bench, name: &str, caches: Caches, flows: u32, share: Share) {
     let (mut rig, mut ring) = rig(caches, flows, share);
+    measure(c, name, &mut rig, &mut ring);
+}
+
+fn measure(c: &mut Bench, name: &str, rig: &mut Rig, ring: &mut Ring) {
     let mut batch = FrameBatch::new();
-    let warm = (flows as usize / FrameBatch::MAX + 1) * 4;
-    for _ in 0..warm {
-        turn(&mut rig, &mut ring, &mut batch);
+    for _ in 0..(ring.flows.len() / FrameBatch::MAX + 1) * 4 {
+        turn(rig, ring, &mut batch);
     }
+    rig.now = Now::from_secs(100);
     rig.tick();
-    c.bench_function(name, |b| b.iter(|| turn(&mut rig, &mut ring, &mut batch)));
-    let c = rig.dp.counters();
-    let (emc, mega, miss) = (c.emc_hits.read(), c.megaflow_hits.read(), c.misses.read());
-    let total = (emc + mega + miss) as f64 / 100.0;
-    println!(
-        "    tier 1 {:.1} %, tier 2 {:.1} %, miss {miss}, {:.1} probes per tier-2 hit",
-        emc as f64 / total,
-        mega as f64 / total,
-        c.probes.read() as f64 / mega.max(1) as f64
-    );
+    let counts = |rig: &Rig| {
+        let c = rig.dp.counters();
+        [&c.emc_hits, &c.megaflow_hits, &c.misses, &c.probes].map(|c| c.read())
+    };
+    let before = counts(rig);
+    c.bench_function(name, |b| b.iter(|| turn(rig, ring, &mut batch)));
+    let [emc, mega, miss, probes] = std::array::from_fn(|i| (counts(rig)[i] - before[i]) as f64);
+    let total = (emc + mega + miss) / 100.0;
+    if total > 0.0 {
+        let (emc, mega, each) = (emc / total, mega / total, probes / mega.max(1.0));
+        println!(
+            "    tier 1 {emc:.1} %, tier 2 {mega:.1} %, {each:.1} probes in tier 2, {miss} misses"
+        );
+    }
 }
 
 fn caches(c: &mut Bench) {
@@ -204,6 +218,57 @@ fn caches(c: &mut Bench) {
     );
 }
 
+/// How often a megaflow hit should replace a live entry of tier 1: half of the frames from 1,000 flows, half from 100,000.
+fn odds(c: &mut Bench) {
+    for odds in [1, 8, 100] {
+        let (mut rig, mut ring) = rig_with(Caches::Both, 100_000, Share::Masks(16), odds);
+        let mut x = 1u32;
+        let all = ring.flows.clone();
+        ring.flows.extend((0..all.len()).map(|_| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            all[(x >> 8) as usize % 1000]
+        }));
+        // Interleaved, not one half after the other.
+        let n = ring.flows.len();
+        ring.flows = (0..n).map(|i| ring.flows[(i * 7919) % n]).collect();
+        measure(c, &format!("emc_odds/1_in_{odds}"), &mut rig, &mut ring);
+    }
+}
+
+/// Miss, question, verdict, install, release: what is ours of a new flow.
+fn new_flows(c: &mut Bench) {
+    let (mut rig, mut ring) = rig(Caches::Both, 1, Share::One);
+    let mut batch = FrameBatch::new();
+    let mut n = 0u32;
+    rig.command(DpCommand::Flush);
+    c.bench_function("new_flow/miss_verdict_install", |b| {
+        b.iter(|| {
+            for _ in 0..FrameBatch::MAX {
+                n += 1;
+                let mut frame = ring.free.pop().unwrap();
+                frame.bytes_mut()[8..12].copy_from_slice(&n.to_be_bytes());
+                batch.push(DpPort(1), frame).unwrap();
+            }
+            rig.dp.process(rig.now, &mut batch, &mut ring, &mut rig.up);
+            while let Some(q) = rig.up.queue.pop_front() {
+                let flow = rig.flow(&q.key, mask(0), &[DpAction::Output(DpPort(2))]);
+                rig.dp.pool().give(q.frame);
+                // Ten thousand flows live.
+                let old = FlowId(flow.id.0.saturating_sub(10_000));
+                let verdict = DpCommand::Verdict {
+                    key: q.key,
+                    actions: Arc::clone(&flow.actions),
+                    drop: None,
+                    flow: Some(flow),
+                };
+                for command in [verdict, DpCommand::Remove(old)] {
+                    rig.dp.command(rig.now, command, &mut ring, &mut rig.up);
+                }
+            }
+        })
+    });
+}
+
 /// What is not ours: the ring, the batch, the parser.
 fn floor(c: &mut Bench) {
     let (_, mut ring) = rig(Caches::Both, 1000, Share::One);
@@ -233,6 +298,6 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2))
         .warm_up_time(Duration::from_millis(300))
         .sample_size(30);
-    targets = floor, caches
+    targets = floor, caches, odds, new_flows
 }
 criterion_main!(benches);

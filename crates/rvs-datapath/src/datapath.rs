@@ -143,14 +143,9 @@ impl Datapath {
         &mut self.exec.pool
     }
 
-    /// What is installed, and what of it tier 1 knows.
+    /// What is installed.
     pub fn flows(&self) -> &MegaflowTable {
         &self.tiers.flows
-    }
-
-    /// Ways of the exact-match cache that are in use.
-    pub fn emc_occupancy(&self) -> usize {
-        self.tiers.emc.occupancy(&self.tiers.flows)
     }
 
     /// Octets of the caches, the flows themselves not counted: they belong to the slow path as well.
@@ -223,7 +218,6 @@ impl Datapath {
         let Some((at, tally)) = row else { return };
         if let Some(flow) = self.tiers.flows.flow(at) {
             tally.count(now, &flow.stats);
-            self.tiers.flows.hit(at, tally.frames);
         }
     }
 
@@ -326,6 +320,9 @@ impl Datapath {
     pub(crate) fn publish(&mut self) {
         let c = &self.counters;
         c.outputs.add(std::mem::take(&mut self.exec.outputs));
+        c.flows.set(self.tiers.flows.len() as u64);
+        c.masks.set(self.tiers.flows.masks() as u64);
+        c.emc_ways.set(self.tiers.emc.ways() as u64);
         c.waiting.set(self.parking.frames() as u64);
         c.waiting_bytes.set(self.parking.bytes() as u64);
     }

@@ -82,6 +82,7 @@ counters! {
     segmented: "Super-frames cut in software, for a meter, a punt or a truncated output.",
     flows: "Flows in the cache now.",
     masks: "Masks in the cache now.",
+    emc_ways: "Ways of the exact-match cache in use now; some may point at flows that are gone.",
     waiting: "Frames parked now.",
     waiting_bytes: "Octets of their buffers.",
 }

@@ -44,7 +44,7 @@ fn a_megaflow_hit_teaches_tier_1() {
     }
     let c = rig.dp.counters();
     assert_eq!((c.megaflow_hits.read(), c.emc_hits.read()), (4, 8));
-    assert_eq!((c.probes.read(), rig.dp.emc_occupancy()), (4, 4));
+    assert_eq!((c.probes.read(), c.emc_ways.read()), (4, 4));
 }
 
 #[test]
@@ -79,6 +79,8 @@ fn a_flush_and_a_replacement_hold_for_the_next_frame() {
     rig.tx.take();
     rig.process([(1, udp(1, 2, 5, 20, 7))]);
     assert_eq!(rig.tx.labels(), [(8, 7)], "tier 1 follows the replacement");
+    let c = std::sync::Arc::clone(rig.dp.counters());
+    assert_eq!((c.flows.read(), c.masks.read()), (1, 1));
     rig.command(DpCommand::Flush);
     rig.process([(1, udp(1, 2, 5, 20, 7))]);
     assert!(rig.tx.sent.is_empty());

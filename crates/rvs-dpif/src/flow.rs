@@ -64,16 +64,19 @@ impl FlowStats {
 }
 
 /// One entry of the megaflow cache. Its identity is (key, mask), not the masked key alone.
+///
+/// Laid out as it is read: what a hit needs comes first, so that it touches few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Megaflow {
-    pub id: FlowId,
+    pub actions: Actions,
+    pub stats: Arc<FlowStats>,
     /// Masked: `mask.apply(&key) == key`.
     pub key: FlowKey,
     pub mask: Mask<FlowKey>,
-    pub actions: Actions,
-    /// Why the flow drops, when it has no action.
-    pub drop: Option<DropReason>,
-    pub stats: Arc<FlowStats>,
+    pub id: FlowId,
     /// Version of the world that it was translated under.
     pub version: u64,
+    /// Why the flow drops, when it has no action.
+    pub drop: Option<DropReason>,
 }

@@ -54,7 +54,7 @@ struct Subtable {
     in_port: u32,
     mask: Mask<FlowKey>,
     width: Width,
-    /// Hits since the last ranking, and an average over earlier ones.
+    /// Hits of this tier since the last ranking, and an average over earlier ones.
     recent: Cell<u64>,
     rank: u64,
     entries: Buckets,
@@ -70,8 +70,8 @@ pub struct MegaflowTable {
     subtables: Vec<Option<Subtable>>,
     /// Per input port the indices of its subtables, best first. Never empty.
     ports: HashMap<u32, Vec<u32>>,
-    /// Subtables other than exact ones.
-    masks: usize,
+    wild_masks: usize,
+    exact_masks: usize,
     capacity: usize,
 }
 
@@ -85,7 +85,8 @@ impl MegaflowTable {
             by_id: HashMap::new(),
             subtables: Vec::new(),
             ports: HashMap::new(),
-            masks: 0,
+            wild_masks: 0,
+            exact_masks: 0,
             capacity,
         }
     }
@@ -100,7 +101,7 @@ impl MegaflowTable {
 
     /// Masks of all ports together.
     pub fn masks(&self) -> usize {
-        self.ports.values().map(Vec::len).sum()
+        self.wild_masks + self.exact_masks
     }
 
     /// Masks of one input port: what a lookup of its frames probes at most.
@@ -150,20 +151,12 @@ impl MegaflowTable {
                         .is_some_and(|i| same_under(s.width, &s.mask.0, &i.flow.key, key))
                 });
                 if let Some(slot) = found {
+                    s.recent.set(s.recent.get() + 1);
                     return (Some(FlowRef(slot)), asked + 1);
                 }
             }
         }
         (None, order.len())
-    }
-
-    /// Tells the ranking that a flow was hit `n` times.
-    #[inline]
-    pub(crate) fn hit(&self, at: FlowRef, n: u64) {
-        let subtable = self.installed(at).map_or(u32::MAX, |i| i.subtable);
-        if let Some(Some(s)) = self.subtables.get(subtable as usize) {
-            s.recent.set(s.recent.get() + n);
-        }
     }
 
     /// Orders each port's subtables by their hits, recent ones counting double.
@@ -242,7 +235,7 @@ impl MegaflowTable {
         if !exact && wild >= limits::MASKS_PER_PORT - 1 {
             return Err(InstallRefused::PortMasks);
         }
-        if !exact && self.masks >= limits::MASKS_PER_WORKER {
+        if !exact && self.wild_masks >= limits::MASKS_PER_WORKER {
             return Err(InstallRefused::WorkerMasks);
         }
         let made = Subtable {
@@ -253,7 +246,7 @@ impl MegaflowTable {
             rank: 0,
             entries: Buckets::new(),
         };
-        self.masks += usize::from(!exact);
+        *self.masks_of_kind(exact) += 1;
         let index = match self.subtables.iter().position(Option::is_none) {
             Some(i) => {
                 self.subtables[i] = Some(made);
@@ -266,6 +259,14 @@ impl MegaflowTable {
         };
         self.ports.entry(flow.key.in_port).or_default().push(index);
         Ok(index)
+    }
+
+    fn masks_of_kind(&mut self, exact: bool) -> &mut usize {
+        if exact {
+            &mut self.exact_masks
+        } else {
+            &mut self.wild_masks
+        }
     }
 
     /// Takes a flow out. False when it is not there.
@@ -291,7 +292,7 @@ impl MegaflowTable {
         let Some(s) = place.take_if(|s| s.entries.is_empty()) else {
             return;
         };
-        self.masks -= usize::from(s.mask != Mask::exact());
+        *self.masks_of_kind(s.mask == Mask::exact()) -= 1;
         if let Some(order) = self.ports.get_mut(&in_port) {
             order.retain(|i| *i != index);
             if order.is_empty() {
@@ -325,7 +326,7 @@ impl MegaflowTable {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
-    use rvs_dpif::{DropReason, FlowStats};
+    use rvs_dpif::{DpAction, DropReason, FlowStats};
     use zerocopy::byteorder::network_endian::U16;
 
     use super::*;
@@ -514,20 +515,41 @@ pub(crate) mod tests {
     #[test]
     fn the_subtable_that_hits_is_asked_first() {
         let mut t = table();
+        // Each knows one address that no other does, under one bit more.
         let at: Vec<_> = (0..8)
-            .map(|n| t.install(flow(n, 1, 0xff >> n, 0xff >> n)).unwrap())
+            .map(|n| t.install(flow(n, 1, 1 << n, 0xff >> (7 - n))).unwrap())
             .collect();
-        let narrow = flow(99, 1, 0x01, 0xff).key;
-        assert_eq!(t.find(&narrow), (Some(at[7]), 8));
-        t.hit(at[7], 1000);
-        t.hit(at[3], 10);
+        let key = |n: u32| flow(99, 1, 1 << n, 0xff).key;
+        assert_eq!(t.find(&key(7)), (Some(at[7]), 8));
+        for _ in 0..1000 {
+            t.find(&key(7));
+        }
         t.rank();
-        assert_eq!(t.find(&narrow), (Some(at[7]), 1));
+        assert_eq!(t.find(&key(7)), (Some(at[7]), 1));
         for _ in 0..20 {
-            t.hit(at[3], 10);
+            for _ in 0..10 {
+                t.find(&key(3));
+            }
             t.rank();
         }
-        assert_eq!(t.find(&narrow), (Some(at[7]), 2), "old glory fades");
+        assert_eq!(t.find(&key(7)), (Some(at[7]), 2), "old glory fades");
+    }
+
+    /// Flow, statistics and one action included.
+    #[test]
+    fn a_flow_takes_about_half_a_kilobyte() {
+        let mut t = MegaflowTable::new(FlowHash::new([1, 2]), 100_000);
+        for i in 0..40_000u32 {
+            let mut key = flow(0, i % 8, 0, 0).key;
+            key.dl_dst = i.to_be_bytes().repeat(2)[..6].try_into().unwrap();
+            let mut mask = flow(0, 1, 0, 0).mask;
+            mask.0.dl_dst = [0xff; 6];
+            t.install(of(u64::from(i), key, mask)).unwrap();
+        }
+        let counts = 2 * size_of::<usize>();
+        let flow = size_of::<Megaflow>() + size_of::<FlowStats>() + size_of::<DpAction>();
+        let each = flow + 3 * counts + t.memory() / t.len();
+        assert!(each <= 540, "{each}");
     }
 
     #[derive(Clone, Debug)]
@@ -553,8 +575,8 @@ pub(crate) mod tests {
                     Op::Install(p, d, m) => {
                         let f = flow(id as u64, p.into(), d, m);
                         model.retain(|o| o.key != f.key || o.mask != f.mask);
-                        let at = t.install(f.clone()).unwrap();
-                        t.hit(at, u64::from(d));
+                        t.install(f.clone()).unwrap();
+                        t.find(&f.key);
                         model.push(f);
                     }
                     Op::Remove(id) => {
