@@ -168,11 +168,8 @@ fn action(e: &mut Entropy<'_>, deep: u8) -> Action {
         21 => Action::PopPbb,
         22 => Action::DecNwTtl(Box::new([])),
         23 => Action::DecMplsTtl,
-        24 => e
-            .pick(&[0u8, 1])
-            .eq(&0)
-            .then_some(Action::CopyTtlIn)
-            .unwrap_or(Action::CopyTtlOut),
+        24 if e.one_in(2) => Action::CopyTtlIn,
+        24 => Action::CopyTtlOut,
         25 | 26 => Action::Resubmit {
             port: e.one_in(3).then(|| of_port(e)),
             table: Some(TableId(e.below(4) as u8)),
