@@ -8,8 +8,8 @@ use super::{Node, Nodes, NIL};
 
 /// Bits after the root's prefix that index the short cut; few in tests, so that small tries reach past them.
 const WINDOW: u8 = if cfg!(test) { 5 } else { 16 };
-/// Nodes that are walked through as fast as a short cut is looked up.
-const WORTHWHILE: usize = if cfg!(test) { 8 } else { 8192 };
+/// Nodes of a trie from which on a short cut (half a mebibyte) pays in time and is small beside them.
+const WORTHWHILE: usize = if cfg!(test) { 8 } else { 32_768 };
 /// Windows that one change may refill.
 const REFILL: usize = 4096;
 /// Bits of [`Entry::lengths`].
