@@ -85,10 +85,9 @@ fn parse_setting<'s>(
     let column = draft.column(table, name)?;
     let mut key = None;
     if let Some(after) = rest.strip_prefix(':') {
-        let end = if after.starts_with('"') {
-            after[1..].find('"').map_or(after.len(), |i| i + 2)
-        } else {
-            after.find(['=', '<', '>', '!']).unwrap_or(after.len())
+        let end = match after.strip_prefix('"') {
+            Some(quoted) => quoted.find('"').map_or(after.len(), |i| i + 2),
+            None => after.find(['=', '<', '>', '!']).unwrap_or(after.len()),
         };
         let (k, r) = after.split_at(end);
         key = Some(k.trim_matches('"'));
