@@ -103,6 +103,13 @@ impl ActionSet {
     }
 }
 
+impl Action {
+    /// True for actions that an action set can hold.
+    pub fn allowed_in_set(&self) -> bool {
+        slot(self).is_some()
+    }
+}
+
 const SLOT_POP: u8 = 1;
 const SLOT_SET: u8 = 8;
 const SLOT_GROUP: u8 = 11;
