@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rvs_dpif::{
-    AckToken, Actions, DpCommand, DropReason, Egress, Megaflow, UpcallKind, UpcallSink,
-};
+use rvs_dpif::{AckToken, Actions, DpCommand, DropReason, Egress, Megaflow, UpcallSink};
 use rvs_flow::{extract, DpPort, FlowKey};
 use rvs_packet::Now;
 
@@ -180,7 +178,7 @@ impl Datapath {
                 return;
             };
             let found = self.find_one(&key);
-            if found.is_none() && self.ask_again(io, queue) {
+            if found.is_none() && self.is_asked(io, queue) {
                 return;
             }
             let Some(parked) = self.parking.take(queue) else {
@@ -197,16 +195,18 @@ impl Datapath {
         }
     }
 
-    /// Asks about the first frame of a queue. False when the slow path has no room.
-    fn ask_again<T, U: UpcallSink>(&mut self, io: &mut Io<'_, T, U>, queue: u32) -> bool {
+    /// Sees to it that the question about the first frame of a queue is up. False when the slow path has no room.
+    fn is_asked<T, U: UpcallSink>(&mut self, io: &mut Io<'_, T, U>, queue: u32) -> bool {
+        if self.parking.is_asked(queue) {
+            return true;
+        }
         let Some(first) = self.parking.first(queue) else {
             return false;
         };
-        let copy = self.exec.pool.copy(&first.frame);
-        let asked = self.exec.ask(io, &first.key, UpcallKind::Miss, copy);
-        if asked {
+        let taken = self.exec.ask_about(io, &first.key, &first.frame);
+        if taken {
             self.parking.asked(queue, io.now);
         }
-        asked
+        taken
     }
 }

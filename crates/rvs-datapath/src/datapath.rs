@@ -8,9 +8,8 @@
 //! 3. in the order of arrival: execute what was found; ask the slow path (3) about what was not, and park it.
 //!
 //! Invariants
-//! - Frames of one connection leave in the order they came. The two places where that could break are a frame that hits
-//!   while an earlier one is parked (it parks behind, see [`crate::park`]) and the end of a batch (execution is strictly in
-//!   order, whichever tier found the flow).
+//! - Frames of one connection leave in the order they came: a batch is executed strictly in order, whichever tier found the
+//!   flow, and a frame that hits while an earlier one of its connection is parked parks behind it ([`crate::park`]).
 //! - A flow is used only if it is installed and decides the key at that moment: no tier outlives a removal.
 //! - Nothing in a batch changes the caches' flows; commands do, between batches. When a command returns, what it says holds.
 //! - A hit allocates nothing.
@@ -19,7 +18,7 @@
 
 use std::sync::Arc;
 
-use rvs_dpif::{limits, DropReason, Egress, FlowStats, UpcallKind, UpcallSink, WorkerId};
+use rvs_dpif::{limits, DropReason, Egress, FlowStats, UpcallSink, WorkerId};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits, Present};
 use rvs_packet::{gso, Frame, FramePool, Now};
 
@@ -153,7 +152,7 @@ impl Datapath {
         self.tiers.emc.memory() + self.tiers.flows.memory() + self.parking.bytes()
     }
 
-    /// How many VLAN tags of later frames are looked at.
+    /// How many VLAN tags of later frames are looked at. Flows of before may not fit keys of after: flush.
     pub fn set_parse_limits(&mut self, parse: ParseLimits) {
         self.parse = parse;
     }
@@ -273,8 +272,7 @@ impl Datapath {
         if let Some(queue) = queue {
             self.parking.follow(queue, Parked { key, frame, depth });
         } else {
-            let copy = self.exec.pool.copy(&frame);
-            if !self.exec.ask(io, &key, UpcallKind::Miss, copy) {
+            if !self.exec.ask_about(io, &key, &frame) {
                 return self.exec.drop(frame, DropReason::UpcallQueueFull);
             }
             self.parking.open(io.now, Parked { key, frame, depth });

@@ -66,8 +66,8 @@ pub(crate) struct Parked {
 struct Queue {
     connection: FlowKey,
     frames: VecDeque<Parked>,
-    /// When the question about the first frame went up.
-    asked: Now,
+    /// When the question about the first frame went up; `None` until then.
+    asked: Option<Now>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Parking {
             self.queues.push(Queue {
                 connection,
                 frames: VecDeque::new(),
-                asked: now,
+                asked: None,
             });
         }
         self.queues[index as usize].connection = connection;
@@ -164,11 +164,18 @@ impl Parking {
 
     /// Notes that the question about the queue's first frame has gone up.
     pub(crate) fn asked(&mut self, queue: u32, now: Now) {
-        self.queues[queue as usize].asked = now;
+        self.queues[queue as usize].asked = Some(now);
         self.oldest = self.oldest.min(now);
     }
 
-    /// The key that the queue's question is about.
+    /// True while the question about the queue's first frame is up.
+    pub(crate) fn is_asked(&self, queue: u32) -> bool {
+        self.queues
+            .get(queue as usize)
+            .is_some_and(|q| q.asked.is_some())
+    }
+
+    /// The frame that the queue's question is about.
     pub(crate) fn first(&self, queue: u32) -> Option<&Parked> {
         self.queues.get(queue as usize)?.frames.front()
     }
@@ -177,6 +184,7 @@ impl Parking {
     pub(crate) fn take(&mut self, queue: u32) -> Option<Parked> {
         let q = self.queues.get_mut(queue as usize)?;
         let parked = q.frames.pop_front()?;
+        q.asked = None;
         self.held.frames -= 1;
         self.held.bytes -= parked.frame.capacity();
         if let Some(s) = self.ports.get_mut(&parked.key.in_port) {
@@ -206,15 +214,14 @@ impl Parking {
         if self.deadline().is_none_or(|d| now < d) {
             return Vec::new();
         }
-        let waiting = |q: &&Queue| !q.frames.is_empty();
         let timeout = self.limits.timeout;
         let late: Vec<FlowKey> = self
             .queues
             .iter()
-            .filter(|q| now >= q.asked + timeout)
+            .filter(|q| q.asked.is_some_and(|a| now >= a + timeout))
             .filter_map(|q| Some(q.frames.front()?.key))
             .collect();
-        let rest = self.queues.iter().filter(waiting).map(|q| q.asked);
+        let rest = self.queues.iter().filter_map(|q| q.asked);
         self.oldest = rest
             .filter(|a| now < *a + timeout)
             .min()

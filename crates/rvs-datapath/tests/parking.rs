@@ -204,6 +204,25 @@ fn a_timeout_asks_about_what_waited_behind() {
 }
 
 #[test]
+fn an_answer_that_comes_twice_does_not_ask_twice() {
+    let mut rig = Rig::new(Caches::Both);
+    rig.process([
+        (1, tcp(1, 2, 5, SYN, 1)),
+        (1, tcp(1, 2, 5, ACK, 2)),
+        (1, tcp(1, 2, 5, PSH, 3)),
+    ]);
+    let first = rig.question();
+    for _ in 0..3 {
+        rig.answer(first.key, exact(), &OUT);
+        assert_eq!(rig.up.queue.len(), 1, "the question about the ACK is up");
+    }
+    let second = rig.question();
+    rig.answer(second.key, exact(), &OUT);
+    assert_eq!(rig.tx.labels(), [(9, 1), (9, 2)]);
+    assert_eq!(rig.up.queue.len(), 1);
+}
+
+#[test]
 fn one_ports_misses_do_not_take_the_parking_of_another() {
     let mut rig = Rig::new(Caches::Both);
     rig.process((0..5000u32).map(|i| (1, udp(i, 2, 5, 20, 0))));

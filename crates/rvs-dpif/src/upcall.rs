@@ -32,6 +32,12 @@ pub struct Upcall {
 
 /// Where upcalls go: a bounded queue per input port.
 pub trait UpcallSink {
+    /// False when an upcall of `in_port` would be refused now: asked before a frame is copied, so that a flood costs little.
+    fn has_room(&self, in_port: DpPort) -> bool {
+        let _ = in_port;
+        true
+    }
+
     /// Takes the upcall, or says that the input port's share is used up (counted by the caller).
     fn offer(&mut self, upcall: Upcall) -> Result<(), UpcallRefused>;
 }

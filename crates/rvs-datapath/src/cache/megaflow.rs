@@ -178,9 +178,12 @@ impl MegaflowTable {
         if flow.mask.0.in_port != u32::MAX || flow.mask.apply(&flow.key) != flow.key {
             return Err(InstallRefused::NotCanonical);
         }
-        self.remove(flow.id);
-        if let Some(same) = self.same_identity(&flow) {
-            self.remove(same);
+        let same = self.same_identity(&flow);
+        if self.by_id.get(&flow.id).is_some_and(|s| Some(*s) != same) {
+            self.remove(flow.id);
+        }
+        if let Some(slot) = same {
+            return Ok(self.replace(slot, flow));
         }
         if self.len() >= self.capacity {
             return Err(InstallRefused::Full);
@@ -208,18 +211,30 @@ impl MegaflowTable {
         Ok(FlowRef(slot))
     }
 
-    fn same_identity(&self, flow: &Megaflow) -> Option<FlowId> {
+    /// The place of the flow with the same key and mask.
+    fn same_identity(&self, flow: &Megaflow) -> Option<u32> {
         let order = self.ports.get(&flow.key.in_port)?;
-        let tables = order
+        let mut tables = order
             .iter()
             .filter_map(|i| self.subtables.get(*i as usize)?.as_ref());
-        let s = tables.into_iter().find(|s| s.mask == flow.mask)?;
+        let s = tables.find(|s| s.mask == flow.mask)?;
         let sig = self.hash.masked(s.width, &s.mask.0, &flow.key) as u32;
-        let slot = s.entries.find(sig, |slot| {
+        s.entries.find(sig, |slot| {
             self.installed(FlowRef(slot))
                 .is_some_and(|i| i.flow.key == flow.key)
-        })?;
-        self.installed(FlowRef(slot)).map(|i| i.flow.id)
+        })
+    }
+
+    /// Puts a flow in the place of one with the same identity: its subtable keeps its rank, tier 1 follows by itself.
+    fn replace(&mut self, slot: u32, flow: Arc<Megaflow>) -> FlowRef {
+        self.by_id.insert(flow.id, slot);
+        if let Some(Some(i)) = self.flows.get_mut(slot as usize) {
+            let old = std::mem::replace(&mut i.flow, flow);
+            if old.id != i.flow.id {
+                self.by_id.remove(&old.id);
+            }
+        }
+        FlowRef(slot)
     }
 
     /// The subtable of the flow's port and mask, made if the budget allows.
@@ -386,11 +401,16 @@ pub(crate) mod tests {
         assert_eq!(found(&t, &flow(9, 1, 0x10, 0xff).key), Some(1));
         // Same key and mask: one flow, the newer.
         t.install(flow(3, 1, 0x10, 0xf0)).unwrap();
+        t.install(flow(3, 1, 0x10, 0xf0)).unwrap();
         assert_eq!(
             (t.len(), found(&t, &flow(9, 1, 0x1f, 0xff).key)),
             (1, Some(3))
         );
         assert!(!t.remove(FlowId(1)), "the replaced one is gone");
+        // Same id, another key: the flow moved.
+        t.install(flow(3, 1, 0x20, 0xf0)).unwrap();
+        assert_eq!((t.len(), found(&t, &flow(9, 1, 0x1f, 0xff).key)), (1, None));
+        assert_eq!(found(&t, &flow(9, 1, 0x2f, 0xff).key), Some(3));
     }
 
     #[test]

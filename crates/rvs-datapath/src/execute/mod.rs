@@ -281,7 +281,7 @@ impl Executor {
         let mut segments = plain.drain(..);
         for frame in segments.by_ref() {
             let kind = UpcallKind::Punt { reason, cookie };
-            if !self.ask(io, from.key, kind, frame) {
+            if !self.offer(io, from.key, kind, frame) {
                 self.counters.drops.add(DropReason::UpcallQueueFull, 1);
                 break;
             }
@@ -293,8 +293,23 @@ impl Executor {
         self.segments = plain;
     }
 
+    /// Asks the slow path about a frame that no flow decides. False when there was no room.
+    pub(crate) fn ask_about<T, U: UpcallSink>(
+        &mut self,
+        io: &mut Io<'_, T, U>,
+        key: &FlowKey,
+        frame: &Frame,
+    ) -> bool {
+        if !io.up.has_room(DpPort(key.in_port)) {
+            self.counters.upcalls_refused.add(1);
+            return false;
+        }
+        let copy = self.pool.copy(frame);
+        self.offer(io, key, UpcallKind::Miss, copy)
+    }
+
     /// Sends a question or a punt up. False when there was no room.
-    pub(crate) fn ask<T, U: UpcallSink>(
+    fn offer<T, U: UpcallSink>(
         &self,
         io: &mut Io<'_, T, U>,
         key: &FlowKey,

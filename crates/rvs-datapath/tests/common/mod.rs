@@ -63,6 +63,10 @@ impl Default for Questions {
 }
 
 impl UpcallSink for Questions {
+    fn has_room(&self, _in_port: DpPort) -> bool {
+        self.queue.len() < self.room
+    }
+
     fn offer(&mut self, upcall: Upcall) -> Result<(), UpcallRefused> {
         if self.queue.len() >= self.room {
             return Err(UpcallRefused);
