@@ -25,6 +25,19 @@ INLINE struct cpu *this_cpu(void)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
+/* What is known of a port, from one of its two places. */
+INLINE struct port *find_port(__u32 ifindex)
+{
+	__u32 at = ifindex & (PORTS - 1);
+	struct port *port = bpf_map_lookup_elem(&ports, &at);
+
+	if (port && port->ifindex == ifindex)
+		return port;
+	at = ifindex * 0x9e3779b1u >> 20;
+	port = bpf_map_lookup_elem(&ports, &at);
+	return port && port->ifindex == ifindex ? port : 0;
+}
+
 /* Reads the frame into `p`, pulling its headers into the linear part if they are not there. */
 INLINE int read_key(struct __sk_buff *skb, __u32 dp_port, struct parsed *p)
 {
@@ -197,10 +210,81 @@ INLINE int set_vlan(struct __sk_buff *skb, __u16 value, __u32 mask)
 	return bpf_skb_vlan_pop(skb) || bpf_skb_vlan_push(skb, tpid, (tci & ~mask) | value);
 }
 
+/* Repairs the transport's checksum after a change of `diff`. */
+INLINE long patch_transport(struct __sk_buff *skb, __u32 present, __u32 l4, __u64 diff, __u8 flags)
+{
+	__u32 at = l4 + 2;  /* ICMP */
+	__u64 how = 0;
+
+	if (present & P_TCP)
+		at = l4 + 16;
+	else if (present & P_UDP)
+		at = l4 + 6, how = BPF_F_MARK_MANGLED_0;
+	else if (!(present & P_ICMP) || ((flags & SET_PSEUDO) && !(present & P_IPV6)))
+		return 0;
+	if (!(flags & SET_PSEUDO))
+		return bpf_l4_csum_replace(skb, at, 0, diff, how);
+	if (bpf_l4_csum_replace(skb, at, 0, diff, how | BPF_F_PSEUDO_HDR))
+		return -1;
+	/* For a sum over the whole frame (CHECKSUM_COMPLETE) the helper assumes that the IP header's checksum has changed by
+	 * as much. IPv6 has none. Without such a sum this does nothing. */
+	if (present & P_IPV6)
+		bpf_csum_update(skb, diff);
+	return 0;
+}
+
+/* Rewrites up to 16 octets of a header under a mask. */
+INLINE long set_field(struct __sk_buff *skb, const struct parsed *p, const struct entry *e, __u32 i, __u32 shift)
+{
+	struct op op = e->op[i];
+	__u32 present = (__u32)p->key[1];
+	__u32 at = op.arg16 & 0xff, len = op.arg16 >> 8;
+	const __u64 *arg = (const __u64 *)&e->op[i + 1];
+	__u64 old[2] = {}, new[2], mask[2] = {}, value[2] = {};
+	__s64 diff;
+
+	if (op.arg32 && !(present & op.arg32))
+		return 0;
+	if (op.flags & SET_L3)
+		at += p->l3 + shift;
+	if (op.flags & SET_L4)
+		at += p->l4 + shift;
+	value[0] = arg[0];
+	mask[0] = arg[1];
+	if (op.flags & SET_WIDE) {
+		mask[0] = arg[2];
+		value[1] = arg[1];
+		mask[1] = arg[3];
+	}
+	if (len == 0 || len > 16 || bpf_skb_load_bytes(skb, at, old, len))
+		return -1;
+	new[0] = (old[0] & ~mask[0]) | value[0];
+	new[1] = (old[1] & ~mask[1]) | value[1];
+	if (new[0] == old[0] && new[1] == old[1])
+		return 0;
+	if (op.flags & (SET_HEADER | SET_PSEUDO | SET_PART)) {
+		diff = bpf_csum_diff((__be32 *)old, sizeof(old), (__be32 *)new, sizeof(new), 0);
+		if (diff < 0)
+			return -1;
+		if ((op.flags & SET_HEADER) && (present & P_IPV4) &&
+		    bpf_l3_csum_replace(skb, p->l3 + shift + 10, 0, diff, 0))
+			return -1;
+		if ((op.flags & (SET_PSEUDO | SET_PART)) && p->l4 &&
+		    patch_transport(skb, present, p->l4 + shift, diff, op.flags))
+			return -1;
+	}
+	return bpf_skb_store_bytes(skb, at, new, len, BPF_F_INVALIDATE_HASH);
+}
+
+/* Carries out an entry. What has been sent by then stays sent when a step fails. */
 INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e)
 {
+	__u32 len = skb->len, i = 0;
+
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < OPS; i++) {
+	for (__u32 steps = 0; steps < OPS; steps++) {
+		if (i >= OPS)
+			break;
 		struct op op = e->op[i];
 		long failed = 0;
 
@@ -226,11 +310,19 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 		case OP_SET_VLAN:
 			failed = set_vlan(skb, op.arg16, op.arg32);
 			break;
+		case OP_SET:
+			if (i >= OPS - SET_ROOM)
+				return TC_ACT_SHOT;
+			/* Only tags have come and gone since the frame was parsed. */
+			failed = set_field(skb, &cpu->parsed, e, i, skb->len - len);
+			i += op.flags & SET_WIDE ? 4 : 2;
+			break;
 		}
 		if (failed) {
 			cpu->n[C_ERROR]++;
 			return TC_ACT_SHOT;
 		}
+		i++;
 	}
 	return TC_ACT_SHOT;
 }
@@ -239,7 +331,7 @@ __attribute__((section("tc/ingress"), used))
 int rvs_ingress(struct __sk_buff *skb)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
-	__u32 ifindex = skb->ifindex, id = 0;
+	__u32 id = 0;
 	struct cpu *cpu = this_cpu();
 
 	if (!cpu)
@@ -248,7 +340,7 @@ int rvs_ingress(struct __sk_buff *skb)
 		cpu->n[C_SILENT]++;
 		return TC_ACT_UNSPEC;
 	}
-	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct port *port = find_port(skb->ifindex);
 	if (!port)
 		return TC_ACT_UNSPEC;
 	if (read_key(skb, port->dp_port, &cpu->parsed) != PARSED) {
@@ -263,6 +355,10 @@ int rvs_ingress(struct __sk_buff *skb)
 	if (e->mtu && too_big(skb, &cpu->parsed, e)) {
 		cpu->n[C_TOO_BIG]++;
 		return punt(skb, cpu, port, REASON_TOO_BIG);
+	}
+	if ((e->flags & ENTRY_NOT_SCTP) && ((__u32)cpu->parsed.key[1] & P_SCTP)) {
+		cpu->n[C_UNPARSED]++;
+		return punt(skb, cpu, port, REASON_UNPARSED);
 	}
 	cpu->n[C_HIT]++;
 	account(skb, &cpu->parsed, id, now);

@@ -46,7 +46,22 @@ enum op_kind {
 	OP_PUSH_VLAN,  /* arg16 = TCI, arg32 = TPID */
 	OP_POP_VLAN,
 	OP_SET_VLAN,   /* arg16 = value, arg32 = mask */
+	OP_SET,        /* flags = enum set_flags, arg16 = offset | length << 8, arg32 = layers, one of which must be there;
+	                * then one or two words of value and as many of mask */
 };
+
+/* Offsets and lengths are even, so that checksums see whole 16-bit words. */
+enum set_flags {
+	SET_L3 = 1,      /* counted from layer 3 */
+	SET_L4 = 2,      /* counted from layer 4 */
+	SET_WIDE = 4,    /* two words */
+	SET_HEADER = 8,  /* covered by the IPv4 header's checksum */
+	SET_PSEUDO = 16, /* covered by the transport's by way of its pseudo header */
+	SET_PART = 32,   /* covered by the transport's */
+};
+
+/* A set needs this many words after it, whatever its width. */
+#define SET_ROOM 4
 
 struct op {
 	__u8 kind;
@@ -54,6 +69,9 @@ struct op {
 	__u16 arg16;
 	__u32 arg32;
 };
+
+/* Of entries */
+#define ENTRY_NOT_SCTP 1  /* ports are set, which SCTP's CRC forbids here */
 
 #define OP_LAST 1  /* the last output: the frame itself goes, not a copy */
 #define OP_PEER 2  /* straight into the other end's namespace */
@@ -63,7 +81,8 @@ struct entry {
 	__u32 mask;           /* place of its mask */
 	__u32 epoch;
 	__u32 mtu;            /* smallest of the outputs; longer frames are the daemon's */
-	__u32 pushes;         /* tags; one of 0x88a8, which always counts against the MTU, twice */
+	__u16 flags;
+	__u16 pushes;         /* tags; one of 0x88a8, which always counts against the MTU, twice */
 	struct op op[OPS];
 };
 
@@ -74,9 +93,11 @@ struct stat {
 	__u64 tcp_flags;
 };
 
+#define PORTS 4096  /* places; a port is in one of two */
+
 struct port {
 	__u32 dp_port;
-	__u32 pad;
+	__u32 ifindex;  /* 0: nobody */
 	__u64 cost;   /* ns that one punted frame costs: 1e9 / rate */
 	__u64 burst;  /* ns */
 	__u64 tat;    /* theoretical arrival time of the next one (GCRA) */
@@ -100,7 +121,8 @@ struct parsed {
 	__u32 width;    /* leading words of the key that can be non-zero */
 	__u32 header;   /* octets in front of the transport's payload, accelerated tag not counted */
 	__u32 tcp_flags;
-	__u32 pad;
+	__u16 l3;       /* offsets; l4 is 0 without a transport header */
+	__u16 l4;
 };
 
 /* Of one CPU. The key is here and not on the stack so that the verifier forgets how it came about: otherwise every way

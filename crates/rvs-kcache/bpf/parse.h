@@ -267,6 +267,8 @@ words:
 		 (__u64)BE16(l.tcp_flags) << 48;
 	key[6] |= l.ports;
 	out->tcp_flags = l.tcp_flags;
+	out->l3 = l3;
+	out->l4 = l.present & (P_TCP | P_UDP | P_SCTP | P_ICMP) ? l.l4 : 0;
 	return PARSED;
 }
 

@@ -6,8 +6,6 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(crate) const MAP_ARRAY: u32 = 2;
-/// `BPF_MAP_TYPE_HASH`.
-pub(crate) const MAP_HASH: u32 = 1;
 /// `BPF_F_MMAPABLE`: the elements of an array can be mapped.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_PROG_TYPE_SCHED_CLS`.

@@ -13,7 +13,6 @@ use crate::attr::{
 
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
-const BPF_MAP_DELETE_ELEM: u32 = 3;
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
 const BPF_PROG_GET_FD_BY_ID: u32 = 13;
@@ -94,28 +93,19 @@ impl Map {
 
     /// Writes one element (`BPF_ANY`).
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, key, Some(value))
-    }
-
-    /// Removes one element; `ENOENT` when there is none.
-    pub fn delete(&self, key: &[u8]) -> io::Result<()> {
-        self.element(BPF_MAP_DELETE_ELEM, key, None)
-    }
-
-    fn element(&self, cmd: u32, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
-        if key.len() != self.key_size || value.is_some_and(|v| v.len() != self.value_size) {
+        if key.len() != self.key_size || value.len() != self.value_size {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let map_fd = fd_number(self.fd.as_fd());
-        let (key, value) = (address(key), value.map_or(0, address));
+        let (key, value) = (address(key), address(value));
         let mut attr = Element {
             map_fd,
             key,
             value,
             ..Element::default()
         };
-        // SAFETY: key and value are as large as the map's; both commands only read them.
-        unsafe { bpf(cmd, &mut attr) }.map(drop)
+        // SAFETY: key and value are as large as the map's, which the kernel reads.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
     }
 }
 
@@ -189,26 +179,39 @@ pub fn prog_by_id(id: u32) -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }.map(own)
 }
 
-/// Runs a classifier program on a frame of its own. `skb` is the head of `struct __sk_buff`. Returns what the program
-/// returned and the nanoseconds of one run, the mean of `repeat`.
+/// Runs a classifier program on a frame of its own. `skb` is the head of `struct __sk_buff`; what the frame became is
+/// written to `after`. Returns the program's verdict, the length of that, and the nanoseconds of one run.
 pub fn test_run(
     prog: BorrowedFd<'_>,
     frame: &[u8],
     skb: &[u32; 12],
     repeat: u32,
-) -> io::Result<(i32, u32)> {
+    after: &mut [u8],
+) -> io::Result<(i32, usize, u32)> {
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mut attr = TestRun {
         prog_fd: fd_number(prog),
-        data_size_in: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        data_size_in: size(frame),
         data_in: address(frame),
+        data_size_out: size(after),
+        // No buffer: a size of 0 would mean "as much as there is".
+        data_out: if after.is_empty() {
+            0
+        } else {
+            after.as_mut_ptr() as u64
+        },
         repeat,
         ctx_size_in: size_of_val(skb) as u32,
         ctx_in: address(skb),
         ..TestRun::default()
     };
-    // SAFETY: frame and context are live and of the sizes stated; no output buffers are given.
+    // SAFETY: frame and context are live slices of the sizes stated; `after` too, and the kernel writes at most its size.
     unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }?;
-    Ok((attr.retval as i32, attr.duration))
+    Ok((
+        attr.retval as i32,
+        attr.data_size_out as usize,
+        attr.duration,
+    ))
 }
 
 /// The head of `struct bpf_{prog,map,link}_info`; asks for nothing that needs a buffer.

@@ -2,10 +2,11 @@
 //! user space.
 
 use rvs_dpif::{DpAction, Masked, SetField};
-use rvs_flow::DpPort;
+use rvs_flow::{DpPort, Present};
 use rvs_packet::EtherType;
 
-use crate::tier0::layout::{op, OPS};
+use crate::tier0::layout::{op, OPS, SET_ROOM};
+use crate::tier0::set;
 
 /// `enum op_kind`
 const OUTPUT: u8 = 1;
@@ -16,6 +17,9 @@ const SET_VLAN: u8 = 4;
 const LAST: u8 = 1;
 /// Straight to the other end of the veth.
 const PEER: u8 = 2;
+
+/// Of entries: not for SCTP.
+const NOT_SCTP: u16 = 1;
 
 /// A way out, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,72 +83,112 @@ pub(crate) struct Steps {
     pub ops: [u64; OPS],
     /// Smallest MTU of the outputs; 0 without one.
     pub mtu: u32,
+    pub flags: u16,
     /// Tags that are pushed; one of 0x88a8, which always counts against the MTU, twice.
-    pub pushes: u32,
+    pub pushes: u16,
 }
 
-/// Translates the list up to its last output; what follows that has no effect.
+/// Translates the list up to its last output; what follows that has no effect. No frame of the flow has a layer of
+/// `absent`.
 pub(crate) fn steps(
     actions: &[DpAction],
+    absent: Present,
     out: impl Fn(DpPort) -> Option<OutPort>,
 ) -> Result<Steps, Refusal> {
-    // Whatever the list says after its last output, this tier must know it: a punt there is not without effect.
     let last = actions
         .iter()
         .rposition(|a| matches!(a, DpAction::Output(_)));
-    let mut steps = Steps::default();
-    let mut at = 0;
+    let mut list = List {
+        absent,
+        ..List::default()
+    };
     for (i, action) in actions.iter().enumerate() {
-        let word = step(action, last == Some(i), &out, &mut steps)?;
-        if last.is_some_and(|last| i <= last) {
-            *steps.ops.get_mut(at).ok_or(Refusal::TooManySteps)? = word;
-            at += 1;
-        }
+        // What follows the last output is looked at too: a punt there has an effect, and this tier can't do it.
+        list.live = last.is_some_and(|last| i <= last);
+        list.step(action, last == Some(i), &out)?;
     }
-    Ok(steps)
+    Ok(list.steps)
 }
 
-fn step(
-    action: &DpAction,
-    last: bool,
-    out: impl Fn(DpPort) -> Option<OutPort>,
-    steps: &mut Steps,
-) -> Result<u64, Refusal> {
-    match action {
-        DpAction::Output(port) => {
-            let port = out(*port).ok_or(Refusal::NoDevice)?;
-            steps.mtu = if steps.mtu == 0 {
-                port.mtu
-            } else {
-                steps.mtu.min(port.mtu)
-            };
-            let peer = last && port.peer;
-            let flags = if last { LAST } else { 0 } | if peer { PEER } else { 0 };
-            Ok(op(OUTPUT, flags, 0, port.ifindex))
-        }
-        DpAction::PushVlan { tpid, tci } => {
-            // The kernel has no other tags.
-            if !matches!(*tpid, EtherType::VLAN | EtherType::QINQ) {
-                return Err(Refusal::Action);
+#[derive(Default)]
+struct List {
+    steps: Steps,
+    len: usize,
+    /// An output follows, or this is it.
+    live: bool,
+    absent: Present,
+}
+
+impl List {
+    fn step(
+        &mut self,
+        action: &DpAction,
+        last: bool,
+        out: impl Fn(DpPort) -> Option<OutPort>,
+    ) -> Result<(), Refusal> {
+        match action {
+            DpAction::Output(port) => {
+                let port = out(*port).ok_or(Refusal::NoDevice)?;
+                let mtu = &mut self.steps.mtu;
+                *mtu = if *mtu == 0 {
+                    port.mtu
+                } else {
+                    port.mtu.min(*mtu)
+                };
+                let peer = last && port.peer;
+                let flags = if last { LAST } else { 0 } | if peer { PEER } else { 0 };
+                self.push(&[op(OUTPUT, flags, 0, port.ifindex)])
             }
-            steps.pushes += if *tpid == EtherType::QINQ { 2 } else { 1 };
-            Ok(op(PUSH_VLAN, 0, tci.0, u32::from(tpid.0)))
+            DpAction::PushVlan { tpid, tci } => {
+                // The kernel has no other tags.
+                if !matches!(*tpid, EtherType::VLAN | EtherType::QINQ) {
+                    return Err(Refusal::Action);
+                }
+                self.steps.pushes += if *tpid == EtherType::QINQ { 2 } else { 1 };
+                self.push(&[op(PUSH_VLAN, 0, tci.0, u32::from(tpid.0))])
+            }
+            DpAction::PopVlan => self.push(&[op(POP_VLAN, 0, 0, 0)]),
+            DpAction::Set(SetField::Vlan(Masked { value, mask })) => {
+                self.push(&[op(SET_VLAN, 0, *value, u32::from(*mask))])
+            }
+            DpAction::Set(field) => {
+                if set::is_port(field) {
+                    self.steps.flags |= NOT_SCTP;
+                }
+                for words in set::steps(field, self.absent).ok_or(Refusal::Action)? {
+                    if self.live && self.len + SET_ROOM >= OPS {
+                        return Err(Refusal::TooManySteps);
+                    }
+                    self.push(&words)?;
+                }
+                Ok(())
+            }
+            DpAction::OutputTruncated { .. }
+            | DpAction::PushMpls { .. }
+            | DpAction::PopMpls { .. }
+            | DpAction::PushPbb { .. }
+            | DpAction::PopPbb
+            | DpAction::Meter(_)
+            | DpAction::Recirc(_)
+            | DpAction::Punt { .. }
+            | DpAction::Clone(_)
+            | DpAction::CheckPktLen { .. } => Err(Refusal::Action),
         }
-        DpAction::PopVlan => Ok(op(POP_VLAN, 0, 0, 0)),
-        DpAction::Set(SetField::Vlan(Masked { value, mask })) => {
-            Ok(op(SET_VLAN, 0, *value, u32::from(*mask)))
+    }
+
+    fn push(&mut self, words: &[u64]) -> Result<(), Refusal> {
+        if !self.live {
+            return Ok(());
         }
-        DpAction::Set(_)
-        | DpAction::OutputTruncated { .. }
-        | DpAction::PushMpls { .. }
-        | DpAction::PopMpls { .. }
-        | DpAction::PushPbb { .. }
-        | DpAction::PopPbb
-        | DpAction::Meter(_)
-        | DpAction::Recirc(_)
-        | DpAction::Punt { .. }
-        | DpAction::Clone(_)
-        | DpAction::CheckPktLen { .. } => Err(Refusal::Action),
+        for word in words {
+            *self
+                .steps
+                .ops
+                .get_mut(self.len)
+                .ok_or(Refusal::TooManySteps)? = *word;
+            self.len += 1;
+        }
+        Ok(())
     }
 }
 
@@ -175,7 +219,7 @@ mod tests {
             DpAction::Output(DpPort(1)),
             DpAction::PopVlan,
         ];
-        let steps = steps(&list, out).unwrap();
+        let steps = steps(&list, Present::NONE, out).unwrap();
         assert_eq!(steps.ops[0], op(OUTPUT, 0, 0, 102));
         assert_eq!(steps.ops[1], op(PUSH_VLAN, 0, 5, 0x8100));
         assert_eq!(steps.ops[2], op(OUTPUT, LAST, 0, 101));
@@ -185,9 +229,12 @@ mod tests {
 
     #[test]
     fn an_empty_list_drops() {
-        assert_eq!(steps(&[], out), Ok(Steps::default()));
+        assert_eq!(steps(&[], Present::NONE, out), Ok(Steps::default()));
         // Changing a frame that goes nowhere is dropping it.
-        assert_eq!(steps(&[DpAction::PopVlan], out).unwrap().ops, [0; OPS]);
+        assert_eq!(
+            steps(&[DpAction::PopVlan], Present::NONE, out).unwrap().ops,
+            [0; OPS]
+        );
     }
 
     #[test]
@@ -213,8 +260,34 @@ mod tests {
             ),
         ];
         for (list, refusal) in cases {
-            assert_eq!(steps(&list, out), Err(refusal), "{list:?}");
+            assert_eq!(steps(&list, Present::NONE, out), Err(refusal), "{list:?}");
         }
-        assert!(steps(&vec![DpAction::Output(DpPort(1)); OPS], out).is_ok());
+        assert!(steps(&vec![DpAction::Output(DpPort(1)); OPS], Present::NONE, out).is_ok());
+    }
+
+    #[test]
+    fn rewrites_of_both_ip_versions_take_a_step_for_each_that_can_be_there() {
+        let list = [
+            DpAction::Set(SetField::NwTtl(9)),
+            DpAction::Output(DpPort(1)),
+        ];
+        let both = steps(&list, Present::NONE, out).unwrap();
+        assert_ne!(both.ops[6], 0);
+        let one = steps(&list, Present::IPV6, out).unwrap();
+        assert_eq!((one.ops[3], one.ops[4]), (op(OUTPUT, LAST, 0, 101), 0));
+        assert_eq!(one.ops[..3], both.ops[..3]);
+        assert_eq!((one.flags, both.flags), (0, 0));
+    }
+
+    #[test]
+    fn a_rewrite_needs_room_for_the_longest() {
+        let address = DpAction::Set(SetField::Ipv6Src(Masked::new([1; 16], [0xff; 16])));
+        let port = DpAction::Set(SetField::TpSrc(Masked::new(1, 0xffff)));
+        let last = DpAction::Output(DpPort(1));
+        let fits = [address.clone(), address.clone(), port.clone(), last.clone()];
+        let steps_of = |list: &[DpAction]| steps(list, Present::NONE, out);
+        assert_eq!(steps_of(&fits).unwrap().flags, NOT_SCTP);
+        let past = [address.clone(), address.clone(), last.clone(), port, last];
+        assert_eq!(steps_of(&past), Err(Refusal::TooManySteps));
     }
 }

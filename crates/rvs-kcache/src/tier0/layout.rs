@@ -39,8 +39,8 @@ pub(crate) mod entry {
     pub const KEY: usize = 0;
     /// mask, epoch
     pub const MASK_EPOCH: usize = KEY_WORDS;
-    /// mtu, pushes
-    pub const MTU_PUSHES: usize = KEY_WORDS + 1;
+    /// mtu, then flags and pushes in 16 bits each
+    pub const LIMITS: usize = KEY_WORDS + 1;
     pub const OP: usize = KEY_WORDS + 2;
     pub const WORDS: usize = OP + OPS;
 }
@@ -54,9 +54,24 @@ pub(crate) mod stat {
     pub const WORDS: usize = 4;
 }
 
-/// `struct port`: a value of a hash map, so octets.
+/// `struct port`
 pub(crate) mod port {
-    pub const OCTETS: usize = 32;
+    /// dp_port, ifindex
+    pub const PORT_IFINDEX: usize = 0;
+    pub const COST: usize = 1;
+    pub const BURST: usize = 2;
+    pub const TAT: usize = 3;
+    pub const WORDS: usize = 4;
+    /// Places.
+    pub const PLACES: u32 = 4096;
+
+    /// The two places of a device.
+    pub const fn places(ifindex: u32) -> [u32; 2] {
+        [
+            ifindex & (PLACES - 1),
+            ifindex.wrapping_mul(0x9e37_79b1) >> 20,
+        ]
+    }
 }
 
 /// `struct cpu`: counters, then what the parser found.
@@ -72,6 +87,9 @@ pub(crate) mod cpu {
 pub(crate) const fn pair(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
 }
+
+/// Words of an entry that must be left behind a set, whatever its width.
+pub(crate) const SET_ROOM: usize = 4;
 
 /// A step: `struct op`.
 pub(crate) const fn op(kind: u8, flags: u8, arg16: u16, arg32: u32) -> u64 {

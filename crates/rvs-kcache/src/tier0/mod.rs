@@ -25,8 +25,10 @@
 mod encode;
 mod layout;
 mod object;
+mod ports;
 mod probe;
 mod punt;
+mod set;
 mod table;
 
 use std::io;
@@ -41,23 +43,23 @@ use rvs_flow::{DpPort, FlowKey, Mask};
 use rvs_packet::Now;
 
 pub use encode::{OutPort, Refusal};
+pub use ports::{PortGuard, PuntRate};
 pub use probe::{KeyProbe, Parsed};
 pub use punt::{Punt, PuntedFor};
 
 use crate::asm::MapRef;
 use crate::attr;
 use crate::error::Error;
-use crate::hook::{self, Guard, Hook, Mode};
+use crate::hook::{self, Hook, Mode};
 use crate::program;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mapped::{self, Mapped};
 use layout::{config, cpu, entry, pair, port, stat, WAYS};
+use ports::Ports;
 use table::{Arrays, Shape, Table};
 
 const LOAD: &str = "load the kernel flow cache";
 const NAME: &str = "rvs-cache";
-/// Ports that can be attached.
-const PORTS: u32 = 4096;
 
 /// Choices that last as long as the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,24 +77,6 @@ impl Default for Options {
             flows: 16 * 1024,
             survive: crate::SILENCE,
             mode: Mode::Auto,
-        }
-    }
-}
-
-/// How many frames of one port may be handed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PuntRate {
-    /// At least 1.
-    pub per_second: u32,
-    /// Frames that may come at once.
-    pub burst: u32,
-}
-
-impl Default for PuntRate {
-    fn default() -> Self {
-        Self {
-            per_second: 400_000,
-            burst: 4096,
         }
     }
 }
@@ -135,7 +119,7 @@ impl Counters {
 pub struct KernelCache {
     table: Table<Mapped>,
     hook: Hook,
-    ports: Arc<Map>,
+    ports: Arc<Ports>,
     cpus: Mapped,
     /// The program holds them too; they are kept to be found by whoever looks for them here.
     _maps: Vec<Map>,
@@ -171,15 +155,7 @@ impl KernelCache {
         let per_cpu = shape.entries.saturating_mul(shape.cpus);
         let (stat_map, stats) = array(stat::WORDS, per_cpu, "rvs_stats").map_err(fail)?;
         let (cpu_map, cpus) = array(cpu::WORDS, shape.cpus, "rvs_cpus").map_err(fail)?;
-        let ports = Map::create(
-            attr::MAP_HASH,
-            4,
-            port::OCTETS as u32,
-            PORTS,
-            0,
-            "rvs_ports",
-        )
-        .map_err(fail)?;
+        let (port_map, ports) = array(port::WORDS, port::PLACES, "rvs_ports").map_err(fail)?;
         let insns = object::program("tc/ingress", |name| {
             let map = match name {
                 "config" => return Some((configs.as_fd(), MapRef::Value)),
@@ -187,7 +163,7 @@ impl KernelCache {
                 "entries" => &entry_map,
                 "stats" => &stat_map,
                 "cpus" => &cpu_map,
-                "ports" => &ports,
+                "ports" => &port_map,
                 _ => return None,
             };
             Some((map.as_fd(), MapRef::Map))
@@ -221,11 +197,11 @@ impl KernelCache {
         table.set_config(config::SURVIVE, survive.min(u64::MAX >> 1));
         table.set_config(config::ENTRIES_PUNT, pair(shape.entries, 0));
         table.set_config(config::MASKS_VLANS, pair(0, 1));
-        let maps = vec![configs, bucket_map, entry_map, stat_map, cpu_map];
+        let maps = vec![configs, bucket_map, entry_map, stat_map, cpu_map, port_map];
         let this = Self {
             table,
             hook,
-            ports: Arc::new(ports),
+            ports: Arc::new(Ports::new(ports)),
             cpus,
             _maps: maps,
         };
@@ -260,7 +236,7 @@ impl KernelCache {
     /// Puts the program on a device of the calling thread's namespace, as port `dp_port`.
     ///
     /// # Errors
-    /// No such device, attached already, too many ports.
+    /// No such device, attached already, no place for it.
     pub fn attach(
         &self,
         ifindex: u32,
@@ -268,31 +244,9 @@ impl KernelCache {
         rate: PuntRate,
     ) -> Result<PortGuard, Error> {
         const OP: &str = "attach the kernel flow cache";
-        let value = port_value(dp_port, rate);
-        self.ports
-            .update(&ifindex.to_ne_bytes(), &value)
-            .map_err(|e| {
-                if e.raw_os_error() == Some(libc::E2BIG) {
-                    return Error::Invalid {
-                        op: OP,
-                        cause: "more ports than the kernel cache takes",
-                    };
-                }
-                Error::on_device(OP, ifindex, e)
-            })?;
-        match self.hook.attach(OP, ifindex) {
-            Ok(guard) => Ok(PortGuard {
-                guard: Some(guard),
-                ports: Arc::clone(&self.ports),
-            }),
-            Err(e) => {
-                // Attached already: the entry is the living guard's.
-                if !matches!(e, Error::AlreadyAttached { .. }) {
-                    let _ = self.ports.delete(&ifindex.to_ne_bytes());
-                }
-                Err(e)
-            }
-        }
+        let claim = self.ports.claim(OP, ifindex, dp_port, rate)?;
+        let guard = self.hook.attach(OP, ifindex)?;
+        Ok(PortGuard::new(guard, claim))
     }
 
     /// Puts a flow into the kernel. One with the same id, or the same key and mask, is replaced. `out` tells the device of
@@ -305,7 +259,9 @@ impl KernelCache {
         flow: &Megaflow,
         out: impl Fn(DpPort) -> Option<OutPort>,
     ) -> Result<(), Refusal> {
-        let steps = encode::steps(&flow.actions, out)?;
+        // A presence bit that counts and is 0: no frame of this flow has that layer.
+        let absent = flow.mask.0.present.without(flow.key.present);
+        let steps = encode::steps(&flow.actions, absent, out)?;
         self.table.install(flow.id, &flow.key, &flow.mask, &steps)
     }
 
@@ -396,76 +352,36 @@ impl KernelCache {
         self.hook.prog_id()
     }
 
-    /// Runs the program on a frame as if it had come from the device, `repeat` times, without sending it. Returns the tc
-    /// verdict (7: redirected) and the nanoseconds of one run. For benchmarks and self-tests.
+    /// Runs the program on a frame as if it had come from the device, `repeat` times, without sending it. Returns what
+    /// became of it. For benchmarks and self-tests.
     ///
     /// # Errors
     /// The kernel's: frames that end in the Ethernet header, or in the IP header behind it, or are longer than about a page.
-    pub fn run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(i32, u32), Error> {
+    pub fn run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<Run, Error> {
         let mut skb = [0; 12];
         skb[probe::SKB_IFINDEX] = ifindex;
-        bpf::test_run(self.hook.prog(), frame, &skb, repeat)
-            .map_err(|e| Error::new("run the kernel flow cache", e))
+        let mut frame_after = vec![0; frame.len() + Punt::LEN];
+        let (verdict, len, nanos) =
+            bpf::test_run(self.hook.prog(), frame, &skb, repeat, &mut frame_after)
+                .map_err(|e| Error::new("run the kernel flow cache", e))?;
+        frame_after.truncate(len);
+        Ok(Run {
+            redirected: verdict == probe::TC_ACT_REDIRECT,
+            frame: frame_after,
+            nanos,
+        })
     }
 }
 
-/// Holds the cache on one port; dropping it takes the program off.
-#[derive(Debug)]
-#[must_use = "dropping the guard takes the program off the device"]
-pub struct PortGuard {
-    /// `None` only while being dropped.
-    guard: Option<Guard>,
-    ports: Arc<Map>,
-}
-
-impl PortGuard {
-    /// As [`Guard::is_attached`].
-    ///
-    /// # Errors
-    /// The kernel's, when it can't be asked.
-    pub fn is_attached(&self) -> Result<bool, Error> {
-        self.guard.as_ref().map_or(Ok(false), Guard::is_attached)
-    }
-
-    /// As [`Guard::detach`].
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn detach(mut self) -> Result<(), Error> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Result<(), Error> {
-        let Some(guard) = self.guard.take() else {
-            return Ok(());
-        };
-        let ifindex = guard.ifindex();
-        let detached = guard.detach();
-        let _ = self.ports.delete(&ifindex.to_ne_bytes());
-        detached
-    }
-}
-
-impl Drop for PortGuard {
-    fn drop(&mut self) {
-        let _ = self.release();
-    }
-}
-
-/// `struct port`
-fn port_value(dp_port: DpPort, rate: PuntRate) -> [u8; port::OCTETS] {
-    let cost = 1_000_000_000 / u64::from(rate.per_second.max(1));
-    let words = [
-        u64::from(dp_port.0),
-        cost,
-        cost.saturating_mul(u64::from(rate.burst)),
-        0,
-    ];
-    let mut value = [0; port::OCTETS];
-    for (octets, word) in value.chunks_exact_mut(8).zip(words) {
-        octets.copy_from_slice(&word.to_ne_bytes());
-    }
-    value
+/// What the program did with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Sent on, or handed up, rather than dropped or passed to the host.
+    pub redirected: bool,
+    /// The frame afterwards, a tag beside it not included.
+    pub frame: Vec<u8>,
+    /// Of one run.
+    pub nanos: u32,
 }
 
 /// An array map of `entries` elements of `words` words, and its mapping.

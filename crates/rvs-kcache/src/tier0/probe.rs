@@ -17,6 +17,7 @@ use crate::sys::mapped::Mapped;
 /// Places in the words of `struct __sk_buff`.
 const SKB_MARK: usize = 2;
 pub(super) const SKB_IFINDEX: usize = 10;
+pub(super) const TC_ACT_REDIRECT: i32 = 7;
 
 /// What the program's parser made of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl KeyProbe {
                 .skip(width)
                 .for_each(|word| word.store(0, Ordering::Relaxed));
         }
-        let (verdict, _) = bpf::test_run(self.prog.as_fd(), frame, &skb, 1)
+        let (verdict, ..) = bpf::test_run(self.prog.as_fd(), frame, &skb, 1, &mut [])
             .map_err(|e| Error::new("run the kernel's parser", e))?;
         if verdict != 0 {
             return Ok(Parsed::Unparsed);

@@ -345,11 +345,11 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             base + entry::MASK_EPOCH,
             pair(u32::from(mask), self.epoch),
         );
-        store(
-            entries,
-            base + entry::MTU_PUSHES,
-            pair(steps.mtu, steps.pushes),
+        let limits = pair(
+            steps.mtu,
+            u32::from(steps.flags) | u32::from(steps.pushes) << 16,
         );
+        store(entries, base + entry::LIMITS, limits);
         for (i, op) in steps.ops.iter().enumerate() {
             store(entries, base + entry::OP + i, *op);
         }

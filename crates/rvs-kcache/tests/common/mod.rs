@@ -1,6 +1,8 @@
 //! Network namespaces for tests, without a trace outside this process: a namespace is a descriptor, and dies with it.
 #![allow(dead_code)]
 
+pub mod frames;
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};

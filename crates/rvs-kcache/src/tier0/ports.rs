@@ -1,0 +1,146 @@
+//! Which device is which port: a table of places that the program looks a device up in, two for each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rvs_flow::DpPort;
+
+use crate::error::Error;
+use crate::hook::Guard;
+use crate::sys::mapped::Mapped;
+use crate::tier0::layout::{pair, port};
+
+/// How many frames of one port may be handed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PuntRate {
+    /// At least 1.
+    pub per_second: u32,
+    /// Frames that may come at once.
+    pub burst: u32,
+}
+
+impl Default for PuntRate {
+    /// About what one ring can read.
+    fn default() -> Self {
+        Self {
+            per_second: 400_000,
+            burst: 4096,
+        }
+    }
+}
+
+/// The places. One writer at a time; the program reads along.
+#[derive(Debug)]
+pub(super) struct Ports(Mutex<Mapped>);
+
+impl Ports {
+    pub fn new(mapped: Mapped) -> Self {
+        Self(Mutex::new(mapped))
+    }
+
+    /// Makes the device known to the program.
+    pub fn claim(
+        self: &Arc<Self>,
+        op: &'static str,
+        ifindex: u32,
+        dp_port: DpPort,
+        rate: PuntRate,
+    ) -> Result<Claim, Error> {
+        let mapped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = mapped.words();
+        let place = |at: u32| words.get(at as usize * port::WORDS..)?.get(..port::WORDS);
+        let holder = |p: &[AtomicU64]| {
+            p.get(port::PORT_IFINDEX)
+                .map_or(0, |w| (w.load(Ordering::Relaxed) >> 32) as u32)
+        };
+        let places = port::places(ifindex);
+        if places
+            .into_iter()
+            .filter_map(place)
+            .any(|p| holder(p) == ifindex)
+        {
+            return Err(Error::AlreadyAttached { op, ifindex });
+        }
+        let free = places
+            .into_iter()
+            .find(|at| place(*at).is_some_and(|p| holder(p) == 0));
+        let Some(at) = free else {
+            let cause = "both places of this device in the kernel cache's table of ports are taken";
+            return Err(Error::Invalid { op, cause });
+        };
+        let cost = 1_000_000_000 / u64::from(rate.per_second.max(1));
+        let figures = [
+            (port::COST, cost),
+            (port::BURST, cost.saturating_mul(u64::from(rate.burst))),
+            (port::TAT, 0),
+        ];
+        let set = |word: usize, value: u64, order| {
+            if let Some(w) = place(at).and_then(|p| p.get(word)) {
+                w.store(value, order);
+            }
+        };
+        figures
+            .into_iter()
+            .for_each(|(word, value)| set(word, value, Ordering::Relaxed));
+        set(
+            port::PORT_IFINDEX,
+            pair(dp_port.0, ifindex),
+            Ordering::Release,
+        );
+        Ok(Claim {
+            ports: Arc::clone(self),
+            at,
+        })
+    }
+}
+
+/// A place that is taken; dropping it makes it free.
+#[derive(Debug)]
+pub(super) struct Claim {
+    ports: Arc<Ports>,
+    at: u32,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mapped = self.ports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = self.at as usize * port::WORDS + port::PORT_IFINDEX;
+        if let Some(word) = mapped.words().get(word) {
+            word.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Holds the cache on one port; dropping it takes the program off.
+#[derive(Debug)]
+#[must_use = "dropping the guard takes the program off the device"]
+pub struct PortGuard {
+    // In this order: the program leaves before its place does.
+    guard: Guard,
+    claim: Claim,
+}
+
+impl PortGuard {
+    pub(super) const fn new(guard: Guard, claim: Claim) -> Self {
+        Self { guard, claim }
+    }
+
+    /// As [`Guard::is_attached`].
+    ///
+    /// # Errors
+    /// The kernel's, when it can't be asked.
+    pub fn is_attached(&self) -> Result<bool, Error> {
+        self.guard.is_attached()
+    }
+
+    /// As [`Guard::detach`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn detach(self) -> Result<(), Error> {
+        let Self { guard, claim } = self;
+        let detached = guard.detach();
+        drop(claim);
+        detached
+    }
+}
