@@ -11,7 +11,7 @@ pub const MAX_RECORD_BYTES: usize = 256 << 20;
 /// Committed transactions kept for clients that reconnect with `monitor_cond_since`.
 pub const MAX_HISTORY: usize = 100;
 /// Changed rows that the kept transactions may hold together.
-pub const MAX_HISTORY_ROWS: usize = 20_000;
+pub const MAX_HISTORY_ROWS: usize = 2_000;
 /// Below this size (bytes) a log is never compacted.
 pub const MIN_COMPACT_BYTES: u64 = 64 << 10;
 

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use rvs_ovsdb::database::Database;
 use rvs_ovsdb::error::kind;
 use rvs_ovsdb::log::{
-    split_records, Fault, FileStorage, Log, LogError, MemoryStorage, NoJournal, Opened, Storage,
+    split_records, Durability, Fault, FileStorage, Log, LogError, MemoryStorage, NoJournal, Opened,
+    Storage,
 };
 use rvs_ovsdb::schema::Schema;
 use rvs_ovsdb::server::Server;
@@ -47,8 +48,8 @@ impl Storage for Shared {
     fn read(&mut self) -> std::io::Result<Vec<u8>> {
         self.0.lock().unwrap().read()
     }
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.lock().unwrap().append(bytes)
+    fn append(&mut self, bytes: &[u8], durability: Durability) -> std::io::Result<()> {
+        self.0.lock().unwrap().append(bytes, durability)
     }
     fn truncate(&mut self, length: u64) -> std::io::Result<()> {
         self.0.lock().unwrap().truncate(length)
@@ -676,4 +677,25 @@ fn no_journal_needs_no_storage() {
     let insert = json!({"op": "insert", "table": "Open_vSwitch", "row": {}});
     server.transact_internal("Open_vSwitch", &[insert]).unwrap();
     set_key(&mut server, "a", "b").unwrap();
+}
+
+/// What the daemon finds out again is written, but not waited for.
+#[test]
+fn status_is_written_without_a_flush() {
+    use rvs_ovsdb::log::Journal;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("conf.db");
+    let opened = open(FileStorage::open(&path).unwrap()).unwrap();
+    let (mut log, mut db) = (opened.log, opened.db);
+    let table = db.schema().table_index("Open_vSwitch").unwrap();
+    let row = rvs_ovsdb::Row::new(Uuid::from_bytes([1; 16]), &db.schema().tables()[table]);
+    let mut txn = db.begin();
+    txn.insert(table, row);
+    let prepared = txn.prepare(&mut uuids()).unwrap();
+    log.commit(&db, &prepared.delta, None, Durability::Buffered)
+        .unwrap();
+    db.apply(&prepared);
+    drop(log);
+    let again = open(FileStorage::open(&path).unwrap()).unwrap();
+    assert_eq!(saved(&again.db), saved(&db));
 }

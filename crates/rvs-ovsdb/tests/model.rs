@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use rvs_ovsdb::database::{Database, Delta, Txn};
-use rvs_ovsdb::log::{Journal, Log, MemoryStorage};
+use rvs_ovsdb::log::{Durability, Journal, Log, MemoryStorage};
 use rvs_ovsdb::schema::{BaseType, Schema};
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::{Row, Uuid, UuidGenerator};
@@ -306,7 +306,7 @@ proptest! {
                 Err(error) => prop_assert_eq!(expected, Err(&*error.kind), "{}", error),
                 Ok(prepared) => {
                     let expected = expected.map_err(TestCaseError::fail)?;
-                    log.commit(&db, &prepared.delta, None).unwrap();
+                    log.commit(&db, &prepared.delta, None, Durability::Synced).unwrap();
                     db.apply(&prepared);
                     prop_assert_eq!(&applied(state.clone(), &prepared.delta), &expected);
                     deltas.push((state, prepared.delta));

@@ -222,6 +222,10 @@ fn monitor_request() -> Value {
     let mut requests: serde_json::Map<String, Value> = tables.collect();
     requests["Port"] =
         json!([{"columns": ["name", "tag"], "where": [["tag", "==", 5], ["tag", "==", 100]]}]);
+    requests["Queue"] = json!([{"columns": []}]);
+    requests["Mirror"] = json!({});
+    requests["Mirror"]["columns"] = json!(["name"]);
+    requests["Mirror"]["select"] = json!({"insert": false});
     Value::Object(requests)
 }
 

@@ -464,7 +464,7 @@ fn locks_pass_from_hand_to_hand() {
         "not owner"
     );
     server.disconnect(c);
-    assert_eq!(take(&mut server, a, Now(0)), [locked.clone()]);
+    assert_eq!(take(&mut server, a, Now(0)), std::slice::from_ref(&locked));
     result(&mut server, a, "unlock", json!(["L"]));
     assert_eq!(take(&mut server, b, Now(0)), [locked]);
     assert_eq!(
@@ -494,9 +494,12 @@ fn the_daemon_is_told_of_commits() {
     );
     let change = committed.delta.table("Open_vSwitch").next().unwrap();
     assert!(change.changed("external_ids") && !change.changed("next_cfg"));
-    assert_eq!(change.old().unwrap().map_value("external_ids", "k"), None);
     assert_eq!(
-        change.new().unwrap().map_value("external_ids", "k"),
+        change.before().unwrap().map_value("external_ids", "k"),
+        None
+    );
+    assert_eq!(
+        change.after().unwrap().map_value("external_ids", "k"),
         Some("a")
     );
     assert_eq!(committed.delta.table("Bridge").count(), 0);
@@ -568,7 +571,9 @@ fn weak_references_may_not_leave_a_column_too_empty() {
     ];
     server.transact_internal("D", &build).unwrap();
     let delete = json!({"op": "delete", "table": "U", "where": []});
-    let error = server.transact_internal("D", &[delete]).unwrap_err();
+    let error = server
+        .transact_internal("D", std::slice::from_ref(&delete))
+        .unwrap_err();
     assert_eq!(error.kind, "constraint violation");
     assert_eq!(server.database("D").unwrap().table("U").unwrap().len(), 1);
 }

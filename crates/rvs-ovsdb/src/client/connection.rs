@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Client, ClientEvent, Replica, RequestId};
+use super::{Client, ClientEvent, RequestId};
+use crate::database::Database;
 use crate::error::OvsdbError;
 use crate::jsonrpc::ProtocolError;
 use crate::schema::Schema;
@@ -59,7 +60,7 @@ impl<S: Read + Write> Connection<S> {
     }
 
     /// What is monitored; empty before [`monitor`](Connection::monitor).
-    pub fn replica(&self) -> Option<&Replica> {
+    pub fn replica(&self) -> Option<&Database> {
         self.client.replica()
     }
 
@@ -116,7 +117,10 @@ impl<S: Read + Write> Connection<S> {
     }
 
     /// Waits until the replica meets a condition.
-    pub fn wait_until(&mut self, mut met: impl FnMut(&Replica) -> bool) -> Result<(), ClientError> {
+    pub fn wait_until(
+        &mut self,
+        mut met: impl FnMut(&Database) -> bool,
+    ) -> Result<(), ClientError> {
         loop {
             if self.client.replica().is_some_and(&mut met) {
                 return Ok(());

@@ -14,8 +14,9 @@ use serde_json::{json, Map, Value};
 
 pub use connection::{ClientError, Connection};
 pub use operations::Operations;
-pub use replica::{Replica, ReplicaTable};
+pub use replica::Replica;
 
+use crate::database::{Database, Delta};
 use crate::error::{OvsdbError, Result};
 use crate::jsonrpc::{Framer, Message, Outbox, ProtocolError};
 use crate::limits::MAX_REPLY_BYTES;
@@ -35,8 +36,8 @@ pub enum ClientEvent {
         /// Its result.
         result: Result<Value>,
     },
-    /// The replica has changed.
-    Updated,
+    /// The replica has changed; also by the answer to [`Client::monitor`], before its response.
+    Updated(Arc<Delta>),
     /// A notification of another kind ("locked", "stolen").
     Notification {
         /// What happened.
@@ -138,8 +139,8 @@ impl Client {
     }
 
     /// What is monitored; empty until the answer to [`monitor`](Client::monitor) has come.
-    pub fn replica(&self) -> Option<&Replica> {
-        self.replica.as_ref()
+    pub fn replica(&self) -> Option<&Database> {
+        self.replica.as_ref().map(Replica::database)
     }
 
     /// The bytes to send.
@@ -200,7 +201,6 @@ impl Client {
                 match (method.as_str(), params.as_slice()) {
                     ("update" | "update2", [Value::String(name), rows]) if name == MONITOR => {
                         self.update(rows)?;
-                        self.events.push_back(ClientEvent::Updated);
                     }
                     _ => self
                         .events
@@ -212,11 +212,13 @@ impl Client {
     }
 
     fn update(&mut self, rows: &Value) -> std::result::Result<(), ProtocolError> {
-        match &mut self.replica {
-            Some(replica) => replica
-                .apply(rows)
-                .map_err(|error| ProtocolError::NotAMessage(error.to_string())),
-            None => Ok(()),
-        }
+        let Some(replica) = &mut self.replica else {
+            return Ok(());
+        };
+        let delta = replica
+            .apply(rows)
+            .map_err(|error| ProtocolError::NotAMessage(error.to_string()))?;
+        self.events.push_back(ClientEvent::Updated(Arc::new(delta)));
+        Ok(())
     }
 }

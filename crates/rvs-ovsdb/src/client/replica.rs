@@ -1,107 +1,72 @@
-//! A local copy of what a server's monitor tells.
+//! A local copy of what a server's monitor tells: a [`Database`] that is changed by updates instead of
+//! transactions, so that the same code reads the one and the other, and every update is a [`Delta`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::database::{Database, Delta, Prepared, RowChange, TableDelta};
 use crate::error::{OvsdbError, Result};
-use crate::row::{Row, RowRef};
+use crate::row::Row;
 use crate::schema::{ColumnType, Schema, TableSchema};
 use crate::uuid::Uuid;
 use crate::value::Datum;
 
-/// Rows by table; columns that are not monitored have their defaults.
+/// Rows as far as they are monitored; other columns have their defaults, other tables are empty.
 #[derive(Clone, Debug)]
 pub struct Replica {
-    schema: Arc<Schema>,
-    tables: Vec<BTreeMap<Uuid, Arc<Row>>>,
-}
-
-/// A table of a replica.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplicaTable<'a> {
-    schema: &'a TableSchema,
-    rows: &'a BTreeMap<Uuid, Arc<Row>>,
-}
-
-impl<'a> ReplicaTable<'a> {
-    /// Its schema.
-    pub fn schema(&self) -> &'a TableSchema {
-        self.schema
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// No rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// The rows, by UUID.
-    pub fn rows(&self) -> impl Iterator<Item = RowRef<'a>> {
-        let schema = self.schema;
-        self.rows.values().map(move |row| RowRef::new(schema, row))
-    }
-
-    /// The row of this UUID.
-    pub fn row(&self, uuid: Uuid) -> Option<RowRef<'a>> {
-        self.rows
-            .get(&uuid)
-            .map(|row| RowRef::new(self.schema, row))
-    }
-
-    /// The first row that has this string in the column called `column`.
-    pub fn find(&self, column: &str, value: &str) -> Option<RowRef<'a>> {
-        self.rows().find(|row| row.opt_str(column) == Some(value))
-    }
+    db: Database,
 }
 
 impl Replica {
     /// An empty replica.
     pub fn new(schema: Arc<Schema>) -> Replica {
-        let tables = vec![BTreeMap::new(); schema.tables().len()];
-        Replica { schema, tables }
+        Replica {
+            db: Database::new(schema),
+        }
     }
 
-    /// The schema.
-    pub fn schema(&self) -> &Arc<Schema> {
-        &self.schema
+    /// The rows.
+    pub fn database(&self) -> &Database {
+        &self.db
     }
 
-    /// The table called `name`.
-    pub fn table(&self, name: &str) -> Option<ReplicaTable<'_>> {
-        let index = self.schema.table_index(name)?;
-        Some(ReplicaTable {
-            schema: self.schema.tables().get(index)?,
-            rows: self.tables.get(index)?,
-        })
-    }
-
-    /// Applies `<table-updates>` in the form of `update` or of `update2`.
+    /// Applies `<table-updates>` in the form of `update` or of `update2` and returns what they changed.
     ///
     /// # Errors
-    /// The update contradicts the schema; the replica is then of no more use.
-    pub fn apply(&mut self, updates: &Value) -> Result<()> {
-        let schema = self.schema.clone();
+    /// The update contradicts the schema; nothing of it is applied.
+    pub fn apply(&mut self, updates: &Value) -> Result<Delta> {
+        let schema = self.db.schema().clone();
+        let mut tables = Vec::new();
         for (name, rows) in members(updates)? {
             let unknown = || OvsdbError::syntax(rows, format!("update of unknown table {name}"));
             let index = schema.table_index(name).ok_or_else(unknown)?;
+            let table = &schema.tables()[index];
+            let mut changes = Vec::new();
             for (uuid, update) in members(rows)? {
                 let wrong = || OvsdbError::syntax(update, "not the UUID of a row");
                 let uuid = uuid.parse().map_err(|_| wrong())?;
-                apply_row(
-                    &schema.tables()[index],
-                    &mut self.tables[index],
-                    uuid,
-                    update,
-                )?;
+                let old = self
+                    .db
+                    .table(name)
+                    .and_then(|table| Some(table.row(uuid)?.row().clone()));
+                let new = updated(table, uuid, old.as_ref(), update)?;
+                if old.is_some() || new.is_some() {
+                    changes.extend(RowChange::between(table, old, new));
+                }
+            }
+            changes.sort_by_key(|change| change.uuid);
+            if !changes.is_empty() {
+                tables.push(TableDelta {
+                    table: index,
+                    rows: changes,
+                });
             }
         }
-        Ok(())
+        tables.sort_by_key(|table| table.table);
+        let prepared = Prepared::unchecked(Delta::new(schema, tables));
+        self.db.apply(&prepared);
+        Ok(prepared.delta)
     }
 }
 
@@ -110,32 +75,29 @@ fn members(json: &Value) -> Result<&Map<String, Value>> {
         .ok_or_else(|| OvsdbError::syntax(json, "object expected"))
 }
 
-fn apply_row(
+/// The row after a `<row-update>`; `None` if it is gone.
+fn updated(
     table: &TableSchema,
-    rows: &mut BTreeMap<Uuid, Arc<Row>>,
     uuid: Uuid,
+    old: Option<&Arc<Row>>,
     update: &Value,
-) -> Result<()> {
+) -> Result<Option<Arc<Row>>> {
     let members = members(update)?;
     if let Some(columns) = members.get("modify") {
         let missing = || OvsdbError::syntax(update, "modifies a row that is not there");
-        let row = rows.get_mut(&uuid).ok_or_else(missing)?;
-        return set_columns(table, Arc::make_mut(row), columns, true);
+        let mut row = Row::clone(old.ok_or_else(missing)?);
+        set_columns(table, &mut row, columns, true)?;
+        return Ok(Some(Arc::new(row)));
     }
     let whole = ["new", "insert", "initial"]
         .iter()
         .find_map(|form| members.get(*form));
-    match whole {
-        Some(columns) => {
-            let mut row = Row::new(uuid, table);
-            set_columns(table, &mut row, columns, false)?;
-            rows.insert(uuid, Arc::new(row));
-        }
-        None => {
-            rows.remove(&uuid);
-        }
-    }
-    Ok(())
+    let Some(columns) = whole else {
+        return Ok(None);
+    };
+    let mut row = Row::new(uuid, table);
+    set_columns(table, &mut row, columns, false)?;
+    Ok(Some(Arc::new(row)))
 }
 
 fn set_columns(

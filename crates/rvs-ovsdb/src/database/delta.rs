@@ -200,7 +200,7 @@ impl<'a> ChangeRef<'a> {
     }
 
     /// The row before; `None` if it was inserted.
-    pub fn old(&self) -> Option<RowRef<'a>> {
+    pub fn before(&self) -> Option<RowRef<'a>> {
         self.change
             .old
             .as_ref()
@@ -208,7 +208,7 @@ impl<'a> ChangeRef<'a> {
     }
 
     /// The row after; `None` if it was deleted.
-    pub fn new(&self) -> Option<RowRef<'a>> {
+    pub fn after(&self) -> Option<RowRef<'a>> {
         self.change
             .new
             .as_ref()

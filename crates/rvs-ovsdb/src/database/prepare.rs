@@ -19,6 +19,16 @@ pub struct Prepared {
     pub(super) strong: HashMap<RowId, isize>,
 }
 
+impl Prepared {
+    /// A change that a server has already checked.
+    pub(crate) fn unchecked(delta: Delta) -> Prepared {
+        Prepared {
+            delta,
+            strong: HashMap::new(),
+        }
+    }
+}
+
 impl Txn<'_> {
     /// Ends the transaction: checks it as a whole and gives each changed row a new version.
     ///

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{fcntl, FcntlArg};
 use nix::libc;
 
-use super::Storage;
+use super::{Durability, Storage};
 use crate::limits::MAX_RECORD_BYTES;
 
 /// A file and its lock.
@@ -159,7 +159,7 @@ impl Storage for FileStorage {
         Ok(bytes)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], durability: Durability) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return Err(io::Error::new(
                 ErrorKind::NotFound,
@@ -168,7 +168,10 @@ impl Storage for FileStorage {
         };
         file.seek(SeekFrom::Start(self.length))?;
         file.write_all(bytes)
-            .and_then(|()| file.sync_data())
+            .and_then(|()| match durability {
+                Durability::Synced => file.sync_data(),
+                Durability::Buffered => Ok(()),
+            })
             .map_err(|e| named(&self.path, e))?;
         self.length += bytes.len() as u64;
         Ok(())

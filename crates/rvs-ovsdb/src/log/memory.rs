@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
-use super::Storage;
+use super::{Durability, Storage};
 
 /// What goes wrong in one call of [`MemoryStorage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Storage for MemoryStorage {
         Ok(self.bytes.clone())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _: Durability) -> io::Result<()> {
         match self.next_fault() {
             Fault::None => {
                 self.bytes.extend_from_slice(bytes);

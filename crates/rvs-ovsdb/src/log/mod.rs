@@ -9,7 +9,8 @@
 //! columns and `_version` are left out.
 //!
 //! # Promises
-//! - [`Log::commit`] returns success only after the record is on the disk (`fsync`).
+//! - [`Log::commit`] returns success only after the record is on the disk (`fsync`), unless
+//!   [`Durability::Buffered`] is asked for, as the daemon does for its own status.
 //! - If it fails, the record does not count: the file is cut back, and when even that is impossible the
 //!   next commit writes a whole new file first. A fault that has passed needs no restart.
 //! - [`Log::open`] recovers the longest prefix of whole records. What follows it is kept aside by the
@@ -41,9 +42,9 @@ use crate::uuid::UuidGenerator;
 pub trait Storage {
     /// The whole content; empty if there is none yet.
     fn read(&mut self) -> io::Result<Vec<u8>>;
-    /// Adds bytes at the end and returns when they are durable. After an error any part of them may
-    /// be there, durable or not.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Adds bytes at the end and, if asked to, returns when they and all before them are durable. After
+    /// an error any part of them may be there, durable or not.
+    fn append(&mut self, bytes: &[u8], durability: Durability) -> io::Result<()>;
     /// Cuts the content to this many bytes, durably.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     /// Puts other content in place of all there is, durably and atomically: after an error or a crash
@@ -53,6 +54,16 @@ pub trait Storage {
     fn keep_aside(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Milliseconds since 1970 for the record's date; `None` leaves the date out.
     fn wall_clock(&self) -> Option<u64>;
+}
+
+/// What a crash of the machine may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: the change is on the disk before it counts.
+    Synced,
+    /// The change, together with all later unsynced ones. For what the daemon finds out again after a
+    /// restart. (A crash of the daemon alone takes nothing.)
+    Buffered,
 }
 
 /// Why a log cannot be opened or written. The file is as it was.
@@ -92,7 +103,7 @@ pub enum LogError {
 
 /// Where transactions become durable before they count.
 pub trait Journal {
-    /// Makes the change durable. `db` is the database before it.
+    /// Writes the change. `db` is the database before it.
     ///
     /// # Errors
     /// The change must then not be applied.
@@ -101,6 +112,7 @@ pub trait Journal {
         db: &Database,
         delta: &Delta,
         comment: Option<&str>,
+        durability: Durability,
     ) -> Result<(), LogError>;
 
     /// Called after the change was applied, to `db`: time for upkeep whose failure does no harm.
@@ -112,7 +124,13 @@ pub trait Journal {
 pub struct NoJournal;
 
 impl Journal for NoJournal {
-    fn commit(&mut self, _: &Database, _: &Delta, _: Option<&str>) -> Result<(), LogError> {
+    fn commit(
+        &mut self,
+        _: &Database,
+        _: &Delta,
+        _: Option<&str>,
+        _: Durability,
+    ) -> Result<(), LogError> {
         Ok(())
     }
 
@@ -296,6 +314,7 @@ impl<S: Storage> Log<S> {
         db: &Database,
         delta: &Delta,
         comment: Option<&str>,
+        durability: Durability,
     ) -> Result<(), LogError> {
         let Some(bytes) = record::transaction(delta, comment, self.storage.wall_clock()) else {
             // Nothing but ephemeral columns changed.
@@ -311,7 +330,7 @@ impl<S: Storage> Log<S> {
         if self.health == Health::Unknown {
             return self.rewrite(db, Some(&bytes));
         }
-        if let Err(error) = self.storage.append(&bytes) {
+        if let Err(error) = self.storage.append(&bytes, durability) {
             // After a failed fsync nothing that the kernel says of this file can be relied on: cut the
             // record off so that it does not come back, and trust only a new file from now on.
             let _best_effort = self.storage.truncate(self.length);
@@ -358,8 +377,9 @@ impl<S: Storage> Journal for Log<S> {
         db: &Database,
         delta: &Delta,
         comment: Option<&str>,
+        durability: Durability,
     ) -> Result<(), LogError> {
-        let result = self.append(db, delta, comment);
+        let result = self.append(db, delta, comment, durability);
         self.last_error = result.as_ref().err().map(LogError::to_string);
         result
     }

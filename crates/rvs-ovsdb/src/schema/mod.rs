@@ -10,7 +10,7 @@ mod parse;
 mod types;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -71,10 +71,14 @@ pub struct ColumnSchema {
 impl Schema {
     /// The Open_vSwitch schema 8.8.0: 19 tables, 190 columns.
     pub fn open_vswitch() -> Arc<Schema> {
-        Arc::new(
-            Schema::parse(include_str!("../vswitch.schema.json"))
-                .expect("invariant: the schema shipped with the crate is valid (tested)"),
-        )
+        static SCHEMA: OnceLock<Arc<Schema>> = OnceLock::new();
+        let parse = || {
+            let schema = Schema::parse(include_str!("../vswitch.schema.json"));
+            Arc::new(
+                schema.expect("invariant: the schema shipped with the crate is valid (tested)"),
+            )
+        };
+        SCHEMA.get_or_init(parse).clone()
     }
 
     /// The `_Server` schema 1.2.0.

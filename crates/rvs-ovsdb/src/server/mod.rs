@@ -21,24 +21,25 @@ mod locks;
 mod monitor;
 mod requests;
 mod session;
+mod transact;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{json, Value};
+use serde_json::Value;
 
 pub use session::SessionId;
 
 use self::locks::Locks;
-use self::monitor::Spec;
 use self::session::Session;
-use crate::database::{Database, Delta, Prepared, Txn};
+use self::transact::Parked;
+use crate::database::{Database, Delta, Txn};
 use crate::error::{kind, OvsdbError, Result};
 use crate::jsonrpc::{Message, ProtocolError};
-use crate::limits::{Limits, MAX_HISTORY, MAX_HISTORY_ROWS, MAX_MESSAGE_BYTES};
-use crate::log::{Journal, LogError, NoJournal};
+use crate::limits::{Limits, MAX_MESSAGE_BYTES};
+use crate::log::{Durability, Journal, NoJournal};
 use crate::schema::Schema;
-use crate::transaction::{execute, Commit, Environment, Outcome};
+use crate::transaction::Commit;
 use crate::uuid::{Uuid, UuidGenerator};
 use crate::value::Datum;
 use crate::Now;
@@ -101,25 +102,6 @@ struct Served {
     history_rows: usize,
     /// Identifier of the last transaction.
     last_txn: Uuid,
-}
-
-/// A transaction that waits.
-struct Parked {
-    session: SessionId,
-    id: Value,
-    database: usize,
-    operations: Vec<Value>,
-    received: Now,
-    deadline: Option<Now>,
-    tables: Vec<usize>,
-    /// One of the tables has changed.
-    ready: bool,
-}
-
-/// Who asks for a transaction.
-struct Asker {
-    session: Option<SessionId>,
-    waited: u64,
 }
 
 /// Databases and their clients.
@@ -213,42 +195,38 @@ impl Server {
         database: &str,
         change: impl FnOnce(&mut Txn<'_>, &mut UuidGenerator) -> Result<T>,
     ) -> Result<T> {
+        self.update_with(database, Durability::Synced, change)
+    }
+
+    /// As [`update`](Server::update), for what the daemon would find out again after a crash of the machine
+    /// (`cur_cfg`, `ofport`, statistics): it is written but not waited for.
+    ///
+    /// # Errors
+    /// As [`update`](Server::update).
+    pub fn update_status<T>(
+        &mut self,
+        database: &str,
+        change: impl FnOnce(&mut Txn<'_>, &mut UuidGenerator) -> Result<T>,
+    ) -> Result<T> {
+        self.update_with(database, Durability::Buffered, change)
+    }
+
+    fn update_with<T>(
+        &mut self,
+        database: &str,
+        durability: Durability,
+        change: impl FnOnce(&mut Txn<'_>, &mut UuidGenerator) -> Result<T>,
+    ) -> Result<T> {
         let index = self.database_index(database)?;
         let mut txn = self.databases[index].db.begin();
         let result = change(&mut txn, &mut self.uuids)?;
         let prepared = txn.prepare(&mut self.uuids)?;
-        self.commit(
-            index,
-            &Commit {
-                prepared,
-                comment: None,
-            },
-            None,
-        )?;
-        Ok(result)
-    }
-
-    /// Runs operations in their JSON form, as `transact` does, without a client. A `wait` must be true.
-    ///
-    /// # Errors
-    /// The first operation's that failed, or the commit's; nothing has changed then.
-    pub fn transact_internal(
-        &mut self,
-        database: &str,
-        operations: &[Value],
-    ) -> Result<Vec<Value>> {
-        let index = self.database_index(database)?;
-        let asker = Asker {
-            session: None,
-            waited: u64::MAX,
+        let commit = Commit {
+            prepared,
+            comment: None,
         };
-        match self.run(index, operations, &asker) {
-            Some(results) => match results.iter().find(|result| result.get("error").is_some()) {
-                Some(error) => Err(OvsdbError::from_json(error)),
-                None => Ok(results),
-            },
-            None => Err(OvsdbError::new(kind::TIMED_OUT, "\"wait\" is not true")),
-        }
+        self.commit(index, &commit, None, durability)?;
+        Ok(result)
     }
 
     fn database_index(&self, name: &str) -> Result<usize> {
@@ -401,185 +379,6 @@ impl Server {
         }
     }
 
-    /// Runs a transaction; `None` if it must wait, after which [`park`](Server::park) finds out for what.
-    fn run(&mut self, database: usize, operations: &[Value], asker: &Asker) -> Option<Vec<Value>> {
-        match self.attempt(database, operations, asker) {
-            Outcome::Parked { .. } => None,
-            Outcome::Done { results, commit } => {
-                Some(self.finish(database, results, commit, asker.session))
-            }
-        }
-    }
-
-    fn attempt(&mut self, database: usize, operations: &[Value], asker: &Asker) -> Outcome {
-        let locks = &self.locks;
-        let served = &self.databases[database];
-        let env = Environment {
-            owns_lock: &|lock| {
-                asker
-                    .session
-                    .is_some_and(|session| locks.owns(session, lock))
-            },
-            waited: asker.waited,
-            read_only: served.read_only && asker.session.is_some(),
-            max_result: self.limits.results,
-        };
-        execute(&served.db, operations, &mut self.uuids, &env)
-    }
-
-    /// Commits what a transaction prepared and completes its results.
-    fn finish(
-        &mut self,
-        database: usize,
-        mut results: Vec<Value>,
-        commit: Option<Commit>,
-        session: Option<SessionId>,
-    ) -> Vec<Value> {
-        if let Some(commit) = commit {
-            if let Err(error) = self.commit(database, &commit, session) {
-                results.push(error.to_json());
-            }
-        }
-        results
-    }
-
-    /// Makes a change durable, applies it and tells everyone.
-    fn commit(
-        &mut self,
-        database: usize,
-        commit: &Commit,
-        session: Option<SessionId>,
-    ) -> Result<()> {
-        let Commit { prepared, comment } = commit;
-        if prepared.delta.is_empty() {
-            return Ok(());
-        }
-        let served = &mut self.databases[database];
-        served
-            .journal
-            .commit(&served.db, &prepared.delta, comment.as_deref())
-            .map_err(|error| {
-                let kind = match error {
-                    LogError::TooLarge { .. } => kind::EXHAUSTED,
-                    _ => kind::IO,
-                };
-                OvsdbError::new(kind, error.to_string())
-            })?;
-        served.db.apply(prepared);
-        served.journal.committed(&served.db);
-        let delta = self.remember(database, prepared);
-        self.tell_monitors(database, &delta);
-        for parked in self
-            .parked
-            .iter_mut()
-            .filter(|parked| parked.database == database)
-        {
-            let touched =
-                |table: &usize| delta.tables.iter().any(|changed| changed.table == *table);
-            parked.ready |= parked.tables.iter().any(touched);
-        }
-        if database != SERVER_DATABASE {
-            let database = self.databases[database].name.clone();
-            let comment = comment.clone();
-            self.events.push_back(Event::Committed(Committed {
-                database,
-                delta,
-                comment,
-                session,
-            }));
-        }
-        Ok(())
-    }
-
-    /// Keeps the change for clients that reconnect.
-    fn remember(&mut self, database: usize, prepared: &Prepared) -> Arc<Delta> {
-        let delta = Arc::new(prepared.delta.clone());
-        let served = &mut self.databases[database];
-        served.last_txn = self.uuids.generate();
-        served.history_rows += delta.len();
-        served.history.push_back((served.last_txn, delta.clone()));
-        while served.history.len() > MAX_HISTORY || served.history_rows > MAX_HISTORY_ROWS {
-            let Some((_, oldest)) = served.history.pop_front() else {
-                break;
-            };
-            served.history_rows -= oldest.len();
-        }
-        delta
-    }
-
-    fn tell_monitors(&mut self, database: usize, delta: &Delta) {
-        let last_txn = self.databases[database].last_txn;
-        // Texts by specification: a hundred clients that watch the same cost one.
-        let mut texts: Vec<(*const Spec, Option<String>)> = Vec::new();
-        let mut overflowed = Vec::new();
-        for (&id, session) in &mut self.sessions {
-            let Session { monitors, out, .. } = session;
-            for monitor in monitors
-                .iter()
-                .filter(|monitor| monitor.spec.database == database)
-            {
-                let spec = Arc::as_ptr(&monitor.spec);
-                let position = texts
-                    .iter()
-                    .position(|(have, _)| *have == spec)
-                    .unwrap_or_else(|| {
-                        texts.push((
-                            spec,
-                            monitor.spec.update(delta).map(|update| update.to_string()),
-                        ));
-                        texts.len() - 1
-                    });
-                let Some(update) = &texts[position].1 else {
-                    continue;
-                };
-                let waiting = out.pending().len();
-                if waiting > self.limits.backlog {
-                    overflowed.push((id, CloseReason::Backlog(waiting)));
-                    break;
-                }
-                out.push_text(&monitor.notification(update, last_txn));
-            }
-        }
-        for (session, reason) in overflowed {
-            self.close(session, reason);
-        }
-    }
-
-    /// Tries the parked transactions that are ready; each commit may make others ready.
-    fn run_parked(&mut self, now: Now) {
-        while let Some(position) = self.parked.iter().position(|parked| parked.ready) {
-            let parked = self.parked.remove(position);
-            self.transact_or_park(parked, now);
-        }
-    }
-
-    /// Runs a client's transaction and replies, or parks it.
-    fn transact_or_park(&mut self, mut parked: Parked, now: Now) {
-        let waited = now.0.saturating_sub(parked.received.0) / 1_000_000;
-        let asker = Asker {
-            session: Some(parked.session),
-            waited,
-        };
-        match self.attempt(parked.database, &parked.operations, &asker) {
-            Outcome::Parked { timeout, tables } => {
-                let deadline = |ms: u64| {
-                    Now(parked
-                        .received
-                        .0
-                        .saturating_add(ms.saturating_mul(1_000_000)))
-                };
-                parked.deadline = timeout.map(deadline);
-                parked.tables = tables;
-                parked.ready = false;
-                self.parked.push(parked);
-            }
-            Outcome::Done { results, commit } => {
-                let results = self.finish(parked.database, results, commit, asker.session);
-                self.reply(parked.session, parked.id, Ok(Value::Array(results)));
-            }
-        }
-    }
-
     fn reply(&mut self, session: SessionId, id: Value, result: std::result::Result<Value, Value>) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.reply(id, result);
@@ -607,55 +406,5 @@ impl Server {
             Message::Notification { .. } | Message::Response { .. } => {}
         }
         self.run_parked(now);
-    }
-
-    fn transact(&mut self, session: SessionId, id: Value, mut params: Vec<Value>, now: Now) {
-        let database = match self.database_of("transact", &params) {
-            Ok(database) => database,
-            Err(error) => return self.reply(session, id, Err(error.to_json())),
-        };
-        params.remove(0);
-        let waiting = self
-            .parked
-            .iter()
-            .filter(|parked| parked.session == session)
-            .count();
-        let refused = if params.len() > self.limits.operations {
-            Some(format!(
-                "a transaction may have {} operations",
-                self.limits.operations
-            ))
-        } else if waiting >= self.limits.parked {
-            Some(format!(
-                "a session may have {} waiting transactions",
-                self.limits.parked
-            ))
-        } else {
-            None
-        };
-        if let Some(details) = refused {
-            let error = OvsdbError::new(kind::EXHAUSTED, details).to_json();
-            return self.reply(session, id, Err(error));
-        }
-        let parked = Parked {
-            session,
-            id,
-            database,
-            operations: params,
-            received: now,
-            deadline: None,
-            tables: Vec::new(),
-            ready: false,
-        };
-        self.transact_or_park(parked, now);
-    }
-
-    /// Ends a waiting transaction (RFC 7047 section 4.1.4).
-    fn cancel(&mut self, session: SessionId, id: Option<&Value>) {
-        let wanted = |parked: &Parked| parked.session == session && Some(&parked.id) == id;
-        if let Some(position) = self.parked.iter().position(wanted) {
-            let parked = self.parked.remove(position);
-            self.reply(session, parked.id, Err(json!("canceled")));
-        }
     }
 }

@@ -49,6 +49,23 @@ enum Kind {
 }
 
 impl Select {
+    const NOTHING: Select = Select {
+        initial: false,
+        insert: false,
+        delete: false,
+        modify: false,
+    };
+
+    /// What either of both asks for.
+    fn or(self, other: Select) -> Select {
+        Select {
+            initial: self.initial || other.initial,
+            insert: self.insert || other.insert,
+            delete: self.delete || other.delete,
+            modify: self.modify || other.modify,
+        }
+    }
+
     fn has(self, kind: Kind) -> bool {
         match kind {
             Kind::Initial => self.initial,
@@ -63,6 +80,8 @@ impl Select {
 #[derive(Clone, Debug, PartialEq)]
 struct MonitoredTable {
     table: usize,
+    /// What some request asks for: also one without columns, which is told which rows there are.
+    select: Select,
     columns: Vec<(usize, Select)>,
     condition: Condition,
 }
@@ -117,6 +136,7 @@ impl Spec {
             let table = schema.table_index(name).ok_or_else(unknown)?;
             let mut monitored = MonitoredTable {
                 table,
+                select: Select::NOTHING,
                 columns: Vec::new(),
                 condition: Condition::default(),
             };
@@ -267,6 +287,7 @@ impl MonitoredTable {
         };
         parser.finish()?;
         let select = select_from_json(select, name)?;
+        self.select = self.select.or(select);
         let named = columns_from_json(columns, schema)?;
         for column in named {
             if columns.is_none() && column == UUID_COLUMN {
@@ -319,7 +340,7 @@ impl MonitoredTable {
         old: Option<&Row>,
         new: Option<&Row>,
     ) -> Option<Value> {
-        if !self.columns.iter().any(|(_, select)| select.has(kind)) {
+        if !self.select.has(kind) {
             return None;
         }
         let wanted = || {
