@@ -1,5 +1,5 @@
-//! Times transactions like those of `ovs-vsctl add-port`, one by one, in memory and with a log on disk:
-//! `add-ports [PORTS [MONITORS]]` (1,000 and 1 by default).
+//! Times transactions like those of `ovs-vsctl add-port` and `del-port`, in memory and with a log on disk
+//! (in the temporary directory): `add-ports [PORTS [MONITORS]]` (1,000 and 1 by default).
 
 use std::time::{Duration, Instant};
 
@@ -64,36 +64,79 @@ fn run(name: &str, ports: usize, monitors: usize, db: Database, journal: Box<dyn
             {"Bridge": [{}], "Port": [{}], "Interface": [{}], "Open_vSwitch": [{}]}]});
         server.input(session, request.to_string().as_bytes(), Now(0));
     }
-    let mut slowest = Duration::ZERO;
-    let start = Instant::now();
-    for n in 0..ports {
-        let one = Instant::now();
-        add_port(&mut server, client, n);
-        slowest = slowest.max(one.elapsed());
-    }
-    let total = start.elapsed();
-    let mean = total / ports.max(1) as u32;
-    println!("{name}: {ports} ports, {monitors} monitor(s): {total:?}, mean {mean:?}, slowest {slowest:?}");
+    let what = format!("{ports} ports, {monitors} monitor(s)");
+    println!("{name}, {what}");
+    report("  added one by one  ", ports, |n| {
+        let operations = add_port(&format!("p{n}"), n);
+        transact(&mut server, client, operations);
+    });
+    report("  removed one by one", ports, |n| {
+        let table = server
+            .database("Open_vSwitch")
+            .and_then(|db| db.table("Port"));
+        let name = format!("p{n}");
+        let port = table
+            .and_then(|table| table.find("name", name))
+            .expect("the port is there");
+        let uuid = port.uuid().to_string();
+        transact(
+            &mut server,
+            client,
+            json!([{"op": "mutate", "table": "Bridge", "where": [["name", "==", "br0"]],
+                    "mutations": [["ports", "delete", ["uuid", uuid]]]}]),
+        );
+    });
+    report("  added at once     ", 1, |_| {
+        // As `ovs-vsctl` does it: the bridge's ports are set once, at the end.
+        let mut operations = Vec::new();
+        for n in 0..ports {
+            let interface = format!("i{n}");
+            let name = format!("p{n}");
+            operations.push(
+                json!({"op": "insert", "table": "Interface", "uuid-name": interface,
+                                   "row": {"name": name}}),
+            );
+            operations.push(json!({"op": "insert", "table": "Port", "uuid-name": name,
+                                   "row": {"name": name, "interfaces": ["named-uuid", interface]}}));
+        }
+        let all: Vec<Value> = (0..ports)
+            .map(|n| json!(["named-uuid", format!("p{n}")]))
+            .collect();
+        operations.push(
+            json!({"op": "update", "table": "Bridge", "where": [["name", "==", "br0"]],
+                               "row": {"ports": ["set", all]}}),
+        );
+        transact(&mut server, client, Value::Array(operations));
+    });
 }
 
-fn add_port(server: &mut Server, client: SessionId, n: usize) {
-    let name = format!("p{n}");
-    transact(
-        server,
-        client,
-        json!([
-            {"op": "wait", "table": "Bridge", "timeout": 0, "until": "==", "columns": ["fail_mode"],
-             "where": [["name", "==", "br0"]], "rows": [{"fail_mode": ["set", []]}]},
-            {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {"name": name}},
-            {"op": "insert", "table": "Port", "uuid-name": "p",
-             "row": {"name": name, "interfaces": ["named-uuid", "i"], "tag": n % 4096}},
-            {"op": "mutate", "table": "Bridge", "where": [["name", "==", "br0"]],
-             "mutations": [["ports", "insert", ["set", [["named-uuid", "p"]]]]]},
-            {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]},
-            {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]},
-            {"op": "comment", "comment": "add-port"},
-        ]),
-    );
+/// Times `count` runs of `one`.
+fn report(what: &str, count: usize, mut one: impl FnMut(usize)) {
+    let mut slowest = Duration::ZERO;
+    let start = Instant::now();
+    for n in 0..count {
+        let begin = Instant::now();
+        one(n);
+        slowest = slowest.max(begin.elapsed());
+    }
+    let total = start.elapsed();
+    let mean = total / count.max(1) as u32;
+    println!("{what} {total:>12.3?}, mean {mean:>10.3?}, slowest {slowest:>10.3?}");
+}
+
+fn add_port(name: &str, n: usize) -> Value {
+    json!([
+        {"op": "wait", "table": "Bridge", "timeout": 0, "until": "==", "columns": ["fail_mode"],
+         "where": [["name", "==", "br0"]], "rows": [{"fail_mode": ["set", []]}]},
+        {"op": "insert", "table": "Interface", "uuid-name": "i", "row": {"name": name}},
+        {"op": "insert", "table": "Port", "uuid-name": "p",
+         "row": {"name": name, "interfaces": ["named-uuid", "i"], "tag": n % 4096}},
+        {"op": "mutate", "table": "Bridge", "where": [["name", "==", "br0"]],
+         "mutations": [["ports", "insert", ["set", [["named-uuid", "p"]]]]]},
+        {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]},
+        {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]},
+        {"op": "comment", "comment": "add-port"},
+    ])
 }
 
 fn transact(server: &mut Server, client: SessionId, operations: Value) {

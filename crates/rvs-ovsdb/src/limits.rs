@@ -34,9 +34,6 @@ pub struct Limits {
     pub pause: usize,
     /// Bytes of JSON that the results of one transaction may take.
     pub results: usize,
-    /// Nanoseconds of silence after which a client is probed, and after twice which it is dropped;
-    /// 0 is never.
-    pub probe_interval: u64,
 }
 
 impl Default for Limits {
@@ -50,7 +47,6 @@ impl Default for Limits {
             backlog: 8 << 20,
             pause: 1 << 20,
             results: 64 << 20,
-            probe_interval: 0,
         }
     }
 }

@@ -274,6 +274,7 @@ fn faults_refuse_the_transaction_and_pass() {
                 storage.fail([first, second, third]);
                 let error = set_key(&mut server, "a", "1").unwrap_err();
                 assert_eq!(error.kind, kind::IO);
+                assert!(server.journal_error("Open_vSwitch").is_some());
                 assert_eq!(saved(server.database("Open_vSwitch").unwrap()), before);
                 let reopened = open(MemoryStorage::with(storage.bytes())).unwrap();
                 let on_disk = saved(&reopened.db);
@@ -337,6 +338,24 @@ fn compaction_bounds_the_file() {
     assert!(largest < (64 << 10) + 1_000, "{largest} bytes");
     let state = saved(server.database("Open_vSwitch").unwrap());
     assert_eq!(saved(&open(storage).unwrap().db), state);
+}
+
+#[test]
+fn compaction_on_demand() {
+    let (storage, _) = history();
+    let mut server = server(storage.clone());
+    set_key(&mut server, "a", "b").unwrap();
+    let (before, state) = (
+        storage.bytes().len(),
+        saved(server.database("Open_vSwitch").unwrap()),
+    );
+    storage.fail([Fault::Full]);
+    assert_eq!(server.compact("Open_vSwitch").unwrap_err().kind, kind::IO);
+    assert_eq!(storage.bytes().len(), before);
+    server.compact("Open_vSwitch").unwrap();
+    assert!(storage.bytes().len() < before && server.journal_error("Open_vSwitch").is_none());
+    assert_eq!(saved(&open(storage).unwrap().db), state);
+    assert!(server.compact("Nope").is_err());
 }
 
 #[test]
@@ -479,7 +498,7 @@ fn files_are_created_appended_compacted_and_keep_their_link() {
     server.add_database(opened.db, Box::new(opened.log));
     let insert = json!({"op": "insert", "table": "Open_vSwitch", "row": {}});
     server.transact_internal("Open_vSwitch", &[insert]).unwrap();
-    for n in 0..1_000 {
+    for n in 0..400 {
         set_key(&mut server, "counter", &format!("{n:0100}")).unwrap();
     }
     let state = saved(server.database("Open_vSwitch").unwrap());

@@ -33,7 +33,7 @@ pub use memory::{Fault, MemoryStorage};
 pub use record::{split_records, Tail};
 
 use crate::database::{Database, Delta};
-use crate::error::OvsdbError;
+use crate::error::{kind, OvsdbError};
 use crate::limits::{MAX_RECORD_BYTES, MIN_COMPACT_BYTES};
 use crate::schema::Schema;
 use crate::uuid::UuidGenerator;
@@ -101,6 +101,17 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// The error that the client of a refused transaction gets.
+    pub fn into_ovsdb(self) -> OvsdbError {
+        let kind = match self {
+            LogError::TooLarge { .. } => kind::EXHAUSTED,
+            _ => kind::IO,
+        };
+        OvsdbError::new(kind, self.to_string())
+    }
+}
+
 /// Where transactions become durable before they count.
 pub trait Journal {
     /// Writes the change. `db` is the database before it.
@@ -117,6 +128,15 @@ pub trait Journal {
 
     /// Called after the change was applied, to `db`: time for upkeep whose failure does no harm.
     fn committed(&mut self, db: &Database);
+
+    /// Makes what is kept as short as it can be.
+    ///
+    /// # Errors
+    /// What was kept before is still there and in use.
+    fn compact(&mut self, db: &Database) -> Result<(), LogError>;
+
+    /// The last failure, until a later write succeeds; `None` means healthy.
+    fn last_error(&self) -> Option<&str>;
 }
 
 /// The journal of a database that lives only in memory.
@@ -135,6 +155,14 @@ impl Journal for NoJournal {
     }
 
     fn committed(&mut self, _: &Database) {}
+
+    fn compact(&mut self, _: &Database) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn last_error(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// The state of the file with respect to the database in memory.
@@ -290,22 +318,9 @@ impl<S: Storage> Log<S> {
         self.length == 0
     }
 
-    /// The last error of commit or compaction, until a later one succeeds: `None` means healthy.
-    pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
-    }
-
     /// Changes the largest size of the file in bytes (256 MiB by default).
     pub fn set_limit(&mut self, bytes: u64) {
         self.limit = bytes;
-    }
-
-    /// Rewrites the file as the shortest log of `db`.
-    ///
-    /// # Errors
-    /// The old file is still there and in use.
-    pub fn compact(&mut self, db: &Database) -> Result<(), LogError> {
-        self.rewrite(db, None)
     }
 
     /// Appends the records of a change, or writes the file anew when it cannot be appended to.
@@ -392,5 +407,15 @@ impl<S: Storage> Journal for Log<S> {
                 self.compacted = self.length;
             }
         }
+    }
+
+    fn compact(&mut self, db: &Database) -> Result<(), LogError> {
+        let result = self.rewrite(db, None);
+        self.last_error = result.as_ref().err().map(LogError::to_string);
+        result
+    }
+
+    fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
     }
 }

@@ -185,6 +185,34 @@ impl Server {
             .map(|served| &served.db)
     }
 
+    /// Names of the databases, `_Server` first.
+    pub fn database_names(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(|served| &*served.name)
+    }
+
+    /// Makes a database's log as short as it can be.
+    ///
+    /// # Errors
+    /// There is no such database, or the log could not be written; it is then as it was.
+    pub fn compact(&mut self, database: &str) -> Result<()> {
+        let index = self.database_index(database)?;
+        let served = &mut self.databases[index];
+        served
+            .journal
+            .compact(&served.db)
+            .map_err(|error| error.into_ovsdb())
+    }
+
+    /// Why a database cannot be written at the moment: the last failure of its log, until a later write
+    /// succeeds.
+    pub fn journal_error(&self, database: &str) -> Option<&str> {
+        let served = self
+            .databases
+            .iter()
+            .find(|served| *served.name == *database)?;
+        served.journal.last_error()
+    }
+
     /// Changes a database from inside: `change` edits a transaction, which is then committed as any
     /// client's is. Returns what `change` returned.
     ///

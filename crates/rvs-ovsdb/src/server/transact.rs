@@ -101,13 +101,7 @@ impl Server {
         served
             .journal
             .commit(&served.db, &prepared.delta, comment.as_deref(), durability)
-            .map_err(|error| {
-                let kind = match error {
-                    LogError::TooLarge { .. } => kind::EXHAUSTED,
-                    _ => kind::IO,
-                };
-                OvsdbError::new(kind, error.to_string())
-            })?;
+            .map_err(LogError::into_ovsdb)?;
         served.db.apply(prepared);
         served.journal.committed(&served.db);
         let delta = self.remember(database, prepared);
