@@ -96,7 +96,7 @@ INLINE int parse_l4(struct layers *l, void *data, void *data_end, __u32 len, __u
 		/* Each IP has its own ICMP; the other one's is just a number. */
 		if ((l->proto == 1) != !!(l->present & P_IPV4))
 			return PARSED;
-		if (have < (l->proto == 1 ? 8 : 4))
+		if (have < 8)
 			break;
 		NEED(at, 4, break);
 		__u8 type = *(__u8 *)p;
