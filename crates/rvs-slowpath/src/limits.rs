@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rvs_dpif::limits::MASKS_PER_PORT;
+
 /// Bounds of the cache as the slow path fills it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -25,7 +27,7 @@ impl Default for Limits {
             flows: 200_000,
             port_share: 50,
             masks_coarse: 32,
-            masks: 64,
+            masks: MASKS_PER_PORT - 1,
             max_idle: Duration::from_secs(10),
             sweep_every: Duration::from_millis(500),
         }

@@ -39,6 +39,10 @@ impl UpcallSenders {
 }
 
 impl UpcallSink for UpcallSenders {
+    fn has_room(&self, in_port: DpPort) -> bool {
+        self.0.get(&in_port).is_some_and(|s| !s.queue.is_full())
+    }
+
     fn offer(&mut self, upcall: Upcall) -> Result<(), UpcallRefused> {
         let Some(s) = self.0.get(&DpPort(upcall.key.in_port)) else {
             return Err(UpcallRefused);

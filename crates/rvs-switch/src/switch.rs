@@ -19,11 +19,11 @@ use rvs_ovsdb::Uuid;
 use rvs_packet::{MacAddr, Now, VlanId};
 use rvs_pipeline::BridgeId;
 use rvs_slowpath::{Dispatch, SlowPath};
-use serde_json::Value;
 
 use crate::platform::{Platform, PortEvent};
 use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
+use crate::status::RowStatus;
 use crate::{snapshot, status};
 
 /// Name of the configuration database.
@@ -100,13 +100,6 @@ impl<R: Rim> Switch<R> {
         root(self.database())
     }
 
-    fn transact(&mut self, operations: &[Value]) -> Result<(), String> {
-        self.server
-            .transact_internal(DATABASE, operations)
-            .map(drop)
-            .map_err(|e| e.to_string())
-    }
-
     /// Does what committed transactions ask for. To be called after the server has taken input.
     pub fn run(&mut self) {
         while let Some(event) = self.server.next_event() {
@@ -179,10 +172,7 @@ impl<R: Rim> Switch<R> {
         let mut changes = Changes::default();
         self.topology
             .retry(|i| i.error.is_some(), &mut self.rim, &mut changes);
-        changes.warnings.clear();
-        if !changes.opened.is_empty() {
-            self.apply(&changes);
-        }
+        self.apply(&changes);
     }
 
     /// Publishes what changed, and writes it into the database.
@@ -206,15 +196,24 @@ impl<R: Rim> Switch<R> {
             .iter()
             .filter_map(|u| self.topology.bridge(*u))
             .map(status::bridge);
-        let operations: Vec<Value> = interfaces.chain(bridges).collect();
-        self.write_status(&operations);
+        let rows: Vec<RowStatus> = interfaces.chain(bridges).collect();
+        self.write_status(&rows);
     }
 
-    fn write_status(&mut self, operations: &[Value]) {
-        if operations.is_empty() {
+    /// Status is written without waiting for the disk: after a crash it is found out anew.
+    fn write_status(&mut self, rows: &[RowStatus]) {
+        if rows.is_empty() {
             return;
         }
-        if let Err(e) = self.transact(operations) {
+        let written = self.server.update_status(DATABASE, |txn, _| {
+            for r in rows {
+                for (column, value) in &r.columns {
+                    txn.set(r.table, r.row, column, value.clone())?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(e) = written {
             tracing::error!("status could not be written into the database: {e}");
         }
     }
@@ -290,11 +289,11 @@ impl<R: Rim> Switch<R> {
             .flat_map(|b| b.ifaces())
             .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| (i.cfg.uuid, *dp)))
             .collect();
-        let operations: Vec<Value> = open
+        let rows: Vec<RowStatus> = open
             .into_iter()
             .map(|(uuid, dp)| status::statistics(uuid, &self.rim.counters(dp)))
             .collect();
-        self.write_status(&operations);
+        self.write_status(&rows);
     }
 
     /// Credits rules and addresses with what cached flows carried so far. To be called before statistics are shown.
