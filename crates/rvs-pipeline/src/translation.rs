@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use rvs_dpif::{Actions, DpAction, DropReason, PuntReason};
-use rvs_flow::{DpPort, FlowKey, Mask, Match, PipelineKey};
+use rvs_flow::{DpPort, FlowKey, Mask, Match, OfPort, PipelineKey};
 use rvs_l2::{FdbKey, Lesson};
 use rvs_openflow::{
     Action, ActionSet, ControllerId, GroupId, Instructions, MeterId, PacketInReason, TableId,
@@ -193,6 +193,34 @@ pub struct FrozenState {
     pub run_set: bool,
     /// Two tags are to be seen whatever the VLAN limit: the pipeline itself has pushed one of them.
     pub two_tags: bool,
+}
+
+impl FrozenState {
+    /// Where a packet-out starts: `actions` in `bridge`, as if the packet had come from `in_port` (often
+    /// [`OfPort::CONTROLLER`] or [`OfPort::ANY`]).
+    pub fn packet_out(bridge: BridgeId, in_port: OfPort, actions: Vec<Action>) -> Self {
+        let fields = PipelineKey {
+            of_port: in_port.0,
+            actset_output: OfPort::UNSET.0,
+            ..PipelineKey::default()
+        };
+        let rest = FrozenRest {
+            table: TableId(0),
+            cookie: u64::MAX,
+            reason: PacketInReason::PacketOut,
+            actions,
+            then: FrozenThen::Next,
+        };
+        Self {
+            bridge,
+            fields,
+            stack: Vec::new(),
+            action_set: ActionSet::default(),
+            rest: vec![rest],
+            run_set: true,
+            two_tags: false,
+        }
+    }
 }
 
 /// A tail of one rule's actions.

@@ -17,7 +17,8 @@ use rvs_openflow::{
 };
 use rvs_packet::{EtherType, Frame};
 use rvs_pipeline::{
-    Bridge, BridgeId, CachedEffect, Miss, Port, Ports, PuntNote, Rule, Settings, Tables,
+    Bridge, BridgeId, CachedEffect, FragMode, FrozenState, Miss, Port, Ports, PuntNote, Rule,
+    Settings, Tables,
 };
 
 fn out(port: u32) -> Action {
@@ -697,6 +698,61 @@ fn a_paused_packet_goes_on_where_it_stopped() {
         on.actions,
         vec![DpAction::Output(DpPort(4)), DpAction::Output(DpPort(3))]
     );
+}
+
+#[test]
+fn a_packet_out_floods_from_no_port_and_teaches_nothing() {
+    let lab = Lab::new([common::bridge(&[
+        VlanMode::Access(vid(100)),
+        VlanMode::default(),
+        VlanMode::Access(vid(200)),
+    ])]);
+    let send = |frame: &[u8], actions| {
+        let key = rvs_flow::extract(
+            &Frame::from_slice(frame),
+            DpPort::NONE,
+            rvs_flow::ParseLimits::new(0),
+        );
+        let state = FrozenState::packet_out(common::BR, OfPort::CONTROLLER, actions);
+        rvs_pipeline::translate_actions(&lab.view(), &key, &state, &mut rvs_pipeline::NoTrace)
+    };
+    let normal = || vec![Action::output(OfPort::NORMAL)];
+    let tagged = send(&ether(mac(2), mac(1), &[(0x8100, 100)]), normal());
+    let o = |n| DpAction::Output(DpPort(n));
+    assert_eq!(tagged.actions, vec![o(2), DpAction::PopVlan, o(1)]);
+    assert!(common::lessons(&tagged).is_empty());
+    assert!(!tagged.cacheable);
+    // The tables, on request.
+    let plain = ether(mac(2), mac(1), &[]);
+    assert_eq!(
+        send(&plain, vec![Action::output(OfPort::TABLE)]).actions,
+        vec![o(2)]
+    );
+    assert_eq!(send(&plain, vec![out(3), out(1)]).actions, vec![o(3), o(1)]);
+}
+
+#[test]
+fn later_fragments_have_ports_only_if_configured() {
+    let mut later = udp(1, 2, &[]);
+    later[21] = 1;
+    rvs_flow::testing::fix_checksums(&mut later);
+    let lab = |frags| {
+        let mut lab = flows(vec![
+            flow(0, 5, "udp,tp_dst=0", vec![out(2)]),
+            flow(0, 4, "udp", vec![out(3)]),
+        ]);
+        lab.change(|b| {
+            b.settings = Arc::new(Settings {
+                frags,
+                ..Settings::default()
+            })
+        });
+        lab
+    };
+    assert_eq!(lab(FragMode::Normal).ports(&later, 1), vec![3]);
+    assert_eq!(lab(FragMode::NxMatch).ports(&later, 1), vec![2]);
+    assert_eq!(lab(FragMode::Drop).ports(&later, 1), Vec::<u32>::new());
+    assert_eq!(lab(FragMode::NxMatch).ports(&udp(1, 2, &[]), 1), vec![3]);
 }
 
 #[test]

@@ -21,8 +21,8 @@ use rvs_openflow::{
 use rvs_packet::{EtherType, Frame};
 use rvs_pipeline::reference::Outcome;
 use rvs_pipeline::{
-    Bridge, BridgeId, Bundle, GroupEntry, Miss, Port, PortKind, Ports, Recorder, Rule, Settings,
-    Tables, TraceEvent, Translation,
+    Bridge, BridgeId, Bundle, FragMode, GroupEntry, Miss, Port, PortKind, Ports, Recorder, Rule,
+    Settings, Tables, TraceEvent, Translation,
 };
 
 const VIDS: [u16; 6] = [10, 100, 200, 0, 1, 4095];
@@ -85,7 +85,7 @@ fn ports(e: &mut Entropy<'_>, n: u32) -> Ports {
     Ports::new(ports, bundles).unwrap()
 }
 
-fn settings(e: &mut Entropy<'_>, vlan_limit: u8) -> Settings {
+fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
     Settings {
         vlan_limit,
         flood_vlans: if e.one_in(6) {
@@ -96,7 +96,7 @@ fn settings(e: &mut Entropy<'_>, vlan_limit: u8) -> Settings {
         forward_bpdu: e.one_in(4),
         miss: e.pick(&[Miss::Drop, Miss::Drop, Miss::Controller, Miss::Continue]),
         invalid_ttl_to_controller: e.one_in(2),
-        ..Settings::default()
+        frags,
     }
 }
 
@@ -272,11 +272,17 @@ fn groups(e: &mut Entropy<'_>) -> Vec<Group> {
 fn lab(e: &mut Entropy<'_>) -> Lab {
     // One for the whole daemon.
     let vlan_limit = e.pick(&[1, 1, 2, 0]);
+    let frags = e.pick(&[
+        FragMode::Normal,
+        FragMode::Normal,
+        FragMode::NxMatch,
+        FragMode::Drop,
+    ]);
     let bridges: Vec<Bridge> = (1..=2u32)
         .map(|n| {
             let mut b = Bridge::new(BridgeId(n), &format!("br{n}"));
             b.ports = Arc::new(ports(e, n));
-            b.settings = Arc::new(settings(e, vlan_limit));
+            b.settings = Arc::new(settings(e, vlan_limit, frags));
             b.tables = Arc::new(tables(e));
             let entries = groups(e)
                 .into_iter()

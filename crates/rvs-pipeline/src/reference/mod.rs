@@ -109,6 +109,7 @@ struct Packet<'w> {
     own_tags: usize,
     /// Of the bridge that the frame arrived in.
     vlan_limit: u8,
+    frags: FragMode,
     at: Place,
 }
 
@@ -135,6 +136,7 @@ impl<'w> Packet<'w> {
             action_set: ActionSet::default(),
             own_tags: 0,
             vlan_limit: bridge.settings.vlan_limit,
+            frags: bridge.settings.frags,
             at: Place {
                 cookie: u64::MAX,
                 ..Place::default()
@@ -159,6 +161,15 @@ impl<'w> Packet<'w> {
             flow.vlan1_tpid = tags.vlan1_tpid;
             let both = Present::VLAN0 | Present::VLAN1;
             flow.present = flow.present.without(both) | Present(tags.present.0 & both.0);
+        }
+        if self.frags == FragMode::NxMatch && flow.present.has(Present::LATER_FRAG) {
+            flow.present |= match flow.nw_proto {
+                1 => Present::ICMP,
+                6 => Present::TCP,
+                17 => Present::UDP,
+                132 => Present::SCTP,
+                _ => Present::NONE,
+            };
         }
         PipelineKey {
             flow,
@@ -500,6 +511,7 @@ impl<'w> Run<'w, '_> {
                 let mut there = Packet::arrived(p.frame.clone(), bridge, of);
                 there.own_tags = p.own_tags;
                 there.vlan_limit = p.vlan_limit;
+                there.frags = p.frags;
                 self.down(|run| match run.pipeline(&mut there) {
                     Err(End::Aborted) => Err(End::Aborted),
                     _ => Ok(()),

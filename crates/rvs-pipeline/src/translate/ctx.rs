@@ -6,11 +6,12 @@ use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_l2::Tag;
 use rvs_openflow::{ActionSet, PacketInReason, TableId};
+use rvs_packet::IpProto;
 
 use super::compose::Composer;
 use super::freeze::Freeze;
 use super::origin_mask;
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, FragMode};
 use crate::table::Rule;
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{push, CachedEffect, Deps, FrozenState, PuntNote, Translation};
@@ -337,6 +338,27 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.forget(&rest);
     }
 
+    /// With [`FragMode::NxMatch`], later fragments have the layer that their protocol announces, with zeros in it.
+    pub(super) fn show_fragment_ports(&mut self) {
+        if self
+            .at
+            .bridge
+            .is_none_or(|b| b.settings.frags != FragMode::NxMatch)
+        {
+            return;
+        }
+        self.see(|m| m.present |= Present::LATER_FRAG);
+        if !self.key.flow.present.has(Present::LATER_FRAG) {
+            return;
+        }
+        self.see(|m| m.nw_proto = u8::MAX);
+        let layer = announced_layer(self.key.flow.nw_proto);
+        self.key.flow.present |= layer;
+        let mut m = Mask::<PipelineKey>::none();
+        m.0.flow.present = layer;
+        self.forget(&m);
+    }
+
     pub(super) fn finish(mut self) -> Translation {
         let last = self.key;
         self.note(|| TraceEvent::Final {
@@ -356,5 +378,16 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             drop,
             deps: self.deps,
         }
+    }
+}
+
+/// The presence bit of the transport that an IP protocol number names.
+fn announced_layer(proto: u8) -> Present {
+    match IpProto(proto) {
+        IpProto::TCP => Present::TCP,
+        IpProto::UDP => Present::UDP,
+        IpProto::SCTP => Present::SCTP,
+        IpProto::ICMP => Present::ICMP,
+        _ => Present::NONE,
     }
 }

@@ -57,11 +57,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if arrived.recirc_id != 0 {
             return self.start_again(arrived.recirc_id);
         }
-        let (bridge, port) = self
-            .view
-            .world
-            .port(DpPort(arrived.in_port))
-            .ok_or(DropReason::NoBridge)?;
+        let Some((bridge, port)) = self.view.world.port(DpPort(arrived.in_port)) else {
+            // The port is about to come or has just gone: an entry depends on no bridge and would outlive that.
+            self.cacheable = false;
+            return Err(DropReason::NoBridge);
+        };
         self.see(|m| m.present |= Present::BAD_L2);
         if arrived.present.has(Present::BAD_L2) {
             return Err(DropReason::BadFrame);
@@ -83,6 +83,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             }
         }
         self.hide_inner_tag();
+        self.show_fragment_ports();
         self.run_tables(TableId(0));
         self.boundary(true);
         if !port.stp.forwards() {
@@ -106,6 +107,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if !state.two_tags {
             self.hide_inner_tag();
         }
+        self.show_fragment_ports();
         self.thaw(&state);
         Ok(())
     }
@@ -128,6 +130,7 @@ pub fn translate_actions(
             if !state.two_tags {
                 ctx.hide_inner_tag();
             }
+            ctx.show_fragment_ports();
             ctx.thaw(state);
         }
     }
@@ -244,5 +247,6 @@ mod tests {
         assert_eq!(t.deps.macs.len(), 1);
         let t = translate(&view, &key(9, mac), &mut NoTrace);
         assert_eq!((t.actions, t.drop), (vec![], Some(DropReason::NoBridge)));
+        assert!(!t.cacheable, "the port may come at any moment");
     }
 }

@@ -191,6 +191,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             };
             both_tags(m);
         });
+        self.show_fragment_ports();
         if EtherType(self.arrived.dl_type.get()).is_vlan() {
             self.unparsed = Unparsed::Tags;
         } else if self.payload_changed {
