@@ -56,16 +56,15 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
 
 fn link_columns(link: &LinkInfo) -> [(&'static str, Datum); 6] {
     let state = |up| text(if up { "up" } else { "down" });
+    let driver = ("driver_name".to_owned(), link.driver.clone());
+    let note = link.note.iter().map(|n| ("note".to_owned(), n.clone()));
     [
         ("admin_state", state(link.admin_up)),
         ("link_state", state(link.link_up)),
         ("mac_in_use", text(link.mac.to_string())),
         ("mtu", Datum::scalar(i64::from(link.mtu))),
         ("ifindex", Datum::scalar(i64::from(link.ifindex))),
-        (
-            "status",
-            Datum::map([("driver_name".to_owned(), link.driver.clone())]),
-        ),
+        ("status", Datum::map(note.chain([driver]))),
     ]
 }
 
