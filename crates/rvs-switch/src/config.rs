@@ -70,6 +70,8 @@ pub struct IfaceConfig {
     pub mac: Option<MacAddr>,
     pub mtu_request: Option<u32>,
     pub ofport_request: Option<OfPort>,
+    /// Column `ofport`: the number that it has, or had before the daemon started.
+    pub ofport: Option<OfPort>,
 }
 
 impl BridgeConfig {
@@ -194,6 +196,10 @@ impl IfaceConfig {
             "tap" => IfaceKind::Tap,
             other => IfaceKind::Unknown(other.to_owned()),
         };
+        let number = |column: &str| {
+            let n = u32::try_from(row.opt_int(column)?).ok()?;
+            (1..OfPort::MAX.0).contains(&n).then_some(OfPort(n))
+        };
         Self {
             uuid: row.uuid(),
             name: row.str("name").to_owned(),
@@ -205,11 +211,8 @@ impl IfaceConfig {
             mtu_request: row
                 .opt_int("mtu_request")
                 .and_then(|n| u32::try_from(n).ok()),
-            ofport_request: row
-                .opt_int("ofport_request")
-                .and_then(|n| u32::try_from(n).ok())
-                .filter(|n| (1..OfPort::MAX.0).contains(n))
-                .map(OfPort),
+            ofport_request: number("ofport_request"),
+            ofport: number("ofport"),
         }
     }
 }

@@ -39,6 +39,17 @@ impl IfaceState {
         of_bridge.filter(|_| self.of_port == OfPort::LOCAL)
     }
 
+    /// Says why it is not open, once for each reason.
+    fn refuse(&mut self, error: String, changes: &mut Changes) {
+        if self.error.as_ref() != Some(&error) {
+            changes.ifaces.insert(self.cfg.uuid);
+            changes
+                .warnings
+                .push(format!("Interface {}: {error}", self.cfg.name));
+            self.error = Some(error);
+        }
+    }
+
     /// Changes the device where the wish has changed, and only there: what its user has set since stays.
     fn adjust(&mut self, wish: PortSpec, platform: &mut impl Platform, changes: &mut Changes) {
         let old = std::mem::replace(&mut self.wish, wish);
@@ -84,6 +95,43 @@ impl BridgeState {
 
     fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
         self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
+    }
+
+    /// Gives interfaces of a port the numbers that they ask for. Who has such a number without asking for it moves.
+    fn grant_numbers(&mut self, port: Uuid, kept: &BTreeSet<OfPort>, changes: &mut Changes) {
+        let ifaces = self.ports.get(&port).map_or(&[][..], |p| &p.ifaces);
+        let asking: Vec<(Uuid, OfPort)> = ifaces
+            .iter()
+            .filter(|i| i.of_port != OfPort::LOCAL)
+            .filter_map(|i| i.cfg.ofport_request.map(|wish| (i.cfg.uuid, wish)))
+            .collect();
+        for (iface, wish) in asking {
+            let holder = self
+                .ifaces()
+                .map(|(_, i)| i)
+                .find(|i| i.of_port == wish)
+                .map(|i| (i.cfg.uuid, i.cfg.ofport_request == Some(wish)));
+            match holder {
+                Some((_, true)) => {}
+                Some((other, false)) => {
+                    let free = free_number(&self.numbers(), kept);
+                    self.renumber(other, free, changes);
+                    self.renumber(iface, wish, changes);
+                }
+                None => self.renumber(iface, wish, changes),
+            }
+        }
+    }
+
+    fn renumber(&mut self, iface: Uuid, to: OfPort, changes: &mut Changes) {
+        if let Some(i) = self.ifaces_mut().find(|i| i.cfg.uuid == iface) {
+            i.of_port = to;
+            changes.ifaces.insert(iface);
+        }
+    }
+
+    fn numbers(&self) -> BTreeSet<OfPort> {
+        self.ifaces().map(|(_, i)| i.of_port).collect()
     }
 
     /// The MTU that internal interfaces get without a wish of their own: the smallest of the other ports'.
@@ -305,6 +353,7 @@ impl Topology {
                 }
             }
         };
+        let mut kept = None;
         for port in bridge.cfg.ports.clone() {
             let known = bridge.ports.contains_key(&port);
             // The MAC of the bridge's own interface is a setting of the bridge.
@@ -322,7 +371,8 @@ impl Topology {
                 ));
                 continue;
             }
-            self.update_port(db, &mut bridge, port, platform, changes);
+            let kept = kept.get_or_insert_with(|| kept_numbers(db, &bridge.cfg));
+            self.update_port(db, &mut bridge, port, kept, platform, changes);
         }
         self.bridges.insert(uuid, bridge);
     }
@@ -332,6 +382,7 @@ impl Topology {
         db: &Database,
         bridge: &mut BridgeState,
         uuid: Uuid,
+        kept: &BTreeSet<OfPort>,
         platform: &mut impl Platform,
         changes: &mut Changes,
     ) {
@@ -359,6 +410,13 @@ impl Topology {
             let Some(cfg) = row(db, "Interface", iface).map(IfaceConfig::read) else {
                 continue;
             };
+            if self.port_of_iface.get(&iface).is_some_and(|p| *p != uuid) {
+                changes.warnings.push(format!(
+                    "Interface {} is in two ports; the second one, {}, does without it",
+                    cfg.name, state.cfg.name
+                ));
+                continue;
+            }
             changes.ifaces.insert(iface);
             self.port_of_iface.insert(iface, uuid);
             match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
@@ -368,7 +426,7 @@ impl Topology {
                     old.adjust(wish, platform, changes);
                 }
                 None => {
-                    let of_port = choose_of_port(bridge, &state, &cfg);
+                    let of_port = choose_of_port(bridge, &state, &cfg, kept);
                     let mut new = IfaceState {
                         wish: spec(&cfg, bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL)),
                         cfg,
@@ -383,6 +441,7 @@ impl Topology {
             }
         }
         bridge.ports.insert(uuid, state);
+        bridge.grant_numbers(uuid, kept, changes);
     }
 
     /// Opens the device of an interface, or says in `error` why not.
@@ -393,16 +452,13 @@ impl Topology {
         platform: &mut impl Platform,
         changes: &mut Changes,
     ) {
-        changes.ifaces.insert(iface.cfg.uuid);
         if self.by_dp.len() >= MAX_PORTS {
-            iface.error = Some(format!("the switch has {MAX_PORTS} ports already"));
-            return;
+            return iface.refuse(format!("the switch has {MAX_PORTS} ports already"), changes);
         }
         if let IfaceKind::Unknown(kind) = &iface.cfg.kind {
-            iface.error = Some(format!(
-                "interface type {kind} is not supported (system, internal and tap are)"
-            ));
-            return;
+            let error =
+                format!("interface type {kind} is not supported (system, internal and tap are)");
+            return iface.refuse(error, changes);
         }
         let dp = DpPort(self.last_dp + 1);
         let mut wish = iface.wish.clone();
@@ -420,16 +476,10 @@ impl Topology {
                 }
                 iface.open = Some((dp, link));
                 iface.error = None;
+                changes.ifaces.insert(iface.cfg.uuid);
                 changes.opened.push(dp);
             }
-            Err(e) => {
-                if iface.error.as_deref() != Some(e.0.as_str()) {
-                    changes
-                        .warnings
-                        .push(format!("Interface {}: {e}", iface.cfg.name));
-                }
-                iface.error = Some(e.0);
-            }
+            Err(e) => iface.refuse(e.0, changes),
         }
     }
 
@@ -530,22 +580,40 @@ fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRef<'a>> {
     db.table(table)?.row(uuid)
 }
 
-/// The wish where it is free; LOCAL for the bridge's own interface; else the smallest free number.
-fn choose_of_port(bridge: &BridgeState, own: &PortState, cfg: &IfaceConfig) -> OfPort {
+/// Numbers that interfaces of the bridge ask for, or had before the daemon started: nobody else is given them.
+fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
+    let ports = bridge.ports.iter().filter_map(|p| row(db, "Port", *p));
+    let ifaces = ports.flat_map(|p| p.set_of_uuid("interfaces").collect::<Vec<_>>());
+    ifaces
+        .filter_map(|i| row(db, "Interface", i))
+        .map(IfaceConfig::read)
+        .flat_map(|i| [i.ofport_request, i.ofport])
+        .flatten()
+        .collect()
+}
+
+/// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
+fn choose_of_port(
+    bridge: &BridgeState,
+    own: &PortState,
+    cfg: &IfaceConfig,
+    kept: &BTreeSet<OfPort>,
+) -> OfPort {
     if cfg.name == bridge.cfg.name {
         return OfPort::LOCAL;
     }
-    let taken: BTreeSet<OfPort> = bridge
-        .ifaces()
-        .map(|(_, i)| i.of_port)
-        .chain(own.ifaces.iter().map(|i| i.of_port))
-        .collect();
-    if let Some(wish) = cfg.ofport_request.filter(|w| !taken.contains(w)) {
-        return wish;
-    }
+    let mut taken = bridge.numbers();
+    taken.extend(own.ifaces.iter().map(|i| i.of_port));
+    let wishes = [cfg.ofport_request, cfg.ofport];
+    let granted = wishes.into_iter().flatten().find(|w| !taken.contains(w));
+    granted.unwrap_or_else(|| free_number(&taken, kept))
+}
+
+/// The smallest number that is neither taken nor kept for somebody; `ANY` when the bridge is full.
+fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
     (1..OfPort::MAX.0)
         .map(OfPort)
-        .find(|p| !taken.contains(p))
+        .find(|p| !taken.contains(p) && !kept.contains(p))
         .unwrap_or(OfPort::ANY)
 }
 

@@ -28,12 +28,7 @@ pub fn prepare(server: &mut Server, bridges: &[String], version: &str) -> Result
     let root = found(server).ok_or("the database has no row in table Open_vSwitch")?;
     let identity = status::identity(root, version);
     server
-        .update_status(DATABASE, |txn, _| {
-            for (column, value) in &identity.columns {
-                txn.set(identity.table, identity.row, column, value.clone())?;
-            }
-            Ok(())
-        })
+        .update_status(DATABASE, |txn, _| identity.write(txn))
         .map_err(|e| e.to_string())?;
     for name in bridges {
         ensure_bridge(server, name).map_err(|e| format!("bridge {name}: {e}"))?;

@@ -1,6 +1,7 @@
 //! What the switch writes back into the database: columns that tell how things are.
 
 use rvs_flow::OfPort;
+use rvs_ovsdb::database::Txn;
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::Uuid;
 
@@ -13,6 +14,22 @@ pub struct RowStatus {
     pub table: &'static str,
     pub row: Uuid,
     pub columns: Vec<(&'static str, Datum)>,
+}
+
+impl RowStatus {
+    /// Writes it as part of a transaction.
+    ///
+    /// # Errors
+    /// When the row is gone or a value is not one of its column's.
+    pub fn write(&self, txn: &mut Txn<'_>) -> rvs_ovsdb::Result<()> {
+        let Some(table) = txn.database().schema().table_index(self.table) else {
+            return Ok(());
+        };
+        for (column, value) in &self.columns {
+            txn.set(table, self.row, column, value.clone())?;
+        }
+        Ok(())
+    }
 }
 
 fn text(s: impl Into<String>) -> Datum {

@@ -132,7 +132,7 @@ impl<R: Rim> Switch<R> {
             ports: rows("Port"),
             ifaces: rows("Interface"),
         };
-        if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.new()).last() {
+        if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.after()).last() {
             self.global_settings(root.map_value("other_config", "vlan-limit"));
             self.next_cfg = Some(root.int("next_cfg"));
         }
@@ -206,12 +206,7 @@ impl<R: Rim> Switch<R> {
             return;
         }
         let written = self.server.update_status(DATABASE, |txn, _| {
-            for r in rows {
-                for (column, value) in &r.columns {
-                    txn.set(r.table, r.row, column, value.clone())?;
-                }
-            }
-            Ok(())
+            rows.iter().try_for_each(|r| r.write(txn))
         });
         if let Err(e) = written {
             tracing::error!("status could not be written into the database: {e}");

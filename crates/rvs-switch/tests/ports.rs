@@ -1,0 +1,281 @@
+//! Configuration transactions against devices that are names in a set.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use ahash::RandomState;
+use rvs_dpif::{AckToken, DpCommand, Upcall, WorkerId};
+use rvs_flow::{DpPort, OfPort};
+use rvs_ovsdb::database::Database;
+use rvs_ovsdb::schema::Schema;
+use rvs_ovsdb::server::{Server, SessionId};
+use rvs_ovsdb::UuidGenerator;
+use rvs_packet::Now;
+use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_slowpath::{Dispatch, SlowPath};
+use rvs_switch::config::IfaceKind;
+use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
+use rvs_switch::prepare::prepare;
+use rvs_switch::{Rim, Switch, DATABASE};
+use serde_json::{json, Value};
+
+/// Devices that exist, and ports that are open.
+#[derive(Default)]
+struct Names {
+    devices: BTreeSet<String>,
+    open: BTreeMap<DpPort, String>,
+}
+
+impl Dispatch for Names {
+    fn command(&mut self, _: WorkerId, _: DpCommand) {}
+    fn punt(&mut self, _: Upcall, _: Arc<PuntNote>) {}
+    fn learn_flow(&mut self, _: BridgeId, _: &Arc<LearnedFlow>, _: Now) {}
+}
+
+impl Platform for Names {
+    fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        if spec.kind != IfaceKind::Internal && !self.devices.contains(&spec.name) {
+            return Err(PortError(format!("{} (No such device)", spec.name)));
+        }
+        self.open.insert(dp, spec.name.clone());
+        Ok(LinkInfo::default())
+    }
+    fn close(&mut self, dp: DpPort, _: bool) {
+        self.open.remove(&dp);
+    }
+    fn destroy(&mut self, _: &PortSpec) {}
+    fn adjust(&mut self, _: DpPort, _: &PortSpec) -> Result<LinkInfo, PortError> {
+        Ok(LinkInfo::default())
+    }
+    fn counters(&mut self, _: DpPort) -> PortCounters {
+        PortCounters::default()
+    }
+}
+
+impl Rim for Names {
+    fn settle(&mut self, _: AckToken, _: &[WorkerId]) {}
+}
+
+struct Bench {
+    switch: Switch<Names>,
+    session: SessionId,
+}
+
+impl Bench {
+    fn on(mut server: Server, devices: &[&str]) -> Self {
+        let session = server.connect(rvs_ovsdb::Now(0), 0).unwrap();
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let slow = SlowPath::new(Default::default(), hasher.clone());
+        let mut rim = Names::default();
+        rim.devices.extend(devices.iter().map(|d| d.to_string()));
+        let mut switch = Switch::new(server, rim, Arc::new(Mutex::new(slow)), hasher);
+        switch.start();
+        Self { switch, session }
+    }
+
+    /// Bridges br0 and br1, and these devices.
+    fn new(devices: &[&str]) -> Self {
+        let mut server = Server::new(UuidGenerator::new([7; 16]), Default::default());
+        let db = Database::new(Schema::open_vswitch());
+        server.add_database(db, Box::new(rvs_ovsdb::log::NoJournal));
+        prepare(&mut server, &["br0".to_owned(), "br1".to_owned()], "test").unwrap();
+        Self::on(server, devices)
+    }
+
+    fn transact(&mut self, operations: &[Value]) {
+        let mut params = vec![json!(DATABASE)];
+        params.extend_from_slice(operations);
+        let request = json!({"method": "transact", "params": params, "id": 1}).to_string();
+        let now = rvs_ovsdb::Now(0);
+        let server = &mut self.switch.server;
+        server.input(self.session, request.as_bytes(), now);
+        self.switch.run();
+        let server = &mut self.switch.server;
+        let text = String::from_utf8(server.output(self.session).to_vec()).unwrap();
+        server.sent(self.session, text.len(), now);
+        assert!(!text.contains("\"details\""), "{text}");
+    }
+
+    fn add(&mut self, bridge: &str, port: &str, columns: Value) {
+        let mut row = json!({"name": port});
+        let columns = columns.as_object().unwrap().clone();
+        row.as_object_mut().unwrap().extend(columns);
+        self.transact(&[
+            json!({"op": "insert", "table": "Interface", "uuid-name": "i", "row": row}),
+            json!({"op": "insert", "table": "Port", "uuid-name": "p",
+                   "row": {"name": port, "interfaces": ["named-uuid", "i"]}}),
+            mutate(bridge, "insert", json!(["named-uuid", "p"])),
+        ]);
+    }
+
+    fn set(&mut self, iface: &str, row: Value) {
+        let by_name = [json!(["name", "==", iface])];
+        self.transact(&[
+            json!({"op": "update", "table": "Interface", "where": by_name, "row": row}),
+        ]);
+    }
+
+    fn uuid(&self, table: &str, name: &str) -> Value {
+        let table = self.switch.database().table(table).unwrap();
+        json!(["uuid", table.find("name", name).unwrap().uuid().to_string()])
+    }
+
+    fn of_port(&self, iface: &str) -> Option<i64> {
+        let table = self.switch.database().table("Interface").unwrap();
+        table.find("name", iface).unwrap().opt_int("ofport")
+    }
+
+    fn error(&self, iface: &str) -> Option<String> {
+        let table = self.switch.database().table("Interface").unwrap();
+        let row = table.find("name", iface).unwrap();
+        row.opt_str("error").map(str::to_owned)
+    }
+
+    /// Names of the ports that the slow path knows on the bridge.
+    fn published(&self, bridge: &str) -> Vec<String> {
+        let slow = self.switch.slow();
+        let bridge = slow.world().bridges().find(|b| *b.name == *bridge).unwrap();
+        let mut names: Vec<String> = bridge.ports.bundles().map(|b| b.name.to_string()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn mutate(bridge: &str, how: &str, port: Value) -> Value {
+    json!({"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
+           "mutations": [["ports", how, port]]})
+}
+
+#[test]
+fn a_port_moves_between_bridges_in_one_transaction() {
+    let mut b = Bench::new(&["a"]);
+    b.add("br0", "a", json!({}));
+    let port = b.uuid("Port", "a");
+    b.transact(&[
+        mutate("br0", "delete", port.clone()),
+        mutate("br1", "insert", port),
+    ]);
+    assert_eq!(b.published("br0"), ["br0"]);
+    assert_eq!(b.published("br1"), ["a", "br1"]);
+    assert_eq!(b.error("a"), None);
+}
+
+#[test]
+fn a_waiting_port_is_attached_when_its_device_appears() {
+    let mut b = Bench::new(&[]);
+    b.add("br0", "late", json!({}));
+    assert_eq!(b.error("late").as_deref(), Some("late (No such device)"));
+    assert_eq!(b.of_port("late"), Some(-1));
+    let version = b.switch.slow().world().version();
+    b.switch.retry_ports();
+    assert_eq!(b.switch.slow().world().version(), version);
+    b.switch.rim.devices.insert("late".to_owned());
+    let event = PortEvent::Appeared("late".to_owned());
+    b.switch.port_event(event);
+    assert_eq!((b.error("late"), b.of_port("late")), (None, Some(1)));
+    assert_eq!(b.published("br0"), ["br0", "late"]);
+}
+
+#[test]
+fn a_type_that_is_set_right_clears_the_error() {
+    let mut b = Bench::new(&["a"]);
+    b.add("br0", "a", json!({"type": "nonesuch"}));
+    assert!(b.error("a").unwrap().contains("nonesuch is not supported"));
+    b.set("a", json!({"type": ""}));
+    assert_eq!(b.error("a"), None);
+    assert_eq!(b.published("br0"), ["a", "br0"]);
+}
+
+#[test]
+fn an_internal_port_that_its_user_deleted_is_made_again() {
+    let mut b = Bench::new(&[]);
+    b.add("br0", "tap1", json!({"type": "internal"}));
+    let (dp, _) = b
+        .switch
+        .rim
+        .open
+        .iter()
+        .find(|(_, n)| *n == "tap1")
+        .unwrap();
+    let dp = *dp;
+    b.switch.port_event(PortEvent::Gone(dp));
+    assert!(b.error("tap1").is_some());
+    assert_eq!(b.published("br0"), ["br0"]);
+    b.switch.retry_ports();
+    assert_eq!(b.error("tap1"), None);
+    assert_eq!(b.published("br0"), ["br0", "tap1"]);
+    assert!(
+        !b.switch.rim.open.contains_key(&dp),
+        "a number is not reused"
+    );
+}
+
+#[test]
+fn an_interface_in_two_ports_belongs_to_the_first() {
+    let mut b = Bench::new(&["a"]);
+    b.add("br0", "a", json!({}));
+    for taken in ["a", "br0"] {
+        let iface = b.uuid("Interface", taken);
+        b.transact(&[
+            json!({"op": "insert", "table": "Port", "uuid-name": "p",
+                   "row": {"name": format!("second-{taken}"), "interfaces": iface}}),
+            mutate("br0", "insert", json!(["named-uuid", "p"])),
+        ]);
+    }
+    assert_eq!(b.published("br0"), ["a", "br0"]);
+}
+
+#[test]
+fn a_number_asked_for_later_is_given_and_its_holder_moves() {
+    let mut b = Bench::new(&["a", "b", "c"]);
+    for p in ["a", "b"] {
+        b.add("br0", p, json!({}));
+    }
+    assert_eq!((b.of_port("a"), b.of_port("b")), (Some(1), Some(2)));
+    b.set("b", json!({"ofport_request": 7}));
+    assert_eq!(b.of_port("b"), Some(7));
+    b.add("br0", "c", json!({"ofport_request": 1}));
+    assert_eq!((b.of_port("a"), b.of_port("c")), (Some(3), Some(1)));
+    b.set("a", json!({"ofport_request": 1}));
+    assert_eq!(
+        (b.of_port("a"), b.of_port("c")),
+        (Some(3), Some(1)),
+        "c asked first"
+    );
+    b.set("a", json!({"ofport_request": 65_279}));
+    assert_eq!(b.of_port("a"), Some(65_279), "the last number");
+}
+
+#[test]
+fn numbers_stay_over_a_restart() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let mut b = Bench::new(&names);
+    for n in names {
+        b.add("br0", n, json!({}));
+    }
+    let before = names.map(|n| b.of_port(n));
+    let b = Bench::on(b.switch.server, &names);
+    assert_eq!(names.map(|n| b.of_port(n)), before);
+}
+
+#[test]
+fn a_vlan_that_changes_is_published_before_cur_cfg_moves() {
+    let mut b = Bench::new(&["a"]);
+    b.add("br0", "a", json!({}));
+    let by_name = json!([["name", "==", "a"]]);
+    b.transact(&[
+        json!({"op": "update", "table": "Port", "where": by_name, "row": {"tag": 200}}),
+        json!({"op": "mutate", "table": "Open_vSwitch", "where": [],
+               "mutations": [["next_cfg", "+=", 1]]}),
+    ]);
+    let table = b.switch.database().table("Open_vSwitch").unwrap();
+    let root = table.rows().next().unwrap();
+    assert_eq!(root.int("cur_cfg"), root.int("next_cfg"));
+    let slow = b.switch.slow();
+    let bridge = slow.world().bridges().find(|b| &*b.name == "br0").unwrap();
+    assert_eq!(bridge.ports.by_name("a").unwrap().of, OfPort(1));
+    let bundle = bridge.ports.bundles().find(|b| &*b.name == "a").unwrap();
+    let vlan = rvs_packet::VlanId::new(200).unwrap();
+    assert_eq!(bundle.vlan, rvs_l2::VlanMode::Access(vlan));
+}
