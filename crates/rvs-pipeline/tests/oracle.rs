@@ -423,6 +423,9 @@ fn flip_bits(e: &mut Entropy<'_>, lab: &Lab, key: &FlowKey, t: &Translation, see
         }
         if t.mask.same(key, &p.flow) {
             let other = lab.translate(&p.flow);
+            if other.actions != t.actions || other.mask != t.mask {
+                explain(lab, key, t, &Outcome::default());
+            }
             assert_eq!(
                 other.actions, t.actions,
                 "seed {seed}: {key:?} and {:?}",

@@ -408,3 +408,37 @@ fn the_deepest_nesting_needs_a_small_stack() {
         .unwrap();
     thread.join().unwrap();
 }
+
+#[test]
+fn b2_looking_again_at_less_of_a_field_keeps_what_was_seen() {
+    // The first copy depends on the whole label; taking the label off looks at one bit of it.
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "mpls",
+            vec![
+                Action::PushMpls(rvs_packet::EtherType::MPLS),
+                Action::PopMpls(rvs_packet::EtherType::MPLS),
+            ],
+        ),
+        flow(
+            0,
+            2,
+            "mpls,mpls_label=3",
+            vec![
+                Action::Clone(Box::new([
+                    Action::PushMpls(rvs_packet::EtherType::MPLS),
+                    Action::output(OfPort(2)),
+                ])),
+                Action::PopMpls(rvs_packet::EtherType::IPV4),
+                Action::output(OfPort(3)),
+            ],
+        ),
+    ]);
+    let mut frame = udp(1, 2, &[]);
+    frame[12..14].copy_from_slice(&[0x88, 0x47]);
+    frame.splice(14..14, [0, 0, 0x37, 64]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&frame), 1));
+    assert_eq!(t.mask.0.mpls_lse[0].get() | 0x100, u32::MAX);
+}

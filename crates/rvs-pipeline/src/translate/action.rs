@@ -222,7 +222,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if !self.key.flow.present.has(Present::MPLS0) {
             return;
         }
-        self.see(|m| m.mpls_lse[0] = (m.mpls_lse[0].get() | LSE_TTL).into());
+        self.see(|m| m.mpls_lse[0] = LSE_TTL.into());
         match self.key.flow.mpls_lse[0].get() & LSE_TTL {
             0 | 1 => self.ttl_expired(&[]),
             ttl => self.write_whole(FieldId::MplsTtl, u128::from(ttl - 1)),
@@ -273,7 +273,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if !self.key.flow.present.has(Present::MPLS1) {
             return None;
         }
-        self.see(|m| m.mpls_lse[1] = (m.mpls_lse[1].get() | LSE_TTL).into());
+        self.see(|m| m.mpls_lse[1] = LSE_TTL.into());
         Some(self.key.flow.mpls_lse[1].get() & LSE_TTL)
     }
 }

@@ -175,16 +175,21 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         });
     }
 
-    /// Looks at bits of the packet: `set` names them.
+    /// Looks at bits of the packet: `set` names them, in a mask of its own, so that it can only add.
     #[inline]
     pub(super) fn see(&mut self, set: impl FnOnce(&mut FlowKey)) {
-        if !self.rewritten {
-            set(&mut self.wc.0.flow);
-            return;
+        let mut m = FlowKey::default();
+        set(&mut m);
+        let seen = self.wc.0.flow.words_mut().iter_mut().zip(m.words());
+        if self.rewritten {
+            for ((w, m), k) in seen.zip(self.known.0.flow.words()) {
+                *w |= m & !k;
+            }
+        } else {
+            for (w, m) in seen {
+                *w |= m;
+            }
         }
-        let mut m = Mask::<PipelineKey>::none();
-        set(&mut m.0.flow);
-        self.see_mask(&m);
     }
 
     /// Looks at these bits of the packet.
@@ -204,7 +209,11 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
 
     /// Bits of the packet as it arrived, whatever was written since.
     pub(super) fn see_arrived(&mut self, set: impl FnOnce(&mut FlowKey)) {
-        set(&mut self.wc.0.flow);
+        let mut m = FlowKey::default();
+        set(&mut m);
+        for (w, m) in self.wc.0.flow.words_mut().iter_mut().zip(m.words()) {
+            *w |= m;
+        }
     }
 
     /// Bits of `key` do not come from the packet any more: what is there now is a constant, or was computed from bits that

@@ -137,6 +137,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             self.boundary(state.run_set);
             *list = self.out.take(scope);
             self.exit = self.aborted;
+            self.halted = false;
             self.restore(before.0.clone());
             self.at = before.1.clone();
             if self.aborted {

@@ -191,15 +191,12 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
 
     /// Sends the frame, whose tags were edited, on a port. Another bridge has to see the edit in the key.
     fn output_with_tags(&mut self, port: OfPort, edit: TagEdit) {
-        let saved = self.save();
-        if self
-            .at
-            .bridge
-            .and_then(|b| b.ports.get(port))
-            .is_some_and(|p| p.dp().is_none())
-        {
-            self.apply_tag_edit(edit);
+        let port_of = self.at.bridge.and_then(|b| b.ports.get(port));
+        if port_of.is_some_and(|p| p.dp().is_some()) {
+            return self.output_port(port, None);
         }
+        let saved = self.save();
+        self.apply_tag_edit(edit);
         self.output_port(port, None);
         self.restore(saved);
     }

@@ -84,7 +84,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     fn write_tci(&mut self, value: u16, mask: u16) {
         self.see(|m| {
             m.present |= Present::VLAN0;
-            m.vlan0_tci = (m.vlan0_tci.get() | TCI_PRESENT).into();
+            m.vlan0_tci = TCI_PRESENT.into();
         });
         let tagged = self.key.flow.present.has(Present::VLAN0);
         if mask & TCI_PRESENT != 0 && value & TCI_PRESENT == 0 {

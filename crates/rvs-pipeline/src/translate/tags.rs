@@ -123,7 +123,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.see(|m| {
             m.present |= Present::PBB | Present::VLAN0;
             m.pbb_isid = u32::MAX.into();
-            m.vlan0_tci = (m.vlan0_tci.get() | VlanTci::PCP_MASK).into();
+            m.vlan0_tci = VlanTci::PCP_MASK.into();
         });
         let flow = self.key.flow;
         let isid = flow.pbb_isid.get();

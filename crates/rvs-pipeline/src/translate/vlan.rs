@@ -34,7 +34,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     pub(super) fn tags(&mut self) -> TagStack {
         self.see(|m| {
             m.present |= Present::VLAN0;
-            m.vlan0_tci = (m.vlan0_tci.get() | VID).into();
+            m.vlan0_tci = VID.into();
         });
         let [outer, inner] = visible(&self.key.flow);
         TagStack {
@@ -62,7 +62,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         let set = |m: &mut FlowKey| {
             m.present |= Present::VLAN1;
-            m.vlan1_tci = (m.vlan1_tci.get() | bits).into();
+            m.vlan1_tci = bits.into();
         };
         match self.hidden {
             Some(_) => self.see_arrived(set),
