@@ -129,6 +129,9 @@ pub enum Command {
         columns: Vec<String>,
         #[arg(long)]
         if_exists: bool,
+        /// Name the row for the other commands of the transaction.
+        #[arg(long, value_name = "@NAME")]
+        id: Option<String>,
     },
     /// Set columns of a row.
     Set {

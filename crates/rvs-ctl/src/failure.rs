@@ -27,7 +27,13 @@ impl Failure {
         })
     }
 
-    pub fn not_running(path: &Path) -> Self {
+    pub fn not_running(path: &Path, why: &io::Error) -> Self {
+        if why.kind() == io::ErrorKind::PermissionDenied {
+            return Self::Refused(format!(
+                "{} is not for this user to open; run rvs-ctl as root",
+                path.display()
+            ));
+        }
         Self::Refused(format!(
             "rvswitchd is not running (nobody answers at {}); start it, or name its run directory with --rundir",
             path.display()

@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 256 << 20;
 pub fn socket(rundir: &Path) -> Result<PathBuf, Failure> {
     let pidfile = rundir.join("rvswitchd.pid");
     let pid = std::fs::read_to_string(&pidfile)
-        .map_err(|_| Failure::not_running(&pidfile))?
+        .map_err(|e| Failure::not_running(&pidfile, &e))?
         .trim()
         .to_owned();
     Ok(rundir.join(format!("rvswitchd.{pid}.ctl")))
@@ -30,7 +30,7 @@ pub fn call(
     params: &[&str],
 ) -> Result<Value, Failure> {
     let path = socket(rundir)?;
-    let mut stream = UnixStream::connect(&path).map_err(|_| Failure::not_running(&path))?;
+    let mut stream = UnixStream::connect(&path).map_err(|e| Failure::not_running(&path, &e))?;
     stream
         .set_read_timeout(timeout)
         .and_then(|()| stream.set_write_timeout(timeout))

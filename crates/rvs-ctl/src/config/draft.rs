@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rvs_ovsdb::client::{Operations, Replica};
+use rvs_ovsdb::client::Operations;
+use rvs_ovsdb::database::Database;
 use rvs_ovsdb::schema::{ColumnSchema, TableSchema};
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::{Uuid, UuidGenerator};
@@ -17,7 +18,7 @@ use crate::failure::Failure;
 pub type RowId = (String, Uuid);
 
 pub struct Draft<'a> {
-    replica: &'a Replica,
+    replica: &'a Database,
     changed: BTreeMap<RowId, BTreeMap<String, Datum>>,
     inserted: Vec<RowId>,
     deleted: BTreeSet<RowId>,
@@ -27,7 +28,7 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(replica: &'a Replica, uuids: UuidGenerator) -> Self {
+    pub fn new(replica: &'a Database, uuids: UuidGenerator) -> Self {
         Self {
             replica,
             changed: BTreeMap::new(),
@@ -77,6 +78,9 @@ impl<'a> Draft<'a> {
 
     /// The value of a column as it would be.
     pub fn get(&self, table: &str, row: Uuid, column: &str) -> Datum {
+        if column == "_uuid" {
+            return Datum::scalar(row);
+        }
         let id = (table.to_owned(), row);
         if let Some(value) = self.changed.get(&id).and_then(|c| c.get(column)) {
             return value.clone();
@@ -127,6 +131,20 @@ impl<'a> Draft<'a> {
             .symbols
             .entry(name.to_owned())
             .or_insert_with(|| operations.reserve())
+    }
+
+    /// Lets `@name` mean a row that is there.
+    ///
+    /// # Errors
+    /// When the name means something else already.
+    pub fn name(&mut self, name: &str, row: Uuid) -> Result<(), Failure> {
+        let name = name.trim_start_matches('@').to_owned();
+        match *self.symbols.entry(name.clone()).or_insert(row) {
+            meant if meant == row => Ok(()),
+            _ => Err(Failure::Usage(format!(
+                "@{name} is used before --id gives it, or twice"
+            ))),
+        }
     }
 
     /// The row inserted under a symbol that was mentioned before.

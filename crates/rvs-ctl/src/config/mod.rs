@@ -12,7 +12,7 @@ use rvs_ovsdb::client::{ClientError, Connection, Operations};
 use rvs_ovsdb::{Now, Uuid, UuidGenerator};
 use serde_json::{json, Value};
 
-use crate::args::{Command, RowOptions};
+use crate::args::Command;
 use crate::failure::Failure;
 use crate::output::Style;
 use draft::Draft;
@@ -55,7 +55,7 @@ pub struct Session {
 
 impl Session {
     pub fn open(socket: &Path, timeout: Option<Duration>, wait: bool) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(socket).map_err(|_| Failure::not_running(socket))?;
+        let stream = UnixStream::connect(socket).map_err(|e| Failure::not_running(socket, &e))?;
         stream.set_read_timeout(Some(POLL)).map_err(Failure::io)?;
         let started = Instant::now();
         let clock = move || Now(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -157,6 +157,10 @@ impl Session {
                 continue;
             };
             let Some(error) = row.opt_str("error") else {
+                // It is open; there may be something to know about it.
+                if let Some(note) = row.map_value("status", "note") {
+                    eprintln!("rvs-ctl: {note}");
+                }
                 continue;
             };
             if error.contains("No such device") {
@@ -258,8 +262,9 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
             record,
             columns,
             if_exists,
+            id,
         } => {
-            let values = records::get(draft, table, record, columns, *if_exists)?;
+            let values = records::get(draft, table, record, columns, *if_exists, id.as_deref())?;
             let text = values.iter().map(|(_, _, t)| format!("{t}\n")).collect();
             Ok(Output {
                 text,
@@ -297,12 +302,12 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
             table,
             records: wanted,
             options,
-        } => records::list(draft, table, wanted, &options.columns).map(rows_output(options)),
+        } => records::list(draft, table, wanted, &options.columns).map(rows_output),
         Command::Find {
             table,
             conditions,
             options,
-        } => records::find(draft, table, conditions, &options.columns).map(rows_output(options)),
+        } => records::find(draft, table, conditions, &options.columns).map(rows_output),
         Command::Create {
             table,
             settings,
@@ -326,21 +331,15 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
     }
 }
 
-fn rows_output(_: &RowOptions) -> impl Fn(Value) -> Output {
-    |json| {
-        let mut text = String::new();
-        for row in json.as_array().into_iter().flatten() {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            for (column, value) in row.as_object().into_iter().flatten() {
-                text.push_str(&format!(
-                    "{column:<20}: {}\n",
-                    value.as_str().unwrap_or_default()
-                ));
-            }
-        }
-        Output { text, json }
+fn rows_output(rows: records::Rows) -> Output {
+    let text = |row: &Vec<(String, String)>| {
+        let lines = row.iter().map(|(c, v)| format!("{c:<20}: {v}\n"));
+        lines.collect::<String>()
+    };
+    let json = rows.iter().map(|r| r.iter().cloned().collect::<Value>());
+    Output {
+        text: rows.iter().map(text).collect::<Vec<_>>().join("\n"),
+        json: json.collect(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Commands on any table: get set add remove clear list find create destroy.
 
-use rvs_ovsdb::schema::ColumnSchema;
+use rvs_ovsdb::schema::{BaseKind, BaseType, ColumnSchema};
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::Uuid;
-use serde_json::{json, Map, Value};
+use serde_json::json;
 
 use super::draft::Draft;
 use crate::failure::Failure;
@@ -124,17 +124,12 @@ fn parse_pair(
             json!(s).to_string()
         }
     };
-    let key = quoted(key);
-    let is_string = column
-        .ty
-        .value
-        .as_ref()
-        .is_some_and(|b| matches!(b.kind, rvs_ovsdb::schema::BaseKind::String { .. }));
-    let value = if is_string {
-        quoted(value)
-    } else {
-        value.to_owned()
+    let as_text = |base: Option<&BaseType>, s: &str| match base.map(|b| &b.kind) {
+        Some(BaseKind::String { .. }) => quoted(s),
+        _ => s.to_owned(),
     };
+    let key = as_text(Some(&column.ty.key), key);
+    let value = as_text(column.ty.value.as_ref(), value);
     parse_value(draft, column, &format!("{{{key}={value}}}"))
 }
 
@@ -224,7 +219,7 @@ pub fn add_remove(
             let keys: Vec<_> = all
                 .pairs()
                 .iter()
-                .filter(|(k, _)| k.as_str() == Some(text.as_str()))
+                .filter(|(k, _)| k.to_string().trim_matches('"') == text.trim_matches('"'))
                 .cloned()
                 .collect();
             all.delete_all(&Datum::map(keys));
@@ -276,6 +271,7 @@ pub fn get(
     record: &str,
     columns: &[String],
     if_exists: bool,
+    symbol: Option<&str>,
 ) -> Result<Vec<(String, Datum, String)>, Failure> {
     let table = draft.table(table)?.name.clone();
     let row = if if_exists {
@@ -286,6 +282,9 @@ pub fn get(
     let Some(row) = row else {
         return Ok(Vec::new());
     };
+    if let Some(symbol) = symbol {
+        draft.name(symbol, row)?;
+    }
     let mut out = Vec::new();
     for text in columns {
         let setting = parse_setting(draft, &table, text)?;
@@ -300,7 +299,10 @@ pub fn get(
                     Some((_, v)) => {
                         out.push((text.clone(), Datum::scalar(v.clone()), v.to_string()))
                     }
-                    None if if_exists => {}
+                    // A line for each column asked for, so that a script can count them.
+                    None if if_exists => {
+                        out.push((text.clone(), Datum::optional(None::<&str>), String::new()))
+                    }
                     None => {
                         return Err(Failure::Refused(format!(
                             "no key \"{key}\" in {table} record \"{record}\" column {}",
@@ -318,33 +320,28 @@ pub fn get(
     Ok(out)
 }
 
-/// Rows with all their columns, as `list` and `find` show them.
-pub fn rows_as_json(
+/// Rows with their columns, as `list` and `find` show them: names and values in text form.
+pub type Rows = Vec<Vec<(String, String)>>;
+
+/// All columns by name, or `only` those, in that order.
+fn show_rows(
     draft: &Draft<'_>,
     table: &str,
     rows: &[Uuid],
     only: &[String],
-) -> Result<Value, Failure> {
-    let table = draft.table(table)?;
-    let wanted = |name: &str| {
-        if only.is_empty() {
-            name != "_version"
-        } else {
-            only.iter().any(|c| c == name)
-        }
+) -> Result<Rows, Failure> {
+    let mut columns = draft.table(table)?.columns.clone();
+    columns.retain(|c| c.name != "_version");
+    columns.sort_by(|a, b| a.name.cmp(&b.name));
+    if !only.is_empty() {
+        let named = only.iter().map(|name| draft.column(table, name));
+        columns = named.collect::<Result<_, _>>()?;
+    }
+    let cell = |row: &Uuid, c: &ColumnSchema| {
+        let text = draft.get(table, *row, &c.name).to_text(&c.ty);
+        (c.name.clone(), text)
     };
-    let row = |uuid: &Uuid| {
-        let columns = table.columns.iter().filter(|c| wanted(&c.name));
-        let pair = |c: &ColumnSchema| {
-            let value = if c.name == "_uuid" {
-                Datum::scalar(*uuid)
-            } else {
-                draft.get(&table.name, *uuid, &c.name)
-            };
-            (c.name.clone(), Value::String(value.to_text(&c.ty)))
-        };
-        Value::Object(columns.map(pair).collect::<Map<_, _>>())
-    };
+    let row = |row: &Uuid| columns.iter().map(|c| cell(row, c)).collect();
     Ok(rows.iter().map(row).collect())
 }
 
@@ -353,7 +350,7 @@ pub fn list(
     table: &str,
     records: &[String],
     only: &[String],
-) -> Result<Value, Failure> {
+) -> Result<Rows, Failure> {
     let name = draft.table(table)?.name.clone();
     let rows = if records.is_empty() {
         draft.rows(&name)
@@ -363,7 +360,7 @@ pub fn list(
             .map(|r| must_find(draft, &name, r))
             .collect::<Result<_, _>>()?
     };
-    rows_as_json(draft, &name, &rows, only)
+    show_rows(draft, &name, &rows, only)
 }
 
 pub fn find(
@@ -371,7 +368,7 @@ pub fn find(
     table: &str,
     conditions: &[String],
     only: &[String],
-) -> Result<Value, Failure> {
+) -> Result<Rows, Failure> {
     let name = draft.table(table)?.name.clone();
     let mut rows = draft.rows(&name);
     for text in conditions {
@@ -386,16 +383,12 @@ pub fn find(
             None => parse_value(draft, &setting.column, value)?,
         };
         let holds = |u: &Uuid| {
-            let own = if setting.column.name == "_uuid" {
-                Datum::scalar(*u)
-            } else {
-                draft.get(&name, *u, &setting.column.name)
-            };
+            let own = draft.get(&name, *u, &setting.column.name);
             holds(&own, operator, &wanted, setting.key.is_some())
         };
         rows.retain(holds);
     }
-    rows_as_json(draft, &name, &rows, only)
+    show_rows(draft, &name, &rows, only)
 }
 
 fn holds(own: &Datum, operator: &str, wanted: &Datum, by_key: bool) -> bool {
@@ -460,4 +453,142 @@ pub fn destroy(
         draft.delete(&name, row);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rvs_ovsdb::database::Database;
+    use rvs_ovsdb::limits::Limits;
+    use rvs_ovsdb::log::NoJournal;
+    use rvs_ovsdb::schema::Schema;
+    use rvs_ovsdb::server::Server;
+    use rvs_ovsdb::UuidGenerator;
+
+    use super::super::bridges::{add_bridge, add_port, delete_port};
+    use super::*;
+
+    /// Runs on a draft in which bridge br0 has port p.
+    fn with_port(run: impl FnOnce(&mut Draft<'_>)) {
+        let db = Database::new(Schema::open_vswitch());
+        let mut server = Server::new(UuidGenerator::new([1; 16]), Limits::default());
+        server.add_database(db, Box::new(NoJournal));
+        let root = json!({"op": "insert", "table": "Open_vSwitch", "row": {}});
+        server.transact_internal("Open_vSwitch", &[root]).unwrap();
+        let db = server.database("Open_vSwitch").unwrap();
+        let mut draft = Draft::new(db, UuidGenerator::new([2; 16]));
+        add_bridge(&mut draft, "br0", false).unwrap();
+        add_port(&mut draft, "br0", "p", &words("tag=7 trunks=1,2"), false).unwrap();
+        run(&mut draft);
+    }
+
+    fn words(s: &str) -> Vec<String> {
+        s.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn shown(draft: &mut Draft<'_>, record: &str, columns: &str) -> Vec<String> {
+        let got = get(draft, "port", record, &words(columns), false, None);
+        got.unwrap().into_iter().map(|(_, _, text)| text).collect()
+    }
+
+    #[test]
+    fn columns_and_tables_may_be_shortened_and_keep_their_order() {
+        with_port(|draft| {
+            let only = words("tr tag name");
+            let rows = list(draft, "por", &words("p"), &only).unwrap();
+            let pair = |c: &str, v: &str| (c.to_owned(), v.to_owned());
+            let wanted = [
+                pair("trunks", "[1, 2]"),
+                pair("tag", "7"),
+                pair("name", "p"),
+            ];
+            assert_eq!(rows, [wanted]);
+            assert!(list(draft, "port", &[], &words("nonesuch")).is_err());
+            assert!(
+                list(draft, "port", &[], &words("t")).is_err(),
+                "tag or trunks"
+            );
+        });
+    }
+
+    #[test]
+    fn get_shows_uuids_and_a_line_for_a_missing_key() {
+        with_port(|draft| {
+            let port = draft.find("Port", "name", "p").unwrap();
+            assert_eq!(
+                shown(draft, "p", "_uuid tag"),
+                [port.to_string(), "7".to_owned()]
+            );
+            let key = words("other_config:nonesuch");
+            assert!(get(draft, "port", "p", &key, false, None).is_err());
+            let got = get(draft, "port", "p", &key, true, None).unwrap();
+            assert_eq!(got[0].2, "");
+            assert!(get(draft, "port", "q", &key, true, None)
+                .unwrap()
+                .is_empty());
+        });
+    }
+
+    #[test]
+    fn a_row_that_is_there_can_be_named_for_later_commands() {
+        with_port(|draft| {
+            get(draft, "port", "p", &[], false, Some("@p")).unwrap();
+            create(draft, "mirror", &words("name=m output_port=@p"), Some("@m")).unwrap();
+            let port = draft.find("Port", "name", "p").unwrap();
+            let mirror = draft.find("Mirror", "name", "m").unwrap();
+            assert_eq!(draft.refs("Mirror", mirror, "output_port"), [port]);
+            let twice = get(draft, "port", "br0", &[], false, Some("@p"));
+            assert!(twice.is_err());
+        });
+    }
+
+    #[test]
+    fn keys_of_every_type_can_be_set_and_removed() {
+        with_port(|draft| {
+            set(
+                draft,
+                "port",
+                "p",
+                &words("other_config:a=1 other_config:b=x,y"),
+                false,
+            )
+            .unwrap();
+            assert_eq!(shown(draft, "p", "other_config"), ["{a=\"1\", b=\"x,y\"}"]);
+            add_remove(draft, "port", "p", "other_config", &words("a"), false).unwrap();
+            assert_eq!(shown(draft, "p", "other_config"), ["{b=\"x,y\"}"]);
+            create(draft, "qos", &words("type=x queues:3=@q"), Some("@qos")).unwrap();
+            add_remove(draft, "qos", "@qos", "queues", &words("3"), false).unwrap();
+            let qos = draft.symbol("qos");
+            assert!(draft.refs("QoS", qos, "queues").is_empty());
+        });
+    }
+
+    #[test]
+    fn bad_values_are_refused_and_borders_are_not() {
+        with_port(|draft| {
+            for tag in ["0", "4095"] {
+                set(draft, "port", "p", &[format!("tag={tag}")], false).unwrap();
+            }
+            for tag in ["-1", "4096", "x", "1,2"] {
+                let refused = set(draft, "port", "p", &[format!("tag={tag}")], false);
+                assert!(refused.is_err(), "tag={tag}");
+            }
+            let uuid = set(draft, "port", "p", &words("_uuid=x"), false);
+            assert!(uuid.is_err());
+        });
+    }
+
+    #[test]
+    fn a_port_deleted_and_added_in_one_transaction_is_a_new_port() {
+        with_port(|draft| {
+            let old = draft.find("Port", "name", "p").unwrap();
+            assert!(add_port(draft, "br0", "p", &[], false).is_err());
+            add_port(draft, "br0", "p", &[], true).unwrap();
+            delete_port(draft, Some("br0"), "p", false).unwrap();
+            assert!(delete_port(draft, None, "p", false).is_err());
+            delete_port(draft, None, "p", true).unwrap();
+            add_port(draft, "br0", "p", &[], false).unwrap();
+            assert_ne!(draft.find("Port", "name", "p"), Some(old));
+        });
+    }
 }
