@@ -9,6 +9,7 @@
 //! Everything that is read is hostile until decoded: no length, count or nesting in a message makes decoding read past
 //! its end, loop, or take memory beyond a small multiple of its octets.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod action;
 pub mod error;

@@ -1,22 +1,18 @@
 //! Type and subtype to the code that reads the body, and back.
 
-use super::kind::{self, nxt, of10, of11};
+use super::kind::{self, nxt, of10, of11, onft};
+use super::number::Number;
 use super::{
-    Dialect, Features, FlowFormat, FlowMod, FlowRemoved, Header, Hello, Message, MultipartReply,
-    MultipartRequest, PacketIn, PacketInFormat, PacketOut, PortMod, PortStatus, SwitchConfig,
+    queue, AsyncConfig, BundleAdd, BundleControl, Dialect, Features, FlowFormat, FlowMod,
+    FlowRemoved, GroupMod, Header, Hello, Message, MeterMod, MultipartReply, MultipartRequest,
+    PacketIn, PacketInFormat, PacketOut, PortMod, PortStatus, QueueConfig, RequestForward,
+    RoleMessage, RoleStatus, SwitchConfig, TableConfig, TableStatus, TlvTableMod, TlvTableReply,
 };
 use crate::error::{ErrorCode, ErrorMessage, OfError, NICIRA, ONF};
 use crate::framer::{RawHeader, HEADER_LEN};
 use crate::model::ControllerId;
 use crate::version::Version;
 use crate::wire::{EncodeError, Reader, Writer};
-
-pub(super) const fn multipart_reply_kind(v: Version) -> u8 {
-    match v {
-        Version::Of10 => of10::STATS_REPLY,
-        _ => of11::MULTIPART_REPLY,
-    }
-}
 
 /// Reads one message as its own header says, in the standard dialect of that version.
 ///
@@ -61,7 +57,7 @@ impl Dialect {
                 h.version, self.version
             )));
         }
-        let m = self.pull(&mut r, h.kind)?;
+        let m = self.pull(&mut r, h.kind, h.xid)?;
         if !r.is_empty() {
             return Err(ErrorCode::BrcBadLen.because(format!(
                 "message type {} with {} octets too many",
@@ -72,13 +68,13 @@ impl Dialect {
         Ok((header, m))
     }
 
-    fn pull(&self, r: &mut Reader<'_>, number: u8) -> Result<Message, OfError> {
+    fn pull(&self, r: &mut Reader<'_>, number: u8, xid: u32) -> Result<Message, OfError> {
         use Message as M;
         let v = self.version;
         Ok(match number {
             kind::ECHO_REQUEST => M::EchoRequest(r.rest().to_vec()),
             kind::ECHO_REPLY => M::EchoReply(r.rest().to_vec()),
-            kind::EXPERIMENTER => return self.pull_experimenter(r),
+            kind::EXPERIMENTER => return self.pull_experimenter(r, xid),
             kind::FEATURES_REQUEST => M::FeaturesRequest,
             kind::FEATURES_REPLY => M::FeaturesReply(Box::new(Features::pull(r, v)?)),
             kind::GET_CONFIG_REQUEST => M::GetConfigRequest,
@@ -96,6 +92,7 @@ impl Dialect {
                 _ => FlowMod::pull11(r, self)?,
             })),
             _ if v == Version::Of10 => return self.pull_of10(r, number),
+            _ if number >= of11::METER_MOD => return self.pull_of13(r, number, xid),
             _ => return self.pull_of11(r, number),
         })
     }
@@ -109,6 +106,12 @@ impl Dialect {
             of10::STATS_REPLY => M::MultipartReply(MultipartReply::pull(r, self)?),
             of10::BARRIER_REQUEST => M::BarrierRequest,
             of10::BARRIER_REPLY => M::BarrierReply,
+            of10::QUEUE_GET_CONFIG_REQUEST => {
+                M::QueueGetConfigRequest(queue::pull_config_request(r, v)?)
+            }
+            of10::QUEUE_GET_CONFIG_REPLY => {
+                M::QueueGetConfigReply(Box::new(QueueConfig::pull(r, v)?))
+            }
             _ => return Err(bad_type(number)),
         })
     }
@@ -117,19 +120,62 @@ impl Dialect {
         use Message as M;
         let v = self.version;
         Ok(match number {
+            of11::GROUP_MOD => M::GroupMod(Box::new(GroupMod::pull(r, v)?)),
             of11::PORT_MOD => M::PortMod(Box::new(PortMod::pull(r, v)?)),
+            of11::TABLE_MOD => M::TableMod(TableConfig::pull_mod(r, v)?),
             of11::MULTIPART_REQUEST => M::MultipartRequest(MultipartRequest::pull(r, v)?),
             of11::MULTIPART_REPLY => M::MultipartReply(MultipartReply::pull(r, self)?),
             of11::BARRIER_REQUEST => M::BarrierRequest,
             of11::BARRIER_REPLY => M::BarrierReply,
+            of11::QUEUE_GET_CONFIG_REQUEST if v <= Version::Of13 => {
+                M::QueueGetConfigRequest(queue::pull_config_request(r, v)?)
+            }
+            of11::QUEUE_GET_CONFIG_REPLY if v <= Version::Of13 => {
+                M::QueueGetConfigReply(Box::new(QueueConfig::pull(r, v)?))
+            }
+            of11::ROLE_REQUEST if v >= Version::Of12 => M::RoleRequest(RoleMessage::pull(r)?),
+            of11::ROLE_REPLY if v >= Version::Of12 => M::RoleReply(RoleMessage::pull(r)?),
+            of11::GET_ASYNC_REQUEST if v >= Version::Of13 => M::GetAsyncRequest,
+            of11::GET_ASYNC_REPLY if v >= Version::Of13 => M::GetAsyncReply(self.pull_async(r)?),
+            of11::SET_ASYNC if v >= Version::Of13 => M::SetAsync(self.pull_async(r)?),
             _ => return Err(bad_type(number)),
         })
     }
 
-    fn pull_experimenter(&self, r: &mut Reader<'_>) -> Result<Message, OfError> {
+    fn pull_of13(&self, r: &mut Reader<'_>, number: u8, xid: u32) -> Result<Message, OfError> {
+        use Message as M;
+        let v = self.version;
+        if number == of11::METER_MOD && v >= Version::Of13 {
+            return Ok(M::MeterMod(Box::new(MeterMod::pull(r)?)));
+        }
+        if v < Version::Of14 {
+            return Err(bad_type(number));
+        }
+        Ok(match number {
+            of11::ROLE_STATUS => M::RoleStatus(RoleStatus::pull(r)?),
+            of11::TABLE_STATUS => M::TableStatus(TableStatus::pull(r, v)?),
+            of11::REQUESTFORWARD => M::RequestForward(Box::new(RequestForward::pull(r, self)?)),
+            of11::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r)?),
+            of11::BUNDLE_ADD => M::BundleAdd(BundleAdd::pull(r, v, xid)?),
+            _ => return Err(bad_type(number)),
+        })
+    }
+
+    fn pull_async(&self, r: &mut Reader<'_>) -> Result<Box<AsyncConfig>, OfError> {
+        let config = if self.version >= Version::Of14 {
+            let mut properties = Reader::new(r.rest(), ErrorCode::BpcBadLen);
+            AsyncConfig::pull_props(&mut properties, self.version)?
+        } else {
+            AsyncConfig::pull_masks(r)?
+        };
+        Ok(Box::new(config))
+    }
+
+    fn pull_experimenter(&self, r: &mut Reader<'_>, xid: u32) -> Result<Message, OfError> {
         let (vendor, sub) = (r.u32()?, r.u32()?);
         match vendor {
             NICIRA => self.pull_nicira(r, sub),
+            ONF if self.version == Version::Of13 => self.pull_onf(r, sub, xid),
             ONF => Err(bad_subtype("ONF", sub)),
             _ => {
                 Err(ErrorCode::BrcBadVendor.because(format!("message of experimenter {vendor:#x}")))
@@ -137,20 +183,27 @@ impl Dialect {
         }
     }
 
-    fn pull_nicira(&self, r: &mut Reader<'_>, sub: u32) -> Result<Message, OfError> {
+    fn pull_onf(&self, r: &mut Reader<'_>, sub: u32, xid: u32) -> Result<Message, OfError> {
         use Message as M;
         Ok(match sub {
-            nxt::SET_FLOW_FORMAT if self.version == Version::Of10 => {
-                M::SetFlowFormat(match r.u32()? {
-                    0 => FlowFormat::OpenFlow10,
-                    2 => FlowFormat::Nxm,
-                    n => {
-                        return Err(ErrorCode::BrcEperm.because(format!(
-                            "flow format {n}; known are 0 (OpenFlow 1.0) and 2 (NXM)"
-                        )))
-                    }
-                })
-            }
+            onft::ROLE_STATUS => M::RoleStatus(RoleStatus::pull(r)?),
+            onft::FLOW_MONITOR_CANCEL => M::FlowMonitorCancel(r.u32()?),
+            onft::FLOW_MONITOR_PAUSED => M::FlowMonitorPaused,
+            onft::FLOW_MONITOR_RESUMED => M::FlowMonitorResumed,
+            onft::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r)?),
+            onft::BUNDLE_ADD => M::BundleAdd(BundleAdd::pull(r, self.version, xid)?),
+            onft::REQUESTFORWARD => M::RequestForward(Box::new(RequestForward::pull(r, self)?)),
+            _ => return Err(bad_subtype("ONF", sub)),
+        })
+    }
+
+    fn pull_nicira(&self, r: &mut Reader<'_>, sub: u32) -> Result<Message, OfError> {
+        use Message as M;
+        let v = self.version;
+        Ok(match sub {
+            nxt::ROLE_REQUEST => M::RoleRequest(RoleMessage::pull_nicira(r)?),
+            nxt::ROLE_REPLY => M::RoleReply(RoleMessage::pull_nicira(r)?),
+            nxt::SET_FLOW_FORMAT if v == Version::Of10 => M::SetFlowFormat(pull_flow_format(r)?),
             nxt::FLOW_MOD => M::FlowMod(Box::new(FlowMod::pull_nxm(r, self)?)),
             nxt::FLOW_REMOVED => M::FlowRemoved(Box::new(FlowRemoved::pull_nxm(r)?)),
             nxt::FLOW_MOD_TABLE_ID => {
@@ -158,21 +211,29 @@ impl Dialect {
                 r.skip(7)?;
                 M::FlowModTableId(on != 0)
             }
-            nxt::SET_PACKET_IN_FORMAT => M::SetPacketInFormat(match r.u32()? {
-                0 => PacketInFormat::Standard,
-                1 => PacketInFormat::Nxt,
-                2 => PacketInFormat::Nxt2,
-                n => {
-                    return Err(ErrorCode::BrcEperm
-                        .because(format!("packet-in format {n}; known are 0, 1 and 2")))
-                }
-            }),
+            nxt::SET_PACKET_IN_FORMAT => M::SetPacketInFormat(pull_packet_in_format(r)?),
             nxt::PACKET_IN => M::PacketIn(Box::new(PacketIn::pull_nxt(r)?)),
             nxt::PACKET_IN2 => M::PacketIn(Box::new(PacketIn::pull_nxt2(r)?)),
+            nxt::RESUME => M::Resume(Box::new(PacketIn::pull_nxt2(r)?)),
             nxt::FLOW_AGE => M::FlowAge,
+            nxt::SET_ASYNC_CONFIG => M::SetAsync(Box::new(AsyncConfig::pull_masks(r)?)),
+            nxt::SET_ASYNC_CONFIG2 if v <= Version::Of13 => {
+                let mut properties = Reader::new(r.rest(), ErrorCode::BpcBadLen);
+                M::SetAsync(Box::new(AsyncConfig::pull_props(&mut properties, v)?))
+            }
             nxt::SET_CONTROLLER_ID => {
                 r.zeros(6, ErrorCode::NxbrcMustBeZero)?;
                 M::SetControllerId(ControllerId(r.u16()?))
+            }
+            nxt::FLOW_MONITOR_CANCEL if v <= Version::Of12 => M::FlowMonitorCancel(r.u32()?),
+            nxt::FLOW_MONITOR_PAUSED if v <= Version::Of12 => M::FlowMonitorPaused,
+            nxt::FLOW_MONITOR_RESUMED if v <= Version::Of12 => M::FlowMonitorResumed,
+            nxt::TLV_TABLE_MOD => M::TlvTableMod(TlvTableMod::pull(r)?),
+            nxt::TLV_TABLE_REQUEST => M::TlvTableRequest,
+            nxt::TLV_TABLE_REPLY => M::TlvTableReply(TlvTableReply::pull(r)?),
+            nxt::GROUP_MOD if v == Version::Of10 => M::GroupMod(Box::new(GroupMod::pull(r, v)?)),
+            nxt::REQUESTFORWARD if v <= Version::Of12 => {
+                M::RequestForward(Box::new(RequestForward::pull(r, self)?))
             }
             _ => return Err(bad_subtype("Nicira", sub)),
         })
@@ -187,56 +248,18 @@ impl Dialect {
             Message::Hello(h) => h.wire_version(),
             _ => self.version.wire(),
         };
-        let (number, sub) = self.number(m);
-        let mut w = Writer::message(version, number, xid);
-        if let Some((vendor, sub)) = sub {
-            w.u32(vendor);
-            w.u32(sub);
+        let mut w;
+        match self.number(m) {
+            Number::Standard(n) => w = Writer::message(version, n, xid),
+            Number::Vendor(vendor, sub) => {
+                w = Writer::message(version, kind::EXPERIMENTER, xid);
+                w.u32(vendor);
+                w.u32(sub);
+            }
+            Number::None(what) => return Err(EncodeError::NotInVersion(what)),
         }
         self.put(m, &mut w);
         w.finish()
-    }
-
-    /// Type, and for an extension experimenter and subtype.
-    fn number(&self, m: &Message) -> (u8, Option<(u32, u32)>) {
-        use Message as M;
-        let plain = |n: u8| (n, None);
-        let nx = |sub: u32| (kind::EXPERIMENTER, Some((NICIRA, sub)));
-        let is10 = self.version == Version::Of10;
-        let by_version = |old: u8, new: u8| plain(if is10 { old } else { new });
-        let nxm = is10 && self.flow_format == FlowFormat::Nxm;
-        match m {
-            M::Hello(_) => plain(kind::HELLO),
-            M::Error(_) => plain(kind::ERROR),
-            M::EchoRequest(_) => plain(kind::ECHO_REQUEST),
-            M::EchoReply(_) => plain(kind::ECHO_REPLY),
-            M::FeaturesRequest => plain(kind::FEATURES_REQUEST),
-            M::FeaturesReply(_) => plain(kind::FEATURES_REPLY),
-            M::GetConfigRequest => plain(kind::GET_CONFIG_REQUEST),
-            M::GetConfigReply(_) => plain(kind::GET_CONFIG_REPLY),
-            M::SetConfig(_) => plain(kind::SET_CONFIG),
-            M::PacketIn(_) => match self.packet_in {
-                PacketInFormat::Standard => plain(kind::PACKET_IN),
-                PacketInFormat::Nxt => nx(nxt::PACKET_IN),
-                PacketInFormat::Nxt2 => nx(nxt::PACKET_IN2),
-            },
-            M::FlowRemoved(_) if nxm => nx(nxt::FLOW_REMOVED),
-            M::FlowRemoved(_) => plain(kind::FLOW_REMOVED),
-            M::PortStatus(_) => plain(kind::PORT_STATUS),
-            M::PacketOut(_) => plain(kind::PACKET_OUT),
-            M::FlowMod(_) if nxm => nx(nxt::FLOW_MOD),
-            M::FlowMod(_) => plain(kind::FLOW_MOD),
-            M::PortMod(_) => by_version(of10::PORT_MOD, of11::PORT_MOD),
-            M::BarrierRequest => by_version(of10::BARRIER_REQUEST, of11::BARRIER_REQUEST),
-            M::BarrierReply => by_version(of10::BARRIER_REPLY, of11::BARRIER_REPLY),
-            M::MultipartRequest(_) => by_version(of10::STATS_REQUEST, of11::MULTIPART_REQUEST),
-            M::MultipartReply(_) => plain(multipart_reply_kind(self.version)),
-            M::SetFlowFormat(_) => nx(nxt::SET_FLOW_FORMAT),
-            M::FlowModTableId(_) => nx(nxt::FLOW_MOD_TABLE_ID),
-            M::SetPacketInFormat(_) => nx(nxt::SET_PACKET_IN_FORMAT),
-            M::FlowAge => nx(nxt::FLOW_AGE),
-            M::SetControllerId(_) => nx(nxt::SET_CONTROLLER_ID),
-        }
     }
 
     fn put(&self, m: &Message, w: &mut Writer) {
@@ -249,11 +272,30 @@ impl Dialect {
             M::FeaturesReply(f) => f.put(w, v),
             M::GetConfigReply(c) | M::SetConfig(c) => c.put(w, v),
             M::PacketIn(p) => p.put(w, self),
+            M::Resume(p) => p.put_nxt2(w, v),
             M::FlowRemoved(f) => f.put(w, self),
             M::PortStatus(p) => p.put(w, v),
             M::PacketOut(p) => p.put(w, v),
             M::FlowMod(f) => f.put(w, self),
+            M::GroupMod(g) => g.put(w, v),
             M::PortMod(p) => p.put(w, v),
+            M::TableMod(t) => t.put_mod(w, v),
+            M::MeterMod(m) => m.put(w),
+            M::QueueGetConfigRequest(p) => queue::put_config_request(w, *p, v),
+            M::QueueGetConfigReply(q) => q.put(w, v),
+            M::RoleRequest(r) | M::RoleReply(r) => r.put(w),
+            M::RoleStatus(r) => r.put(w),
+            M::GetAsyncReply(c) | M::SetAsync(c) => {
+                if v >= Version::Of14 {
+                    c.put_props(w);
+                } else {
+                    c.put_masks(w);
+                }
+            }
+            M::TableStatus(t) => t.put(w, v),
+            M::RequestForward(f) => f.put(w, self),
+            M::BundleControl(b) => b.put(w),
+            M::BundleAdd(b) => b.put(w),
             M::MultipartRequest(q) => q.put(w, v),
             M::MultipartReply(a) => a.put(w, v),
             M::SetFlowFormat(f) => w.u32(match f {
@@ -269,11 +311,39 @@ impl Dialect {
                 w.zeros(6);
                 w.u16(id.0);
             }
+            M::FlowMonitorCancel(id) => w.u32(*id),
+            M::TlvTableMod(t) => t.put(w),
+            M::TlvTableReply(t) => t.put(w),
             M::FeaturesRequest
             | M::GetConfigRequest
             | M::BarrierRequest
             | M::BarrierReply
-            | M::FlowAge => {}
+            | M::GetAsyncRequest
+            | M::FlowAge
+            | M::FlowMonitorPaused
+            | M::FlowMonitorResumed
+            | M::TlvTableRequest => {}
+        }
+    }
+}
+
+fn pull_flow_format(r: &mut Reader<'_>) -> Result<FlowFormat, OfError> {
+    match r.u32()? {
+        0 => Ok(FlowFormat::OpenFlow10),
+        2 => Ok(FlowFormat::Nxm),
+        n => Err(ErrorCode::BrcEperm.because(format!(
+            "flow format {n}; known are 0 (OpenFlow 1.0) and 2 (NXM)"
+        ))),
+    }
+}
+
+fn pull_packet_in_format(r: &mut Reader<'_>) -> Result<PacketInFormat, OfError> {
+    match r.u32()? {
+        0 => Ok(PacketInFormat::Standard),
+        1 => Ok(PacketInFormat::Nxt),
+        2 => Ok(PacketInFormat::Nxt2),
+        n => {
+            Err(ErrorCode::BrcEperm.because(format!("packet-in format {n}; known are 0, 1 and 2")))
         }
     }
 }

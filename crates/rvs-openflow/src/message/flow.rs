@@ -2,12 +2,12 @@
 
 use rvs_flow::OfPort;
 
+use super::oxs::{pull_oxs, put_oxs, Counters};
 use super::port::{pull_port, put_port};
 use super::{Dialect, FlowFormat};
 use crate::action::{check_instructions, CheckLevel};
 use crate::error::{ErrorCode, OfError};
 use crate::instruction::{pull_instructions, put_instructions};
-use crate::message::stats::{pull_oxs, put_oxs, Counters};
 use crate::model::{GroupId, Instructions, TableId};
 use crate::oxm::{
     pull_match, pull_match10, pull_nxm, put_match, put_match10, put_nxm, CookieMask, FlowMatch,

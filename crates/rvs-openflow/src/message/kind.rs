@@ -72,10 +72,8 @@ pub(crate) mod nxt {
     pub(crate) const TLV_TABLE_REPLY: u32 = 26;
     pub(crate) const SET_ASYNC_CONFIG2: u32 = 27;
     pub(crate) const RESUME: u32 = 28;
-    pub(crate) const CT_FLUSH_ZONE: u32 = 29;
     pub(crate) const PACKET_IN2: u32 = 30;
     pub(crate) const GROUP_MOD: u32 = 31;
-    pub(crate) const CT_FLUSH: u32 = 32;
     pub(crate) const REQUESTFORWARD: u32 = 132;
 }
 
@@ -119,6 +117,8 @@ pub(crate) mod nxst {
     pub(crate) const FLOW: u32 = 0;
     pub(crate) const AGGREGATE: u32 = 1;
     pub(crate) const FLOW_MONITOR: u32 = 2;
+    /// Of the bridge and of flows.
+    pub(crate) const IPFIX: [u32; 2] = [3, 4];
     pub(crate) const GROUP: u32 = 7;
     pub(crate) const GROUP_DESC: u32 = 8;
     pub(crate) const GROUP_FEATURES: u32 = 9;

@@ -5,32 +5,68 @@
 //! writes one. Decoding refuses what it does not know with the error that the peer should get; it never panics, and takes
 //! time and memory in proportion to the message.
 
+mod bundle;
 mod config;
+mod desc;
 mod dispatch;
 mod flow;
+mod flow_stats;
+mod group;
+mod group_stats;
 mod hello;
 pub(crate) mod kind;
+mod meter;
+mod monitor;
 mod multipart;
+mod number;
+mod oxs;
 mod packet;
 mod port;
+mod port_stats;
 pub(crate) mod props;
-mod stats;
+mod queue;
+mod request_forward;
+mod role;
+mod table;
+mod table_features;
+mod table_stats;
 #[cfg(test)]
 mod tests;
+mod tlv;
+
+use rvs_flow::OfPort;
 
 use crate::error::ErrorMessage;
+use crate::model::ControllerId;
 use crate::version::Version;
 
+pub use bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
 pub use config::{Capabilities, Features, Fragments, SwitchConfig};
+pub use desc::Desc;
 pub use dispatch::decode;
 pub use flow::{FlowCommand, FlowFlags, FlowMod, FlowRemoved, FlowRemovedReason};
+pub use flow_stats::{AggregateStats, FlowStats, FlowStatsForm, FlowStatsRequest};
+pub use group::{GroupCommand, GroupMod, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX};
+pub use group_stats::{GroupFeatures, GroupStats, PacketCount};
 pub use hello::Hello;
-pub use multipart::{MultipartReply, MultipartRequest, Parts, Reply, Request};
+pub use meter::{MeterCommand, MeterFeatures, MeterMod, MeterStats};
+pub use monitor::{
+    FlowChange, FlowEvent, FlowMonitorRequest, FlowUpdate, MonitorCommand, MonitorFlags,
+};
+pub use multipart::{
+    MultipartReply, MultipartRequest, Parts, Reassembly, Reply, Request, MAX_OCTETS, MAX_REQUESTS,
+    TIMEOUT,
+};
 pub use packet::{PacketIn, PacketOut};
 pub use port::{Port, PortChange, PortConfig, PortFeatures, PortMod, PortState, PortStatus};
-pub use stats::{
-    AggregateStats, Desc, FlowStats, FlowStatsForm, FlowStatsRequest, PortStats, TableStats,
-};
+pub use port_stats::PortStats;
+pub use queue::{Queue, QueueConfig, QueueSelector, QueueStats, QUEUE_ALL};
+pub use request_forward::RequestForward;
+pub use role::{AsyncConfig, AsyncKind, Role, RoleMessage, RoleReason, RoleStatus};
+pub use table::{TableConfig, TableMiss, TableReason, TableStatus, Vacancy};
+pub use table_features::{TableFeatures, TableProperty};
+pub use table_stats::TableStats;
+pub use tlv::{TlvCommand, TlvMap, TlvTableMod, TlvTableReply};
 
 /// Header of a decoded message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +146,25 @@ pub enum Message {
     PortStatus(Box<PortStatus>),
     PacketOut(Box<PacketOut>),
     FlowMod(Box<FlowMod>),
+    GroupMod(Box<GroupMod>),
     PortMod(Box<PortMod>),
+    TableMod(TableConfig),
+    MeterMod(Box<MeterMod>),
     BarrierRequest,
     BarrierReply,
+    /// Up to 1.3; a multipart from then on.
+    QueueGetConfigRequest(OfPort),
+    QueueGetConfigReply(Box<QueueConfig>),
+    RoleRequest(RoleMessage),
+    RoleReply(RoleMessage),
+    RoleStatus(RoleStatus),
+    GetAsyncRequest,
+    GetAsyncReply(Box<AsyncConfig>),
+    SetAsync(Box<AsyncConfig>),
+    TableStatus(TableStatus),
+    RequestForward(Box<RequestForward>),
+    BundleControl(BundleControl),
+    BundleAdd(BundleAdd),
     MultipartRequest(MultipartRequest),
     MultipartReply(MultipartReply),
     /// `NXT_SET_FLOW_FORMAT`.
@@ -124,5 +176,15 @@ pub enum Message {
     /// `NXT_FLOW_AGE`: obsolete, does nothing.
     FlowAge,
     /// `NXT_SET_CONTROLLER_ID`.
-    SetControllerId(crate::model::ControllerId),
+    SetControllerId(ControllerId),
+    /// By the monitor's id; up to 1.3.
+    FlowMonitorCancel(u32),
+    FlowMonitorPaused,
+    FlowMonitorResumed,
+    /// `NXT_TLV_TABLE_*`.
+    TlvTableMod(TlvTableMod),
+    TlvTableRequest,
+    TlvTableReply(TlvTableReply),
+    /// `NXT_RESUME`: the packet-in with its continuation.
+    Resume(Box<PacketIn>),
 }

@@ -10,8 +10,11 @@ fn what_was_encoded_decodes_to_the_same() {
     for seed in 0..30_000u64 {
         let mut e = Entropy::seed(seed);
         let d = testing::dialect(&mut e);
-        let m = testing::message(&mut e, &d);
         let xid = e.u16().into();
+        let mut m = testing::message(&mut e, &d);
+        if d.version >= Version::Of13 && e.one_in(20) {
+            m = testing::bundle_add(&mut e, &d, xid).unwrap();
+        }
         let bytes = d
             .encode(&m, xid)
             .unwrap_or_else(|err| panic!("seed {seed}: {err}: {m:?} in {d:?}"));

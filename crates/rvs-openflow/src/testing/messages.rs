@@ -5,14 +5,14 @@ use rvs_flow::OfPort;
 use rvs_packet::MacAddr;
 
 use super::actions::{actions, instructions};
+use super::multipart::{reply, request};
 use super::{match_in, name, octets, real_port, u32_of, u64_of};
 use crate::error::{ErrorCode, ErrorMessage};
 use crate::message::{
-    AggregateStats, Capabilities, Desc, Dialect, Features, FlowCommand, FlowFlags, FlowFormat,
-    FlowMod, FlowRemoved, FlowRemovedReason, FlowStats, FlowStatsForm, FlowStatsRequest, Fragments,
-    Hello, Message, MultipartReply, MultipartRequest, PacketIn, PacketInFormat, PacketOut, Port,
-    PortChange, PortConfig, PortFeatures, PortMod, PortState, PortStats, PortStatus, Reply,
-    Request, SwitchConfig, TableStats,
+    Capabilities, Dialect, Features, FlowCommand, FlowFlags, FlowFormat, FlowMod, FlowRemoved,
+    FlowRemovedReason, Fragments, Hello, Message, MultipartReply, MultipartRequest, PacketIn,
+    PacketInFormat, PacketOut, Port, PortChange, PortConfig, PortFeatures, PortMod, PortState,
+    PortStatus, SwitchConfig,
 };
 use crate::model::{ControllerId, GroupId, PacketInReason, TableId};
 use crate::oxm::{CookieMask, FlowMatch};
@@ -22,7 +22,7 @@ use crate::version::{Version, VersionSet};
 pub fn message(e: &mut Entropy<'_>, d: &Dialect) -> Message {
     use Message as M;
     let v = d.version;
-    match e.below(27) {
+    match e.below(40) {
         0 => M::Hello(Hello {
             versions: VersionSet::from_bits(1 << v.wire() | u32::from(e.u8()) & 0x7e),
         }),
@@ -43,26 +43,33 @@ pub fn message(e: &mut Entropy<'_>, d: &Dialect) -> Message {
         13 | 14 => M::PacketOut(Box::new(packet_out(e, d))),
         15..=18 => M::FlowMod(Box::new(flow_mod(e, d))),
         19 => M::PortMod(Box::new(port_mod(e, v))),
-        20 => e
-            .pick(&[Bare::BarrierRequest, Bare::BarrierReply, Bare::FlowAge])
-            .message(),
-        21 | 22 => M::MultipartRequest(MultipartRequest {
+        20 => e.pick(&BARE).message(),
+        21..=25 => M::MultipartRequest(MultipartRequest {
             more: e.one_in(8),
             body: request(e, d),
         }),
-        23 | 24 => M::MultipartReply(MultipartReply {
+        26..=30 => M::MultipartReply(MultipartReply {
             more: e.one_in(8),
             body: reply(e, d),
         }),
-        _ => setting(e, d),
+        31 => setting(e, d),
+        _ => super::control::control_message(e, d),
     }
 }
+
+const BARE: [Bare; 4] = [
+    Bare::BarrierRequest,
+    Bare::BarrierReply,
+    Bare::FlowAge,
+    Bare::TlvTableRequest,
+];
 
 #[derive(Clone, Copy)]
 enum Bare {
     BarrierRequest,
     BarrierReply,
     FlowAge,
+    TlvTableRequest,
 }
 
 impl Bare {
@@ -71,6 +78,7 @@ impl Bare {
             Self::BarrierRequest => Message::BarrierRequest,
             Self::BarrierReply => Message::BarrierReply,
             Self::FlowAge => Message::FlowAge,
+            Self::TlvTableRequest => Message::TlvTableRequest,
         }
     }
 }
@@ -174,7 +182,7 @@ fn reason(e: &mut Entropy<'_>, d: &Dialect) -> PacketInReason {
     }
 }
 
-fn packet_in(e: &mut Entropy<'_>, d: &Dialect) -> PacketIn {
+pub(super) fn packet_in(e: &mut Entropy<'_>, d: &Dialect) -> PacketIn {
     let why = reason(e, d);
     let mut p = PacketIn::new(real_port(e), why);
     p.buffer_id = e.one_in(4).then(|| e.u16().into());
@@ -222,7 +230,7 @@ fn packet_out(e: &mut Entropy<'_>, d: &Dialect) -> PacketOut {
     p
 }
 
-fn cookie(e: &mut Entropy<'_>) -> CookieMask {
+pub(super) fn cookie(e: &mut Entropy<'_>) -> CookieMask {
     let mask = u64_of(e);
     CookieMask {
         value: u64_of(e) & mask,
@@ -324,156 +332,5 @@ fn flow_removed(e: &mut Entropy<'_>, d: &Dialect) -> FlowRemoved {
         hard_timeout: if v >= Version::Of12 { e.u16() } else { 0 },
         packets: u64_of(e),
         bytes: u64_of(e),
-    }
-}
-
-fn form(e: &mut Entropy<'_>, d: &Dialect) -> FlowStatsForm {
-    if d.version == Version::Of10 && e.one_in(2) {
-        FlowStatsForm::Nicira
-    } else {
-        FlowStatsForm::Standard
-    }
-}
-
-/// The dialect whose matches that form of flow statistics writes.
-fn of_form(d: &Dialect, form: FlowStatsForm) -> Dialect {
-    Dialect {
-        flow_format: match form {
-            FlowStatsForm::Nicira => FlowFormat::Nxm,
-            FlowStatsForm::Standard => FlowFormat::OpenFlow10,
-        },
-        ..*d
-    }
-}
-
-fn flow_request(e: &mut Entropy<'_>, d: &Dialect) -> Box<FlowStatsRequest> {
-    let form = form(e, d);
-    let mut q = FlowStatsRequest::all(form);
-    q.table = TableId(e.u8());
-    q.matching = match_in(e, &of_form(d, form));
-    if e.one_in(2) {
-        q.out_port = real_port(e);
-    }
-    if d.version >= Version::Of11 && e.one_in(2) {
-        q.out_group = GroupId(e.u8().into());
-    }
-    if (form == FlowStatsForm::Nicira || d.version >= Version::Of11) && e.one_in(2) {
-        q.cookie = cookie(e);
-    }
-    Box::new(q)
-}
-
-/// What multipart requests ask.
-pub fn request(e: &mut Entropy<'_>, d: &Dialect) -> Request {
-    let port = if e.one_in(2) {
-        OfPort::ANY
-    } else {
-        real_port(e)
-    };
-    match e.below(6) {
-        0 => Request::Desc,
-        1 => Request::Flow(flow_request(e, d)),
-        2 => Request::Aggregate(flow_request(e, d)),
-        3 => Request::Table,
-        4 => Request::Port(port),
-        _ if d.version >= Version::Of15 => Request::PortDesc(port),
-        _ => Request::PortDesc(OfPort::ANY),
-    }
-}
-
-/// What multipart replies answer.
-pub fn reply(e: &mut Entropy<'_>, d: &Dialect) -> Reply {
-    let v = d.version;
-    let n = e.below(4);
-    match e.below(6) {
-        0 => Reply::Desc(Box::new(Desc {
-            manufacturer: name(e, 255),
-            hardware: name(e, 20),
-            software: name(e, 20),
-            serial: name(e, 31),
-            datapath: name(e, 20),
-        })),
-        1 => {
-            let form = form(e, d);
-            Reply::Flow(form, (0..n).map(|_| flow_stats(e, d, form)).collect())
-        }
-        2 => Reply::Aggregate(
-            form(e, d),
-            AggregateStats {
-                packets: u64_of(e),
-                bytes: u64_of(e),
-                flows: u32_of(e),
-            },
-        ),
-        3 => Reply::Table((0..n).map(|_| table_stats(e, v)).collect()),
-        4 => Reply::Port((0..n).map(|_| port_stats(e, v)).collect()),
-        _ => Reply::PortDesc((0..n).map(|_| port_desc(e, v)).collect()),
-    }
-}
-
-fn flow_stats(e: &mut Entropy<'_>, d: &Dialect, form: FlowStatsForm) -> FlowStats {
-    let v = d.version;
-    let nicira = form == FlowStatsForm::Nicira;
-    let mut f = FlowStats::new(match_in(e, &of_form(d, form)));
-    f.table = TableId(e.u8());
-    f.priority = e.u16();
-    f.cookie = u64_of(e);
-    f.duration_sec = u32_of(e);
-    f.duration_nsec = u32_of(e);
-    f.idle_timeout = e.u16();
-    f.hard_timeout = e.u16();
-    if (nicira || v >= Version::Of15) && e.one_in(2) {
-        f.idle_age = Some(e.u8().into());
-    }
-    if nicira && e.one_in(2) {
-        f.hard_age = Some(e.u8().into());
-    }
-    if v >= Version::Of13 {
-        f.flags = FlowFlags(FlowFlags(e.u16()).to_wire(v));
-    }
-    if v >= Version::Of14 {
-        f.importance = e.u16();
-    }
-    f.packets = u64_of(e);
-    f.bytes = u64_of(e);
-    f.instructions = instructions(e, v, &f.matching);
-    f
-}
-
-fn table_stats(e: &mut Entropy<'_>, v: Version) -> TableStats {
-    let old = v <= Version::Of12;
-    TableStats {
-        table: TableId(e.u8()),
-        name: if old { name(e, 31) } else { String::new() },
-        max_entries: if old { u32_of(e) } else { 0 },
-        config: if matches!(v, Version::Of11 | Version::Of12) {
-            e.below(4) as u32
-        } else {
-            0
-        },
-        active: u32_of(e),
-        lookups: u64_of(e),
-        matched: u64_of(e),
-    }
-}
-
-fn port_stats(e: &mut Entropy<'_>, v: Version) -> PortStats {
-    let timed = v >= Version::Of13;
-    PortStats {
-        port: real_port(e),
-        duration_sec: if timed { u32_of(e) } else { 0 },
-        duration_nsec: if timed { u32_of(e) } else { 0 },
-        rx_packets: u64_of(e),
-        tx_packets: u64_of(e),
-        rx_bytes: u64_of(e),
-        tx_bytes: u64_of(e),
-        rx_dropped: u64_of(e),
-        tx_dropped: u64_of(e),
-        rx_errors: u64_of(e),
-        tx_errors: u64_of(e),
-        rx_frame_err: u64_of(e),
-        rx_over_err: u64_of(e),
-        rx_crc_err: u64_of(e),
-        collisions: u64_of(e),
     }
 }

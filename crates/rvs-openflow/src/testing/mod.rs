@@ -4,7 +4,9 @@
 //! in a version (`mod_dl_src` and `set_field` in 1.3) only the one that is read back is generated.
 
 mod actions;
+mod control;
 mod messages;
+mod multipart;
 
 use rvs_flow::testing::{matching, Entropy};
 use rvs_flow::OfPort;
@@ -16,7 +18,9 @@ use crate::version::Version;
 use crate::wire::{Reader, Writer};
 
 pub use actions::{action, actions, instructions, sub_field};
-pub use messages::{message, reply, request};
+pub use control::{bundle_add, group, meter};
+pub use messages::message;
+pub use multipart::{reply, request};
 
 /// Any dialect that connections speak.
 pub fn dialect(e: &mut Entropy<'_>) -> Dialect {

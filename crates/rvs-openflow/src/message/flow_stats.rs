@@ -1,51 +1,18 @@
-//! The first statistics: description, flows, aggregate, tables, ports; and OXS, the statistics TLVs of OpenFlow 1.5.
+//! Flow statistics and aggregates.
 
 use rvs_flow::OfPort;
 
 use super::flow::FlowFlags;
+use super::oxs::{pull_oxs, put_oxs, Counters};
 use super::port::{pull_port, put_port};
-use super::{props, Dialect};
-use crate::error::{ErrorCode, OfError};
+use crate::error::OfError;
 use crate::instruction::{pull_instructions, put_instructions};
 use crate::model::{GroupId, Instructions, TableId};
 use crate::oxm::{
     pull_match, pull_match10, pull_nxm, put_match, put_match10, put_nxm, CookieMask, FlowMatch,
 };
 use crate::version::Version;
-use crate::wire::{text, Reader, Writer};
-
-/// `ofp_desc`. Texts are cut to 255 octets, the serial number to 31.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Desc {
-    pub manufacturer: String,
-    pub hardware: String,
-    pub software: String,
-    pub serial: String,
-    pub datapath: String,
-}
-
-const DESC_LEN: usize = 256;
-const SERIAL_LEN: usize = 32;
-
-impl Desc {
-    pub(crate) fn pull(r: &mut Reader<'_>) -> Result<Self, OfError> {
-        Ok(Self {
-            manufacturer: text(r.bytes(DESC_LEN)?),
-            hardware: text(r.bytes(DESC_LEN)?),
-            software: text(r.bytes(DESC_LEN)?),
-            serial: text(r.bytes(SERIAL_LEN)?),
-            datapath: text(r.bytes(DESC_LEN)?),
-        })
-    }
-
-    pub(crate) fn put(&self, w: &mut Writer) {
-        w.text(&self.manufacturer, DESC_LEN);
-        w.text(&self.hardware, DESC_LEN);
-        w.text(&self.software, DESC_LEN);
-        w.text(&self.serial, SERIAL_LEN);
-        w.text(&self.datapath, DESC_LEN);
-    }
-}
+use crate::wire::{Reader, Writer};
 
 /// Whether flow statistics of OpenFlow 1.0 are the standard's or Nicira's (`NXST_FLOW`). A reply has the request's form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -204,19 +171,19 @@ impl FlowStats {
     /// Takes the next entry.
     pub(crate) fn pull(
         r: &mut Reader<'_>,
-        d: &Dialect,
+        version: Version,
         form: FlowStatsForm,
     ) -> Result<Self, OfError> {
         let mut e = r.element(0, 4)?;
         let mut f = Self::new(FlowMatch::any());
         e.skip(2)?;
-        match (d.version, form) {
+        match (version, form) {
             (Version::Of10, FlowStatsForm::Standard) => f.pull10(&mut e)?,
             (_, FlowStatsForm::Nicira) => f.pull_nicira(&mut e)?,
             (Version::Of15, _) => f.pull15(&mut e)?,
-            _ => f.pull11(&mut e, d.version)?,
+            _ => f.pull11(&mut e, version)?,
         }
-        f.instructions = pull_instructions(&mut e, d.version)?;
+        f.instructions = pull_instructions(&mut e, version)?;
         Ok(f)
     }
 
@@ -276,6 +243,10 @@ impl FlowStats {
         self.flags = FlowFlags(r.u16()? & FlowFlags(u16::MAX).to_wire(Version::Of15));
         self.importance = r.u16()?;
         self.cookie = r.u64()?;
+        self.pull_match_and_oxs(r)
+    }
+
+    fn pull_match_and_oxs(&mut self, r: &mut Reader<'_>) -> Result<(), OfError> {
         self.matching = pull_match(r)?;
         let c = pull_oxs(r)?;
         (self.duration_sec, self.duration_nsec) = c.duration.unwrap_or_default();
@@ -283,6 +254,28 @@ impl FlowStats {
         self.packets = c.packets.unwrap_or(u64::MAX);
         self.bytes = c.bytes.unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// Takes the next entry of a reply of counters (OpenFlow 1.5 section 7.3.5.4).
+    pub(crate) fn pull_counters(r: &mut Reader<'_>) -> Result<Self, OfError> {
+        let mut e = r.element(0, 8)?;
+        let mut f = Self::new(FlowMatch::any());
+        e.skip(4)?;
+        f.table = TableId(e.u8()?);
+        e.skip(1)?;
+        f.priority = e.u16()?;
+        f.pull_match_and_oxs(&mut e)?;
+        Ok(f)
+    }
+
+    pub(crate) fn put_counters(&self, w: &mut Writer) {
+        let start = w.len();
+        w.zeros(4);
+        w.u8(self.table.0);
+        w.zeros(1);
+        w.u16(self.priority);
+        self.put_match_and_oxs(w);
+        w.set_len(start, start, "flow");
     }
 
     /// Writes the entry.
@@ -307,7 +300,7 @@ impl FlowStats {
         w.u16(self.hard_timeout);
     }
 
-    fn put_counters(&self, w: &mut Writer) {
+    fn put_cookie_and_counters(&self, w: &mut Writer) {
         w.u64(self.cookie);
         w.u64(self.packets);
         w.u64(self.bytes);
@@ -319,7 +312,7 @@ impl FlowStats {
         put_match10(w, &self.matching);
         self.put_times(w);
         w.zeros(6);
-        self.put_counters(w);
+        self.put_cookie_and_counters(w);
     }
 
     fn put_nicira(&self, w: &mut Writer) {
@@ -330,7 +323,7 @@ impl FlowStats {
         w.zeros(2);
         put_age(w, self.idle_age);
         put_age(w, self.hard_age);
-        self.put_counters(w);
+        self.put_cookie_and_counters(w);
         let len = put_nxm(w, &self.matching, None);
         w.set_u16(at, len as u16);
     }
@@ -351,7 +344,7 @@ impl FlowStats {
             0
         });
         w.zeros(2);
-        self.put_counters(w);
+        self.put_cookie_and_counters(w);
         put_match(w, &self.matching, version);
     }
 
@@ -365,6 +358,10 @@ impl FlowStats {
         w.u16(self.flags.to_wire(Version::Of15));
         w.u16(self.importance);
         w.u64(self.cookie);
+        self.put_match_and_oxs(w);
+    }
+
+    fn put_match_and_oxs(&self, w: &mut Writer) {
         put_match(w, &self.matching, Version::Of15);
         put_oxs(
             w,
@@ -423,289 +420,5 @@ impl AggregateStats {
         w.u64(self.bytes);
         w.u32(self.flows);
         w.zeros(4);
-    }
-}
-
-/// What OXS can say (OpenFlow 1.5 section 7.2.4.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    /// Seconds and nanoseconds.
-    pub(crate) duration: Option<(u32, u32)>,
-    pub(crate) idle: Option<(u32, u32)>,
-    pub(crate) flows: Option<u32>,
-    pub(crate) packets: Option<u64>,
-    pub(crate) bytes: Option<u64>,
-}
-
-/// `OFPXSC_OPENFLOW_BASIC`, and its fields.
-const OXS_BASIC: u32 = 0x8002;
-const OXS_DURATION: u32 = 0;
-const OXS_IDLE_TIME: u32 = 1;
-const OXS_FLOW_COUNT: u32 = 3;
-const OXS_PACKET_COUNT: u32 = 4;
-const OXS_BYTE_COUNT: u32 = 5;
-
-pub(crate) fn pull_oxs(r: &mut Reader<'_>) -> Result<Counters, OfError> {
-    let mut c = Counters::default();
-    let mut list = r.element(2, 4)?;
-    let len = list.len();
-    r.pad8(len);
-    list.skip(4)?;
-    while !list.is_empty() {
-        let h = list.u32()?;
-        let mut v = list.sub((h & 0xff) as usize, ErrorCode::BrcBadLen)?;
-        if h >> 16 != OXS_BASIC {
-            continue;
-        }
-        match h >> 9 & 0x7f {
-            OXS_DURATION => c.duration = Some((v.u32()?, v.u32()?)),
-            OXS_IDLE_TIME => c.idle = Some((v.u32()?, v.u32()?)),
-            OXS_FLOW_COUNT => c.flows = Some(v.u32()?),
-            OXS_PACKET_COUNT => c.packets = Some(v.u64()?),
-            OXS_BYTE_COUNT => c.bytes = Some(v.u64()?),
-            _ => {}
-        }
-    }
-    Ok(c)
-}
-
-pub(crate) fn put_oxs(w: &mut Writer, c: &Counters) {
-    let start = w.len();
-    w.zeros(4);
-    let header = |field: u32, len: u32| OXS_BASIC << 16 | field << 9 | len;
-    for (field, time) in [(OXS_DURATION, c.duration), (OXS_IDLE_TIME, c.idle)] {
-        if let Some((sec, nsec)) = time {
-            w.u32(header(field, 8));
-            w.u32(sec);
-            w.u32(nsec);
-        }
-    }
-    if let Some(n) = c.flows {
-        w.u32(header(OXS_FLOW_COUNT, 4));
-        w.u32(n);
-    }
-    for (field, n) in [(OXS_PACKET_COUNT, c.packets), (OXS_BYTE_COUNT, c.bytes)] {
-        if let Some(n) = n {
-            w.u32(header(field, 8));
-            w.u64(n);
-        }
-    }
-    w.set_len(start + 2, start, "statistics");
-    w.pad8(start);
-}
-
-/// One table of a table statistics reply.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableStats {
-    pub table: TableId,
-    /// 31 octets at most; OpenFlow 1.0 to 1.2, as are `max_entries` and, from 1.1, `config`.
-    pub name: String,
-    pub max_entries: u32,
-    pub config: u32,
-    pub active: u32,
-    pub lookups: u64,
-    pub matched: u64,
-}
-
-const TABLE_NAME_LEN: usize = 32;
-
-/// Every field and every instruction of 1.1; every OXM, instruction and action type of 1.2.
-const OF10_WILDCARDS: u32 = 0x3f_ffff;
-const OF11_FIELDS: u32 = 0x3ff;
-const OF11_INSTRUCTIONS: u32 = 0x3e;
-const OF11_ACTIONS: u32 = 0x1ff_ffff;
-const OF12_FIELDS: u64 = 0xf_ffff_ffff;
-const OF12_ACTIONS: u32 = 0x3ff_ffff;
-
-impl TableStats {
-    pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
-        let mut t = Self {
-            table: TableId(r.u8()?),
-            ..Self::default()
-        };
-        match version {
-            Version::Of10 => {
-                r.skip(3)?;
-                t.name = text(r.bytes(TABLE_NAME_LEN)?);
-                r.skip(4)?;
-                t.max_entries = r.u32()?;
-            }
-            Version::Of11 => {
-                r.skip(7)?;
-                t.name = text(r.bytes(TABLE_NAME_LEN)?);
-                r.skip(20)?;
-                t.config = r.u32()?;
-                t.max_entries = r.u32()?;
-            }
-            Version::Of12 => {
-                r.skip(7)?;
-                t.name = text(r.bytes(TABLE_NAME_LEN)?);
-                r.skip(60)?;
-                t.config = r.u32()?;
-                t.max_entries = r.u32()?;
-            }
-            _ => r.skip(3)?,
-        }
-        t.active = r.u32()?;
-        (t.lookups, t.matched) = (r.u64()?, r.u64()?);
-        Ok(t)
-    }
-
-    pub(crate) fn put(&self, w: &mut Writer, version: Version) {
-        w.u8(self.table.0);
-        match version {
-            Version::Of10 => {
-                w.zeros(3);
-                w.text(&self.name, TABLE_NAME_LEN);
-                w.u32(OF10_WILDCARDS);
-                w.u32(self.max_entries);
-            }
-            Version::Of11 => {
-                w.zeros(7);
-                w.text(&self.name, TABLE_NAME_LEN);
-                for v in [
-                    OF11_FIELDS,
-                    OF11_FIELDS,
-                    OF11_INSTRUCTIONS,
-                    OF11_ACTIONS,
-                    OF11_ACTIONS,
-                ] {
-                    w.u32(v);
-                }
-                w.u32(self.config);
-                w.u32(self.max_entries);
-            }
-            Version::Of12 => {
-                w.zeros(7);
-                w.text(&self.name, TABLE_NAME_LEN);
-                w.u64(OF12_FIELDS);
-                w.u64(OF12_FIELDS);
-                w.u32(OF12_ACTIONS);
-                w.u32(OF12_ACTIONS);
-                w.u64(OF12_FIELDS);
-                w.u64(OF12_FIELDS);
-                w.u64(u64::MAX);
-                w.u64(u64::MAX);
-                w.u32(OF11_INSTRUCTIONS);
-                w.u32(self.config);
-                w.u32(self.max_entries);
-            }
-            _ => w.zeros(3),
-        }
-        w.u32(self.active);
-        w.u64(self.lookups);
-        w.u64(self.matched);
-    }
-}
-
-/// One port of a port statistics reply. Counters are `u64::MAX` where they are not kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortStats {
-    pub port: OfPort,
-    /// OpenFlow 1.3 and later.
-    pub duration_sec: u32,
-    pub duration_nsec: u32,
-    pub rx_packets: u64,
-    pub tx_packets: u64,
-    pub rx_bytes: u64,
-    pub tx_bytes: u64,
-    pub rx_dropped: u64,
-    pub tx_dropped: u64,
-    pub rx_errors: u64,
-    pub tx_errors: u64,
-    pub rx_frame_err: u64,
-    pub rx_over_err: u64,
-    pub rx_crc_err: u64,
-    pub collisions: u64,
-}
-
-/// `OFPPSPT_ETHERNET`.
-const PROP_ETHERNET: u16 = 0;
-
-impl PortStats {
-    fn basic(&self) -> [u64; 8] {
-        [
-            self.rx_packets,
-            self.tx_packets,
-            self.rx_bytes,
-            self.tx_bytes,
-            self.rx_dropped,
-            self.tx_dropped,
-            self.rx_errors,
-            self.tx_errors,
-        ]
-    }
-
-    fn pull_basic(&mut self, r: &mut Reader<'_>) -> Result<(), OfError> {
-        (self.rx_packets, self.tx_packets) = (r.u64()?, r.u64()?);
-        (self.rx_bytes, self.tx_bytes) = (r.u64()?, r.u64()?);
-        (self.rx_dropped, self.tx_dropped) = (r.u64()?, r.u64()?);
-        (self.rx_errors, self.tx_errors) = (r.u64()?, r.u64()?);
-        Ok(())
-    }
-
-    fn pull_ethernet(&mut self, r: &mut Reader<'_>) -> Result<(), OfError> {
-        (self.rx_frame_err, self.rx_over_err) = (r.u64()?, r.u64()?);
-        (self.rx_crc_err, self.collisions) = (r.u64()?, r.u64()?);
-        Ok(())
-    }
-
-    pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
-        let mut s = Self::default();
-        if version >= Version::Of14 {
-            let mut e = r.element(0, 80)?;
-            e.skip(4)?;
-            s.port = pull_port(&mut e, version)?;
-            (s.duration_sec, s.duration_nsec) = (e.u32()?, e.u32()?);
-            s.pull_basic(&mut e)?;
-            let mut properties = Reader::new(e.rest(), ErrorCode::BpcBadLen);
-            while let Some((kind, mut p)) = props::pull(&mut properties)? {
-                if kind == PROP_ETHERNET {
-                    p.skip(4)?;
-                    s.pull_ethernet(&mut p)?;
-                }
-            }
-            return Ok(s);
-        }
-        s.port = pull_port(r, version)?;
-        r.skip(if version == Version::Of10 { 6 } else { 4 })?;
-        s.pull_basic(r)?;
-        s.pull_ethernet(r)?;
-        if version == Version::Of13 {
-            (s.duration_sec, s.duration_nsec) = (r.u32()?, r.u32()?);
-        }
-        Ok(s)
-    }
-
-    pub(crate) fn put(&self, w: &mut Writer, version: Version) {
-        let ethernet = [
-            self.rx_frame_err,
-            self.rx_over_err,
-            self.rx_crc_err,
-            self.collisions,
-        ];
-        if version >= Version::Of14 {
-            let start = w.len();
-            w.zeros(4);
-            w.u32(self.port.0);
-            w.u32(self.duration_sec);
-            w.u32(self.duration_nsec);
-            self.basic().into_iter().for_each(|v| w.u64(v));
-            props::put(w, PROP_ETHERNET, |w| {
-                w.zeros(4);
-                ethernet.into_iter().for_each(|v| w.u64(v));
-            });
-            return w.set_len(start, start, "port");
-        }
-        put_port(w, self.port, version);
-        w.zeros(if version == Version::Of10 { 6 } else { 4 });
-        self.basic()
-            .into_iter()
-            .chain(ethernet)
-            .for_each(|v| w.u64(v));
-        if version == Version::Of13 {
-            w.u32(self.duration_sec);
-            w.u32(self.duration_nsec);
-        }
     }
 }
