@@ -147,13 +147,54 @@ struct PortFlows {
     hand: usize,
 }
 
+/// Entries by address.
+#[derive(Debug, Default)]
+struct MacIndex(AHashMap<MacDep, AHashSet<FlowId>>);
+
+impl MacIndex {
+    fn add(&mut self, macs: impl Iterator<Item = MacDep>, id: FlowId) {
+        for mac in macs {
+            self.0.entry(mac).or_default().insert(id);
+        }
+    }
+
+    fn remove(&mut self, macs: impl Iterator<Item = MacDep>, id: FlowId) {
+        for mac in macs {
+            if let Some(ids) = self.0.get_mut(&mac) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.0.remove(&mac);
+                }
+            }
+        }
+    }
+
+    fn get(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
+        self.0.get(mac).into_iter().flatten().copied()
+    }
+}
+
+/// The addresses that these effects teach.
+fn lessons(effects: &[CachedEffect]) -> impl Iterator<Item = MacDep> + '_ {
+    effects.iter().filter_map(|e| match e {
+        CachedEffect::Learn { bridge, lesson } => Some(MacDep {
+            bridge: *bridge,
+            key: lesson.key,
+        }),
+        _ => None,
+    })
+}
+
 /// All entries with their indexes.
 #[derive(Debug)]
 pub struct FlowTable {
     entries: AHashMap<FlowId, InstalledFlow>,
     identity: HashTable<(u64, FlowId)>,
     ports: AHashMap<DpPort, PortFlows>,
-    by_mac: AHashMap<MacDep, AHashSet<FlowId>>,
+    /// Entries by the addresses that they asked for.
+    by_mac: MacIndex,
+    /// Entries by the addresses that their frames teach.
+    teachers: MacIndex,
     leaving: Vec<FlowId>,
     live: usize,
     hasher: RandomState,
@@ -165,7 +206,8 @@ impl FlowTable {
             entries: AHashMap::default(),
             identity: HashTable::new(),
             ports: AHashMap::default(),
-            by_mac: AHashMap::default(),
+            by_mac: MacIndex::default(),
+            teachers: MacIndex::default(),
             leaving: Vec::new(),
             live: 0,
             hasher,
@@ -205,25 +247,14 @@ impl FlowTable {
         let Some(entry) = self.entries.get_mut(&id) else {
             return true;
         };
+        self.by_mac.remove(entry.deps.macs(), id);
+        self.teachers.remove(lessons(&entry.effects), id);
+        entry.deps = deps;
         entry.effects = effects;
         entry.held = held;
-        let old = std::mem::replace(&mut entry.deps, deps.clone());
-        for mac in old.macs().filter(|m| !deps.macs.contains(m)) {
-            self.unindex_mac(&mac, id);
-        }
-        for mac in deps.macs() {
-            self.by_mac.entry(mac).or_default().insert(id);
-        }
+        self.by_mac.add(entry.deps.macs(), id);
+        self.teachers.add(lessons(&entry.effects), id);
         true
-    }
-
-    fn unindex_mac(&mut self, mac: &MacDep, id: FlowId) {
-        if let Some(ids) = self.by_mac.get_mut(mac) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_mac.remove(mac);
-            }
-        }
     }
 
     /// Live entries, in no order.
@@ -255,9 +286,8 @@ impl FlowTable {
         entry.slot = port.ids.len();
         port.ids.push(id);
         *port.masks.entry(mask).or_insert(0) += 1;
-        for mac in entry.deps.macs() {
-            self.by_mac.entry(mac).or_default().insert(id);
-        }
+        self.by_mac.add(entry.deps.macs(), id);
+        self.teachers.add(lessons(&entry.effects), id);
         self.live += 1;
         self.entries.insert(id, entry);
     }
@@ -266,15 +296,13 @@ impl FlowTable {
     pub fn leave(&mut self, id: FlowId, token: AckToken) -> Option<&mut InstalledFlow> {
         let entry = self.entries.get(&id).filter(|e| e.stage == Stage::Live)?;
         let (flow, slot, port) = (entry.flow.clone(), entry.slot, entry.port());
-        let macs: Vec<MacDep> = entry.deps.macs().collect();
+        self.by_mac.remove(entry.deps.macs(), id);
+        self.teachers.remove(lessons(&entry.effects), id);
         let hash = self.identity_hash(&flow.key, &flow.mask);
         if let Ok(found) = self.identity.find_entry(hash, |(_, i)| *i == id) {
             found.remove();
         }
         self.leave_port(port, slot, self.mask_hash(&flow.mask));
-        for mac in macs {
-            self.unindex_mac(&mac, id);
-        }
         self.live -= 1;
         self.leaving.push(id);
         let entry = self.entries.get_mut(&id)?;
@@ -324,7 +352,12 @@ impl FlowTable {
 
     /// Live entries whose translation asked for this address.
     pub fn by_mac(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
-        self.by_mac.get(mac).into_iter().flatten().copied()
+        self.by_mac.get(mac)
+    }
+
+    /// Live entries whose frames teach this address.
+    pub fn teachers(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
+        self.teachers.get(mac)
     }
 
     /// Live entries of an input port.
@@ -332,10 +365,10 @@ impl FlowTable {
         self.ports.get(&port).map_or(&[], |p| p.ids.as_slice())
     }
 
-    /// Live entries that rest on this bridge's ports, VLANs or settings.
+    /// Live entries that rest on this bridge's ports, VLANs or settings, and those of ports that no bridge had.
     pub fn by_bridge(&self, bridge: BridgeId) -> Vec<FlowId> {
         self.iter()
-            .filter(|f| f.deps.bridges.contains(&bridge))
+            .filter(|f| f.deps.bridges.is_empty() || f.deps.bridges.contains(&bridge))
             .map(|f| f.flow.id)
             .collect()
     }

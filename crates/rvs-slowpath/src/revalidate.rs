@@ -6,7 +6,7 @@
 use rvs_dpif::{AckToken, FlowId, WorkerId};
 use rvs_l2::{FdbKey, Flush, MacConfig, MacTable};
 use rvs_packet::{Now, VlanId};
-use rvs_pipeline::{Bridge, BridgeId, CachedEffect, MacDep};
+use rvs_pipeline::{Bridge, BridgeId, Bundle, CachedEffect, MacDep, Ports};
 
 use crate::flows::DelReason;
 use crate::slowpath::{Bound, Dispatch, SlowPath};
@@ -18,7 +18,12 @@ impl SlowPath {
     /// Publishes a bridge, new or changed, and revalidates what rests on it.
     pub fn set_bridge(&mut self, bridge: Bridge, macs: MacConfig, out: &mut impl Dispatch) -> Wait {
         let id = bridge.id;
+        let old = self.world.bridge(id).map(|b| b.ports.clone());
+        let stale = old.map_or(Vec::new(), |old| stale_bundles(&old, &bridge.ports));
         self.world = self.world.with_bridge(self.world.version() + 1, bridge);
+        for what in stale {
+            self.forget_macs(id, what, out);
+        }
         let gone = match self.macs.get_mut(id) {
             Some(table) if table.config() != macs => table.reconfigure(macs),
             Some(_) => Vec::new(),
@@ -66,14 +71,30 @@ impl SlowPath {
         what: Flush,
         out: &mut impl Dispatch,
     ) -> (usize, Wait) {
+        let n = self.forget_macs(bridge, what, out);
+        (n, self.ask_acknowledgement(out))
+    }
+
+    /// Forgets addresses until a frame that is still to come teaches them again: what cached flows have carried so far
+    /// must not. Returns how many.
+    fn forget_macs(&mut self, bridge: BridgeId, what: Flush, out: &mut impl Dispatch) -> usize {
         let gone = self
             .macs
             .get_mut(bridge)
             .map(|t| t.flush(what))
             .unwrap_or_default();
-        let n = gone.len();
-        self.macs_changed(&on(bridge, gone), out);
-        (n, self.ask_acknowledgement(out))
+        self.macs_forgotten(&on(bridge, gone), out)
+    }
+
+    fn macs_forgotten(&mut self, gone: &[MacDep], out: &mut impl Dispatch) -> usize {
+        for dep in gone {
+            let teachers: Vec<FlowId> = self.flows.teachers(dep).collect();
+            for id in teachers {
+                self.remove(id, DelReason::Changed, out);
+            }
+        }
+        self.macs_changed(gone, out);
+        gone.len()
     }
 
     /// Pins an address to a port.
@@ -106,16 +127,26 @@ impl SlowPath {
         let key = FdbKey { vlan, mac };
         let known = self.macs.get_mut(bridge).is_some_and(|t| t.remove(key));
         if known {
-            self.macs_changed(&[MacDep { bridge, key }], out);
+            self.macs_forgotten(&[MacDep { bridge, key }], out);
         }
         (known, self.ask_acknowledgement(out))
     }
 
-    /// Judges again what asked for these addresses or teaches them.
+    /// Judges again what asked for these addresses, and takes out what teaches that they are somewhere else.
     pub(crate) fn macs_changed(&mut self, changed: &[MacDep], out: &mut impl Dispatch) {
         for dep in changed {
             let suspects: Vec<FlowId> = self.flows.by_mac(dep).collect();
             self.revalidate(&suspects, out);
+            let teachers: Vec<FlowId> = self.flows.teachers(dep).collect();
+            for id in teachers {
+                let wrong = self
+                    .flows
+                    .get(id)
+                    .is_some_and(|f| !self.lessons_known(&f.effects));
+                if wrong {
+                    self.remove(id, DelReason::Changed, out);
+                }
+            }
         }
     }
 
@@ -153,18 +184,35 @@ impl SlowPath {
         self.flows.rebase(id, fresh.deps, fresh.effects, held)
     }
 
-    /// True when the MAC tables already say what these effects teach. A frame that would teach something new has to be seen.
+    /// True unless the MAC tables say otherwise than these effects teach: a frame that would move an address has to be seen.
+    /// An address that is forgotten because it was old, or for lack of room, is taught again by the next sweep.
     fn lessons_known(&self, effects: &[CachedEffect]) -> bool {
         effects.iter().all(|effect| match effect {
             CachedEffect::Learn { bridge, lesson } => {
                 self.macs
                     .get(*bridge)
                     .and_then(|t| t.lookup(lesson.key.vlan, lesson.key.mac))
-                    == Some(lesson.port)
+                    .is_none_or(|port| port == lesson.port)
             }
             _ => true,
         })
     }
+}
+
+/// Bundles of which nothing is known any more: gone, or another one by the same number, or in other VLANs than before.
+fn stale_bundles(old: &Ports, new: &Ports) -> Vec<Flush> {
+    let stale = |b: &Bundle| match new.bundle(b.id).filter(|n| n.name == b.name) {
+        Some(n) => (n.vlan != b.vlan).then_some(false),
+        None => Some(true),
+    };
+    let flush = |b: &Bundle| {
+        stale(b).map(|statics| Flush {
+            port: Some(b.id),
+            vlan: None,
+            statics,
+        })
+    };
+    old.bundles().filter_map(flush).collect()
 }
 
 pub(crate) fn on(bridge: BridgeId, keys: Vec<FdbKey>) -> Vec<MacDep> {

@@ -146,11 +146,18 @@ impl SlowPath {
     }
 
     fn miss(&mut self, now: Now, upcall: Upcall, out: &mut impl Dispatch) {
-        let Upcall { worker, key, .. } = upcall;
+        let Upcall {
+            worker, key, frame, ..
+        } = upcall;
         let translation = self.translate_settled(now, &key, out);
         let bound = self.bind(translation);
         let (actions, drop) = (bound.actions.clone(), bound.translation.drop);
+        let effects = bound.translation.effects.clone();
         let flow = self.install(now, worker, &key, bound, out);
+        if flow.is_none() {
+            // No entry will count this frame.
+            self.credit_frame(now, &key, &frame, &effects, out);
+        }
         out.command(
             worker,
             DpCommand::Verdict {

@@ -1,8 +1,9 @@
 //! The regular round: credit what cached flows carried, let idle ones go, let old addresses go.
 
 use rvs_dpif::FlowSnapshot;
+use rvs_flow::FlowKey;
 use rvs_l2::{Learned, Lesson};
-use rvs_packet::Now;
+use rvs_packet::{gso, Frame, Now};
 use rvs_pipeline::{BridgeId, CachedEffect, MacDep, MacTables};
 
 use crate::flows::{DelReason, InstalledFlow};
@@ -65,9 +66,39 @@ impl SlowPath {
         self.macs_changed(&changed, out);
     }
 
-    /// Credits an entry that has left the caches for the last time.
+    /// Credits one frame that no entry counts.
+    pub(crate) fn credit_frame(
+        &mut self,
+        now: Now,
+        key: &FlowKey,
+        frame: &Frame,
+        effects: &[CachedEffect],
+        out: &mut impl Dispatch,
+    ) {
+        let one = FlowSnapshot {
+            packets: gso::segment_count(frame) as u64,
+            bytes: gso::wire_len(frame) as u64,
+            used: now,
+            tcp_flags: key.tcp_flags.get(),
+        };
+        let mut changed = Vec::new();
+        apply(effects, one, &mut self.macs, &mut changed, out);
+        self.macs_changed(&changed, out);
+    }
+
+    /// Credits an entry that has left the caches for the last time. It keeps addresses young, and teaches none: it may have
+    /// left because they were forgotten.
     pub(crate) fn credit(&mut self, entry: &mut InstalledFlow, out: &mut impl Dispatch) {
         if let Some(delta) = entry.take_delta() {
+            let macs = &self.macs;
+            entry.effects.retain(|e| match e {
+                CachedEffect::Learn { bridge, lesson } => {
+                    macs.get(*bridge)
+                        .and_then(|t| t.lookup(lesson.key.vlan, lesson.key.mac))
+                        == Some(lesson.port)
+                }
+                _ => true,
+            });
             let mut changed = Vec::new();
             apply(&entry.effects, delta, &mut self.macs, &mut changed, out);
             self.macs_changed(&changed, out);
@@ -137,8 +168,8 @@ fn refresh(
     let Some(table) = macs.get_mut(bridge) else {
         return;
     };
-    match table.lookup(lesson.key.vlan, lesson.key.mac) {
-        Some(port) if port != lesson.port => {}
+    match table.entry(lesson.key) {
+        Some(e) if e.port != lesson.port && e.used >= used => {}
         _ => changed.extend(changes_of(table.learn(used, *lesson), bridge, lesson)),
     }
 }
