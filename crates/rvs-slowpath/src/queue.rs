@@ -109,12 +109,13 @@ impl UpcallQueues {
     /// Takes up to `max` upcalls into `out`, round robin by port. Returns whether more may wait.
     pub fn take(&mut self, max: usize, out: &mut Vec<Upcall>) -> bool {
         let n = self.ports.len();
+        let full = out.len() + max;
         let mut empty = 0;
         while n > 0 && empty < n {
             let (_, queue) = &self.ports[self.next % n];
             self.next = (self.next + 1) % n;
             let before = out.len();
-            let room = QUANTUM.min(max.saturating_sub(before));
+            let room = QUANTUM.min(full - before);
             if room == 0 {
                 return true;
             }
