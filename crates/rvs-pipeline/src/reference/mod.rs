@@ -8,6 +8,7 @@
 
 mod edit;
 mod execute;
+mod lookup;
 mod normal;
 
 use std::sync::Arc;
@@ -293,7 +294,8 @@ impl<'w> Run<'w, '_> {
             of_port: port.0,
             ..p.key()
         };
-        Ok(choose(&all, key).map(|(m, rule)| (rule.clone(), rule.priority == 0 && m.is_any())))
+        Ok(lookup::choose(&all, key)
+            .map(|(m, rule)| (rule.clone(), rule.priority == 0 && m.is_any())))
     }
 
     fn actions(&mut self, p: &mut Packet<'w>, actions: &[Action]) -> Step {
@@ -561,66 +563,6 @@ fn live(bridge: &Bridge, bucket: &Bucket, depth: u16) -> bool {
         (None, None) => true,
         (a, b) => a == Some(true) || b == Some(true),
     }
-}
-
-/// The best of the rules that match, conjunctions included.
-fn choose(
-    all: &[(Match<PipelineKey>, Arc<Rule>)],
-    mut key: PipelineKey,
-) -> Option<(&Match<PipelineKey>, &Arc<Rule>)> {
-    let mut levels: Vec<u16> = all.iter().map(|(_, r)| r.priority).collect();
-    levels.sort_unstable_by(|a, b| b.cmp(a));
-    levels.dedup();
-    for level in levels {
-        if let Some(found) = plain(all, &key, Some(level)) {
-            return Some(found);
-        }
-        let clauses: Vec<&Action> = all
-            .iter()
-            .filter(|(m, r)| r.priority == level && m.matches(&key))
-            .flat_map(|(_, r)| r.instructions.apply.iter())
-            .collect();
-        let mut ids: Vec<(u32, u8)> = clauses
-            .iter()
-            .filter_map(|a| match a {
-                Action::Conjunction { id, n_clauses, .. } => Some((*id, *n_clauses)),
-                _ => None,
-            })
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        for (wanted, n) in ids {
-            let has = |k: u8| {
-                clauses.iter().any(|a| {
-                    matches!(a, Action::Conjunction { id, clause, n_clauses }
-                        if (*id, *clause, *n_clauses) == (wanted, k, n))
-                })
-            };
-            if n > 0 && (0..n).all(has) {
-                key.conj_id = wanted;
-                if let Some(found) = plain(all, &key, None) {
-                    return Some(found);
-                }
-            }
-        }
-        key.conj_id = 0;
-    }
-    None
-}
-
-/// The best matching rule that is not just a clause, of one priority if given.
-fn plain<'a>(
-    all: &'a [(Match<PipelineKey>, Arc<Rule>)],
-    key: &PipelineKey,
-    level: Option<u16>,
-) -> Option<(&'a Match<PipelineKey>, &'a Arc<Rule>)> {
-    all.iter()
-        .filter(|(m, r)| !r.is_clause() && level.is_none_or(|l| r.priority == l) && m.matches(key))
-        .max_by(|(a, r), (b, s)| {
-            let specific = rvs_classifier::layout::specificity(a.mask(), b.mask());
-            r.priority.cmp(&s.priority).then(specific)
-        })
-        .map(|(m, r)| (m, r))
 }
 
 /// A sub-field of the packet; `None` when it has none such.
