@@ -1,0 +1,77 @@
+//! The switch as its users meet it: the daemon and the tools that ship, real devices, real hosts in namespaces, real clients.
+//! `cargo test -p rvs-tests --test system [NAME...]`, after `cargo build --release`, as root.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod devices;
+mod hosts;
+mod internal;
+mod life;
+mod offload;
+mod refusals;
+mod storage;
+mod tools;
+mod vlans;
+
+use std::process::ExitCode;
+
+use rvs_tests::{harness, tests};
+
+fn main() -> ExitCode {
+    let mut all = Vec::new();
+    all.extend(tests![alone = false;
+        hosts::two_namespaces_talk,
+        hosts::capture_sees_both_directions,
+        hosts::ports_come_alive_in_any_order,
+        hosts::mac_that_moves_takes_effect_at_once,
+        hosts::uplink_with_an_address_is_explained,
+        hosts::nothing_but_ours_is_visible,
+        vlans::internal_ports_uplink_and_gateway,
+        vlans::no_frame_crosses_vlans,
+        vlans::veth_as_access_port_moves_at_once,
+        vlans::frame_too_large_after_a_push_costs_itself_only,
+        offload::dhcp_lease_is_granted,
+        offload::vxlan_inside_the_hosts,
+        offload::software_fallbacks_carry_tcp,
+        devices::deleted_and_made_again,
+        devices::pending_until_it_appears,
+        devices::renamed_away_and_back,
+        devices::moved_away_and_back,
+        devices::mtu_and_carrier_are_followed,
+        devices::namespace_deleted_and_same_commands_again,
+        devices::tap_ports,
+        internal::survives_kill_and_restart,
+        internal::deleted_by_its_user_is_made_again,
+        internal::namespace_deleted_is_made_again,
+        internal::renamed_and_readdressed_in_its_namespace,
+        internal::attributes_at_birth,
+        internal::foreign_device_of_that_name_is_refused,
+        life::configuration_is_back_after_restart_and_kill,
+        life::second_daemon_is_refused,
+        life::no_privileges,
+        life::clean_end,
+        life::exit_with_cleanup_leaves_nothing,
+        life::detached,
+        life::bad_options,
+        life::host_answers_again_after_kill,
+        life::two_daemons_share_a_machine,
+        storage::garbage_database,
+        storage::torn_database,
+        storage::full_disk,
+        refusals::bridges_and_ports,
+        refusals::devices_that_cannot_be_ports,
+        refusals::tags,
+        refusals::usage,
+        refusals::daemon_not_running,
+        tools::stock_vsctl,
+        tools::stock_appctl,
+        tools::stock_tools_without_options,
+        tools::every_question_has_json,
+    ]);
+    all.extend(tests![alone = true;
+        life::idle_costs_no_cpu,
+        life::memory_at_rest,
+        offload::throughput_is_in_the_right_class,
+    ]);
+    harness::run(&all)
+}

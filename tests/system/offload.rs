@@ -1,0 +1,80 @@
+//! What hosts leave for later, checksums and segmentation, must be done by whoever comes next.
+
+use rvs_tests::{eventually, Daemon, Lab};
+
+use crate::hosts::red_and_green;
+
+/// A server's answers carry partial checksums, and DHCP clients read raw frames: they believe only complete ones.
+pub fn dhcp_lease_is_granted(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    lab.namespaces(&["server", "client"]);
+    lab.host("server", "veth-s", "eth0", "10.0.0.1/24");
+    lab.sh("ip link add eth0 type veth peer name veth-c; ip link set eth0 netns client; ip link set veth-c up; ip -n client link set eth0 up");
+    switch.ctl("add-port br1 veth-s");
+    switch.ctl("add-port br1 veth-c");
+    let server = lab.spawn(
+        "dnsmasq",
+        "ip netns exec server dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --log-facility=- \
+         --interface=eth0 --bind-interfaces --dhcp-range=10.0.0.50,10.0.0.60 --dhcp-leasefile=leases --pid-file=dnsmasq.pid \
+         --dhcp-authoritative --no-ping",
+    );
+    eventually("dnsmasq listens", || lab.try_sh_in("server", "ss -H -l -u -n sport = 67").out.contains(":67"));
+    lab.sh("printf '#!/bin/sh\\n[ -z \"$new_ip_address\" ] || ip addr replace $new_ip_address/24 dev $interface\\n' > script; chmod +x script");
+    // A copy, since some systems confine the original to directories of its own.
+    lab.sh("cp \"$(PATH=$PATH:/usr/sbin:/sbin command -v dhclient)\" client-program; : > dhclient.conf");
+    let directory = lab.path("");
+    let client = lab.spawn(
+        "dhclient",
+        &format!(
+            "ip netns exec client ./client-program -4 -d -v -cf {d}dhclient.conf -lf {d}client.leases -pf {d}client.pid -sf {d}script eth0",
+            d = directory.display()
+        ),
+    );
+    eventually("the client has a lease", || lab.sh_in("client", "ip -4 -br addr show dev eth0").contains("10.0.0.5"));
+    lab.ping("client", "10.0.0.1");
+    drop((client, server));
+}
+
+/// TCP inside a tunnel inside the hosts: super-frames whose checksum starts behind the outer headers.
+pub fn vxlan_inside_the_hosts(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    for (ns, me, peer, n) in [("red", "10.0.0.1", "10.0.0.2", 1), ("green", "10.0.0.2", "10.0.0.1", 2)] {
+        lab.sh(&format!(
+            "ip -n {ns} link add vx0 type vxlan id 42 local {me} remote {peer} dstport 4789 dev eth0-{}; \
+             ip -n {ns} addr add 10.42.0.{n}/24 dev vx0; ip -n {ns} link set vx0 up",
+            &ns[..1]
+        ));
+    }
+    lab.ping("red", "10.42.0.2");
+    lab.ping_size("red", "10.42.0.2", 1400);
+    let mbits = lab.tcp("red", "green", "10.42.0.2");
+    assert!(mbits > 100.0, "TCP inside VXLAN at {mbits} Mbit/s\n{}", switch.ctl("coverage"));
+    let mbits = lab.tcp("green", "red", "10.42.0.1");
+    assert!(mbits > 100.0, "TCP inside VXLAN at {mbits} Mbit/s");
+}
+
+/// Hosts with every mix of offloads switched off still talk.
+pub fn software_fallbacks_carry_tcp(lab: &Lab) {
+    let _switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    for features in ["tso off gso off", "tx off", "gro off", "tso on gso on tx on sg off"] {
+        lab.sh_in("red", &format!("ethtool -K eth0-r {features}"));
+        let mbits = lab.tcp("red", "green", "10.0.0.2");
+        assert!(mbits > 100.0, "{features}: TCP at {mbits} Mbit/s");
+    }
+    lab.sh("ip link set veth-g mtu 9000; ip -n green link set eth0-g mtu 9000");
+    lab.sh("ip link set veth-r mtu 9000; ip -n red link set eth0-r mtu 9000");
+    lab.ping_size("red", "10.0.0.2", 8972);
+    let mbits = lab.tcp("red", "green", "10.0.0.2");
+    assert!(mbits > 100.0, "MTU 9000: TCP at {mbits} Mbit/s");
+}
+
+/// Not a benchmark: catches the mistakes that cost an order of magnitude.
+pub fn throughput_is_in_the_right_class(lab: &Lab) {
+    let _switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    let mbits = (0..3).map(|_| lab.tcp("red", "green", "10.0.0.2")).fold(0.0, f64::max);
+    println!("    TCP with default offloads: {:.1} Gbit/s", mbits / 1e3);
+    assert!(mbits > 2_000.0, "TCP at {mbits} Mbit/s at best");
+}
