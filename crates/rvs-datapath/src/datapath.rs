@@ -40,6 +40,8 @@ pub struct Config {
     /// Flows at most.
     pub flows: usize,
     pub parking: park::Limits,
+    /// As many tags as there are: NORMAL looks behind the VLAN tag, and the pipeline hides from the tables what the VLAN
+    /// limit hides.
     pub parse: ParseLimits,
 }
 
@@ -53,7 +55,7 @@ impl Config {
             emc_odds: Emc::ODDS,
             flows: limits::FLOWS_PER_WORKER,
             parking: park::Limits::default(),
-            parse: ParseLimits::default(),
+            parse: ParseLimits::new(ParseLimits::MAX_VLANS),
         }
     }
 }
