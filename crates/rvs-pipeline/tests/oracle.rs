@@ -229,19 +229,34 @@ fn tables(e: &mut Entropy<'_>) -> Tables {
         return Tables::default().with(Arc::new(common::normal_table()));
     }
     let mut tables = Tables::default();
+    let conjunctions = e.one_in(4);
     for id in 0..4u8 {
-        let rules: Vec<(Match<PipelineKey>, Rule)> = (0..e.below(6))
-            .map(|n| {
-                let m = if e.one_in(3) {
-                    Match::any()
-                } else {
-                    matching(e)
-                };
-                let mut rule = Rule::new(TableId(id), e.below(3) as u16, instructions(e, id));
-                rule.cookie = u64::from(id) << 8 | n as u64;
-                (m, rule)
-            })
-            .collect();
+        let rules: Vec<(Match<PipelineKey>, Rule)> =
+            (0..e.below(if conjunctions { 12 } else { 6 }))
+                .map(|n| {
+                    let mut m = if e.one_in(3) {
+                        Match::any()
+                    } else {
+                        matching(e)
+                    };
+                    let mut what = instructions(e, id);
+                    if conjunctions && e.one_in(2) {
+                        let (id, clause) = (1 + e.below(2) as u32, e.below(2) as u8);
+                        let clause = Action::Conjunction {
+                            id,
+                            clause,
+                            n_clauses: 2,
+                        };
+                        what = Instructions::apply(vec![clause]);
+                    } else if conjunctions {
+                        m.set_exact(FieldId::ConjId, 1 + e.below(2) as u128)
+                            .unwrap();
+                    }
+                    let mut rule = Rule::new(TableId(id), e.below(3) as u16, what);
+                    rule.cookie = u64::from(id) << 8 | n as u64;
+                    (m, rule)
+                })
+                .collect();
         tables = tables.with(Arc::new(table_with(id, rules)));
     }
     tables

@@ -154,8 +154,11 @@ impl<'w> Packet<'w> {
         let limits = ParseLimits::new(self.vlan_limit);
         let mut flow = extract(&inner, DpPort::NONE, limits);
         if self.own_tags > 0 {
-            // The tags as they stand; behind them what is behind the tags that arrived.
+            // The tags as they stand; behind them what is behind the tags that arrived, unless there are more than two.
             let tags = extract(&self.frame, DpPort::NONE, ParseLimits::new(0));
+            if rvs_packet::EtherType(tags.dl_type.get()).is_vlan() {
+                flow = tags;
+            }
             flow.vlan0_tci = tags.vlan0_tci;
             flow.vlan0_tpid = tags.vlan0_tpid;
             flow.vlan1_tci = tags.vlan1_tci;

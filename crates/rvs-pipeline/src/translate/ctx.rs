@@ -36,8 +36,6 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     rewritten: bool,
     /// A tag behind those in `key`, which the bridge's VLAN limit hides from matches.
     pub(super) hidden: Option<Tag>,
-    /// Tags behind those in `key` that pushes have moved there, the outermost last.
-    pub(super) displaced: Vec<Tag>,
 
     /// Where translation is.
     pub(super) at: Place<'a>,
@@ -79,13 +77,12 @@ pub(super) enum Unparsed {
 }
 
 /// The packet at some moment of the translation.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Saved {
     key: PipelineKey,
     known: Mask<PipelineKey>,
     rewritten: bool,
     hidden: Option<Tag>,
-    displaced: Vec<Tag>,
     payload_changed: bool,
     unparsed: Unparsed,
 }
@@ -143,7 +140,6 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             known: Mask::none(),
             rewritten: false,
             hidden: None,
-            displaced: Vec::new(),
             at: Place::start(None),
             stack: Vec::new(),
             action_set: ActionSet::default(),
@@ -236,7 +232,6 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             known: self.known,
             rewritten: self.rewritten,
             hidden: self.hidden,
-            displaced: self.displaced.clone(),
             payload_changed: self.payload_changed,
             unparsed: self.unparsed,
         }
@@ -249,7 +244,6 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             known,
             rewritten,
             hidden,
-            displaced,
             payload_changed,
             unparsed,
         } = saved;
@@ -258,7 +252,6 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.known = known;
         self.rewritten = rewritten;
         self.hidden = hidden;
-        self.displaced = displaced;
         self.unparsed = unparsed;
     }
 

@@ -138,7 +138,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             *list = self.out.take(scope);
             self.exit = self.aborted;
             self.halted = false;
-            self.restore(before.0.clone());
+            self.restore(before.0);
             self.at = before.1.clone();
             if self.aborted {
                 return;

@@ -55,7 +55,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
         // Labels stand behind the outermost two tags.
         if flow.present.has(Present::VLAN1) {
             self.hidden = None;
-            self.displaced.clear();
         } else if self.hidden.is_some() {
             // Out of sight until the hidden tag is popped.
             self.payload_changed = true;
@@ -141,7 +140,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.forget_payload();
         self.forget_tags();
         self.hidden = None;
-        self.displaced.clear();
         self.unparsed = Unparsed::Nothing;
         // The service instance's priority is that of the tag.
         self.out.edit(DpAction::PushPbb {
@@ -178,7 +176,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     /// Everything behind the tags is a constant, or was looked at.
-    fn forget_payload(&mut self) {
+    pub(super) fn forget_payload(&mut self) {
         let mut m = Mask::<FlowKey>::exact().0;
         let keep = link_fields(&m);
         let present = Present(!link_layer(m.present).0);
@@ -195,14 +193,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 }
 
-/// Presence bits of what stands before the payload.
-fn link_layer(p: Present) -> Present {
-    let keep = Present::VLAN0 | Present::VLAN1 | Present::BAD_VLAN | Present::BAD_L2;
+/// Presence bits of what stands before the payload. A tag that is cut off is payload: a label takes the place of its type.
+pub(super) fn link_layer(p: Present) -> Present {
+    let keep = Present::VLAN0 | Present::VLAN1 | Present::BAD_L2;
     Present(p.0 & keep.0)
 }
 
 /// The fields that stand before the payload, and nothing else.
-fn link_fields(flow: &FlowKey) -> FlowKey {
+pub(super) fn link_fields(flow: &FlowKey) -> FlowKey {
     FlowKey {
         in_port: flow.in_port,
         recirc_id: flow.recirc_id,

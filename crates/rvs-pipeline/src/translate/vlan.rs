@@ -7,6 +7,7 @@ use rvs_l2::{LookBehind, Tag, TagEdit, TagStack};
 use rvs_packet::{EtherType, VlanId, VlanTci};
 
 use super::ctx::{Ctx, Unparsed};
+use super::tags::{link_fields, link_layer};
 use crate::trace::Trace;
 
 /// Bits of a TCI that name the VLAN and say that there is one.
@@ -113,11 +114,18 @@ impl<T: Trace> Ctx<'_, '_, T> {
     /// The key after a push: what was outermost moves behind.
     pub(super) fn push_tag(&mut self, tpid: EtherType, tci: VlanTci) {
         self.see_both_tags();
-        let flow = &mut self.key.flow;
-        if flow.present.has(Present::VLAN1) {
-            self.displaced
-                .extend(tag(flow.vlan1_tci.get(), flow.vlan1_tpid.get()));
+        if self.key.flow.present.has(Present::VLAN1) {
+            // A key has room for two tags, and nothing looks behind more.
+            let flow = self.key.flow;
+            self.key.flow = FlowKey {
+                present: link_layer(flow.present),
+                dl_type: flow.vlan1_tpid,
+                ..link_fields(&flow)
+            };
+            self.forget_payload();
+            self.hidden = None;
         }
+        let flow = &mut self.key.flow;
         if flow.present.has(Present::VLAN0) {
             flow.vlan1_tci = flow.vlan0_tci;
             flow.vlan1_tpid = flow.vlan0_tpid;
@@ -144,11 +152,6 @@ impl<T: Trace> Ctx<'_, '_, T> {
         flow.present = flow.present.without(Present::VLAN0 | Present::VLAN1);
         if behind {
             flow.present |= Present::VLAN0;
-        }
-        if let Some(t) = self.displaced.pop() {
-            flow.vlan1_tci = (VlanTci::new(t.vid, t.pcp).0 | TCI_PRESENT).into();
-            flow.vlan1_tpid = t.tpid.0.into();
-            flow.present |= Present::VLAN1;
         }
         self.forget_tags();
         // A tag that the key has no room for moves up.
