@@ -7,7 +7,7 @@
 
 use rvs_flow::field::{Field, FieldId, Prereq, SubField};
 use rvs_flow::OfPort;
-use rvs_packet::EtherType;
+use rvs_packet::{EtherType, IpProto};
 
 use super::decode::output_port;
 use crate::error::{ErrorCode, OfError};
@@ -46,6 +46,15 @@ pub fn check_instructions(
     level: CheckLevel,
 ) -> Result<(), OfError> {
     check_actions(m, &i.apply, level)?;
+    let clause = i
+        .apply
+        .iter()
+        .any(|a| matches!(a, Action::Conjunction { .. }));
+    let alone = Instructions::apply(i.apply.clone());
+    if clause && *i != alone {
+        return Err(ErrorCode::NxbacBadConjunction
+            .because("a flow with conjunction has no other instructions than its actions"));
+    }
     // The order of a set is not that of writing, so only what no order can cure is an error.
     check_actions(m, &i.write, CheckLevel::Lenient)?;
     match i.goto {
@@ -105,8 +114,11 @@ impl Checker {
                 }
                 Err(ErrorCode::BacBadOutPort.because(format!("enqueue on {port}")))
             }
-            A::SetField(v) => self.set_field(Field::of(v.field)),
-            A::Load(v) => self.dst(&v.dst),
+            A::SetField(v) => self.set_field(Field::of(v.field), v.value),
+            A::Load(v) => {
+                self.dst(&v.dst)?;
+                self.set_field(v.dst.field(), v.value << v.dst.ofs())
+            }
             A::Move { src, dst } => {
                 self.src(src)?;
                 self.dst(dst)
@@ -171,6 +183,12 @@ impl Checker {
                 self.need("an action on the IP header", Prereq::Ip)?;
             }
             A::SetTpSrc(_) | A::SetTpDst(_) => self.need_ports()?,
+            A::FinTimeout { .. } => {
+                let proto = self.known.field(FieldId::IpProto);
+                if proto != (IpProto::TCP.0.into(), 0xff) {
+                    self.lacks("fin_timeout", "ip_proto=6")?;
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -217,7 +235,7 @@ impl Checker {
         self.prereq(s.field())
     }
 
-    fn set_field(&mut self, f: &'static Field) -> Result<(), OfError> {
+    fn set_field(&mut self, f: &'static Field, value: u128) -> Result<(), OfError> {
         self.prereq(f)?;
         if f.id == FieldId::VlanVid && self.tags == 0 {
             return Err(inconsistent(
@@ -226,7 +244,11 @@ impl Checker {
             ));
         }
         if f.id == FieldId::VlanTci {
-            self.tags = self.tags.max(1);
+            self.tags = if value & 0x1000 != 0 {
+                self.tags.max(1)
+            } else {
+                0
+            };
             self.note_tag();
         }
         Ok(())

@@ -292,10 +292,7 @@ fn put_set_field(w: &mut Writer, v: &FieldValue, version: Version) {
     if version >= Version::Of12 && (whole || masked_ok) {
         return standard(w, 25, |w| put_set(w, v, Some(version)));
     }
-    nicira(w, subtype::REG_LOAD2, |w| {
-        w.zeros(6);
-        put_set(w, v, None);
-    });
+    nicira(w, subtype::REG_LOAD2, |w| put_set(w, v, None));
 }
 
 fn put_load(w: &mut Writer, v: &LoadValue, version: Version) {

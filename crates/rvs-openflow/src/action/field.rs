@@ -121,7 +121,6 @@ pub(super) fn pull_load(r: &mut Reader<'_>) -> Result<Action, OfError> {
 
 /// Nicira's `reg_load2` after its subtype.
 pub(super) fn pull_load2(r: &mut Reader<'_>) -> Result<Action, OfError> {
-    r.skip(6)?;
     let (f, value, mask) = pull_tlv(r, true)?;
     Ok(set(f, value, mask))
 }

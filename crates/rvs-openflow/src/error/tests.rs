@@ -63,41 +63,34 @@ fn a_reply_carries_xid_and_64_octets() {
 
 /// `ovs-ofctl print-error` says for a name what each version calls it.
 #[test]
-#[ignore = "differential: needs ovs-ofctl"]
 fn numbers_agree_with_ovs_ofctl() {
     for e in ErrorCode::ALL {
-        let out = std::process::Command::new("ovs-ofctl")
+        let Ok(out) = std::process::Command::new("ovs-ofctl")
             .args(["print-error", e.name()])
             .output()
-            .unwrap();
+        else {
+            eprintln!("SKIPPED: ovs-ofctl is not installed");
+            return;
+        };
         let text = String::from_utf8(out.stdout).unwrap();
         for (i, version) in Version::ALL.into_iter().enumerate() {
             let line = text
                 .lines()
-                .find(|l| l.starts_with(&format!("OpenFlow 1.{i}")));
-            let Some(line) = line else {
-                continue;
-            };
-            let want = e.code(version).map(|c| (c.vendor, c.kind, c.code));
-            let numbers = line.split_once(": ").unwrap().1;
-            let got: Vec<i64> = numbers
-                .split(',')
-                .map(|n| {
-                    let n = n
-                        .trim()
-                        .trim_start_matches("vendor ")
-                        .trim_start_matches("type ");
-                    let n = n.trim_start_matches("code ");
-                    n.strip_prefix("0x")
-                        .map_or_else(|| n.parse(), |h| i64::from_str_radix(h, 16))
-                        .unwrap()
-                })
-                .collect();
-            let want = want.map_or(vec![-1, -1, -1], |(v, k, c)| {
-                let one = v != 0 && version >= Version::Of12;
-                vec![v.into(), k.into(), if one { -1 } else { c.into() }]
+                .find_map(|l| l.strip_prefix(&format!("OpenFlow 1.{i}: ")));
+            let want = e.code(version).map(|c| {
+                let vendor = match c.vendor {
+                    0 => "0".to_owned(),
+                    v => format!("{v:#x}"),
+                };
+                // From 1.2 on, what Nicira and ONF add has a type alone.
+                let code = if c.vendor != 0 && version >= Version::Of12 {
+                    0
+                } else {
+                    c.code
+                };
+                format!("vendor {vendor}, type {}, code {code}", c.kind)
             });
-            assert_eq!(got, want, "{e}: {line}");
+            assert_eq!(line, want.as_deref(), "{e} in {version}");
         }
     }
 }

@@ -57,6 +57,13 @@ impl Dialect {
                 h.version, self.version
             )));
         }
+        if message.len() % 8 != 0 && self.is_whole_words(h.kind, r.peek()) {
+            return Err(ErrorCode::BrcBadLen.because(format!(
+                "message type {} of {} octets; its length is a multiple of 8",
+                h.kind,
+                message.len()
+            )));
+        }
         let m = self.pull(&mut r, h.kind, h.xid)?;
         if !r.is_empty() {
             return Err(ErrorCode::BrcBadLen.because(format!(
@@ -66,6 +73,37 @@ impl Dialect {
             )));
         }
         Ok((header, m))
+    }
+
+    /// True for types whose every part is padded to 8 octets, so that another length is a mistake whatever is inside.
+    fn is_whole_words(&self, number: u8, body: &[u8]) -> bool {
+        let new = self.version > Version::Of10;
+        match number {
+            kind::FLOW_MOD => true,
+            kind::FLOW_REMOVED => new,
+            kind::EXPERIMENTER => {
+                let vendor = body.first_chunk().map(|b| u32::from_be_bytes(*b));
+                let sub = body
+                    .get(4..8)
+                    .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+                let words = [
+                    nxt::FLOW_MOD,
+                    nxt::FLOW_REMOVED,
+                    nxt::PACKET_IN2,
+                    nxt::RESUME,
+                    nxt::GROUP_MOD,
+                    nxt::TLV_TABLE_MOD,
+                    nxt::TLV_TABLE_REPLY,
+                    nxt::SET_ASYNC_CONFIG2,
+                ];
+                vendor == Some(NICIRA) && sub.is_some_and(|s| words.contains(&s))
+            }
+            of11::GROUP_MOD..=of11::TABLE_MOD
+            | of11::QUEUE_GET_CONFIG_REQUEST..=of11::BUNDLE_CONTROL => {
+                new && number != of11::REQUESTFORWARD
+            }
+            _ => false,
+        }
     }
 
     fn pull(&self, r: &mut Reader<'_>, number: u8, xid: u32) -> Result<Message, OfError> {

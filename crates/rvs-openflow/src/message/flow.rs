@@ -228,6 +228,12 @@ impl FlowMod {
         let command = FlowCommand::from_wire(r.u8()?.into())?;
         let mut m = Self::new(command, FlowMatch::any());
         m.table = TableId(table);
+        let all_allowed = command.is_delete() && d.version != Version::Of11;
+        if m.table == TableId::ALL && !all_allowed {
+            return Err(ErrorCode::FmfcBadTableId.because(
+                "table 255 stands for all tables, and only a delete of 1.2 or later takes them",
+            ));
+        }
         m.idle_timeout = r.u16()?;
         m.hard_timeout = r.u16()?;
         m.priority = r.u16()?;

@@ -113,6 +113,13 @@ impl GroupMod {
             g.group.selection = pull_selection(r, kind)?;
         } else {
             g.group.buckets = pull_buckets11(r, version)?;
+            // OpenFlow 1.3.5 section 6.4.
+            if command == GroupCommand::Delete
+                && version >= Version::Of13
+                && !g.group.buckets.is_empty()
+            {
+                return Err(ErrorCode::GmfcInvalidGroup.because("a delete with buckets"));
+            }
         }
         g.check()?;
         Ok(g)
@@ -137,26 +144,33 @@ impl GroupMod {
     fn check(&self) -> Result<(), OfError> {
         let g = &self.group;
         let delete = self.command == GroupCommand::Delete;
+        let on_bucket = self.command.is_on_bucket();
         if g.id > GroupId::MAX && !(delete && g.id == GroupId::ALL) {
             return Err(ErrorCode::GmfcInvalidGroup.because(format!(
                 "group {:#x}; groups are numbered to 0xffffff00",
                 g.id.0
             )));
         }
-        if delete {
-            return Ok(());
+        if self.command == GroupCommand::RemoveBucket && !g.buckets.is_empty() {
+            return Err(ErrorCode::GmfcBadBucket.because("buckets to remove are named, not given"));
         }
-        if g.selection != Selection::Default && self.command.is_on_bucket() {
-            return Err(ErrorCode::BpcBadValue
-                .because("a selection method belongs to add and modify, not to a bucket"));
+        if g.selection != Selection::Default && (on_bucket || delete) {
+            return Err(
+                ErrorCode::BpcBadValue.because("a selection method belongs to add and modify")
+            );
         }
-        if g.kind == GroupKind::Indirect && !self.command.is_on_bucket() && g.buckets.len() != 1 {
+        let whole = !on_bucket && !delete;
+        if g.kind == GroupKind::Indirect && whole && g.buckets.len() != 1 {
             return Err(ErrorCode::GmfcInvalidGroup.because(format!(
                 "an indirect group with {} buckets; it has one",
                 g.buckets.len()
             )));
         }
-        g.buckets.iter().try_for_each(|b| check_bucket(b, g.kind))
+        // An insertion need not say the type of the group; the group tells whether weights fit.
+        let weighted = g.kind == GroupKind::Select || self.command == GroupCommand::InsertBucket;
+        g.buckets
+            .iter()
+            .try_for_each(|b| check_bucket(b, g.kind, weighted))
     }
 
     pub(crate) fn put(&self, w: &mut Writer, version: Version) {
@@ -185,9 +199,9 @@ impl GroupMod {
     }
 }
 
-fn check_bucket(b: &Bucket, kind: GroupKind) -> Result<(), OfError> {
+fn check_bucket(b: &Bucket, kind: GroupKind, weighted: bool) -> Result<(), OfError> {
     let watches = b.watch_port.is_some() || b.watch_group.is_some();
-    if b.weight != 0 && kind != GroupKind::Select {
+    if b.weight != 0 && !weighted {
         return Err(ErrorCode::GmfcInvalidGroup
             .because("a weight in a group that does not select by weight"));
     }

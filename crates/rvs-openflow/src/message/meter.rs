@@ -3,6 +3,7 @@
 use super::group_stats::PacketCount;
 use crate::error::{ErrorCode, OfError};
 use crate::model::{Band, BandKind, Meter, MeterId, MeterUnit};
+use crate::version::Version;
 use crate::wire::{Reader, Writer};
 
 const KBPS: u16 = 1 << 0;
@@ -213,7 +214,7 @@ pub struct MeterFeatures {
 }
 
 impl MeterFeatures {
-    pub(crate) fn pull(r: &mut Reader<'_>) -> Result<Self, OfError> {
+    pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let f = Self {
             max_meter: r.u32()?,
             band_types: r.u32()?,
@@ -223,8 +224,9 @@ impl MeterFeatures {
         };
         r.skip(2)?;
         // The specification of 1.5 has eight octets more, which Open vSwitch leaves out.
-        let extra = r.len().min(8);
-        r.skip(extra)?;
+        if version >= Version::Of15 {
+            r.skip(r.len().min(8))?;
+        }
         Ok(f)
     }
 

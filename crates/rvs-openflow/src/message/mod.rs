@@ -19,6 +19,8 @@ mod meter;
 mod monitor;
 mod multipart;
 mod number;
+#[cfg(test)]
+mod ofctl_tests;
 mod oxs;
 mod packet;
 mod port;

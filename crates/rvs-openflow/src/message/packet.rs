@@ -49,6 +49,20 @@ mod prop {
     pub(super) const CONTINUATION: u16 = 8;
 }
 
+/// A continuation is a list of properties; ours is one, of a type that Open vSwitch does not use.
+const OUR_CONTINUATION: u16 = 0x7276;
+
+/// What is in our property; a continuation of another switch as it is.
+fn pull_continuation(r: &mut Reader<'_>) -> Result<Vec<u8>, OfError> {
+    r.skip(4)?;
+    let all = r.rest();
+    let mut list = Reader::new(all, ErrorCode::BpcBadLen);
+    match props::pull(&mut list)? {
+        Some((OUR_CONTINUATION, mut p)) if list.is_empty() => Ok(p.rest().to_vec()),
+        _ => Ok(all.to_vec()),
+    }
+}
+
 fn reason(n: u8) -> Result<PacketInReason, OfError> {
     reason_from(n).ok_or_else(|| {
         ErrorCode::NxbrcBadReason.because(format!("packet-in reason {n}; known are 0 to 5"))
@@ -140,7 +154,7 @@ impl PacketIn {
         Ok(p)
     }
 
-    /// `NXT_PACKET_IN2`; with `resume`, `NXT_RESUME`, whose properties are the same but for the frame's length.
+    /// `NXT_PACKET_IN2` and `NXT_RESUME`, whose properties are the same.
     pub(crate) fn pull_nxt2(r: &mut Reader<'_>) -> Result<Self, OfError> {
         let mut p = Self::new(OfPort::ANY, PacketInReason::Action);
         let mut full = None;
@@ -159,9 +173,12 @@ impl PacketIn {
                 prop::REASON => p.reason = reason(b.u8()?)?,
                 prop::METADATA => p.metadata = pull_oxm_list(&mut b)?,
                 prop::USERDATA => p.userdata = b.rest().to_vec(),
-                prop::CONTINUATION => p.continuation = b.rest().to_vec(),
+                prop::CONTINUATION => p.continuation = pull_continuation(&mut b)?,
                 _ => return Err(props::unknown(kind, "packet-in")),
             }
+        }
+        if p.data.is_empty() {
+            return Err(ErrorCode::BrcBadLen.because("a packet-in or resume without a packet"));
         }
         p.total_len = full.unwrap_or(p.data.len() as u32);
         Ok(p)
@@ -247,7 +264,10 @@ impl PacketIn {
             props::put(w, prop::USERDATA, |w| w.bytes(&self.userdata));
         }
         if !self.continuation.is_empty() {
-            props::put(w, prop::CONTINUATION, |w| w.bytes(&self.continuation));
+            props::put(w, prop::CONTINUATION, |w| {
+                w.zeros(4);
+                props::put(w, OUR_CONTINUATION, |w| w.bytes(&self.continuation));
+            });
         }
     }
 }

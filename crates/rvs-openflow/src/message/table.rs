@@ -137,6 +137,10 @@ impl TableConfig {
         if version >= Version::Of14 {
             t.pull_props(r)?;
         }
+        if t.vacancy.is_some_and(|v| v.current != 0) {
+            return Err(ErrorCode::BpcBadValue
+                .because("a table-mod that says how much room there is; it must say 0"));
+        }
         Ok(t)
     }
 

@@ -20,6 +20,16 @@ const WILDCARDS: u16 = 10;
 const WRITE_SETFIELD: u16 = 12;
 const APPLY_SETFIELD: u16 = 14;
 
+/// Those that every table must have; in 1.5, every table that has any.
+const REQUIRED: u32 = 1 << INSTRUCTIONS
+    | 1 << NEXT_TABLES
+    | 1 << WRITE_ACTIONS
+    | 1 << APPLY_ACTIONS
+    | 1 << MATCH
+    | 1 << WILDCARDS
+    | 1 << WRITE_SETFIELD
+    | 1 << APPLY_SETFIELD;
+
 /// One property of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableProperty {
@@ -224,6 +234,14 @@ impl TableFeatures {
                 seen |= 1 << kind;
             }
             f.properties.push(TableProperty::pull(kind, &mut p)?);
+        }
+        let missing = REQUIRED & !seen;
+        if missing != 0 && (seen != 0 || version < Version::Of15) {
+            return Err(ErrorCode::TffcBadFeatures.because(format!(
+                "features of table {} without property {}",
+                table.0,
+                missing.trailing_zeros()
+            )));
         }
         Ok(f)
     }

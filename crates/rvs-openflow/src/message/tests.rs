@@ -64,7 +64,7 @@ fn mutated_messages_are_refused_or_read() {
     }
 }
 
-fn mutate(e: &mut Entropy<'_>, bytes: &mut Vec<u8>) {
+pub(super) fn mutate(e: &mut Entropy<'_>, bytes: &mut Vec<u8>) {
     if bytes.len() <= 8 {
         bytes.extend_from_slice(&[0; 8]);
     }
@@ -90,7 +90,7 @@ fn mutate(e: &mut Entropy<'_>, bytes: &mut Vec<u8>) {
     }
 }
 
-fn fix_length(bytes: &mut Vec<u8>) {
+pub(super) fn fix_length(bytes: &mut Vec<u8>) {
     bytes.truncate(65535);
     let len = (bytes.len() as u16).to_be_bytes();
     bytes[2..4].copy_from_slice(&len);

@@ -3,6 +3,10 @@
 use crate::error::{ErrorCode, OfError};
 use crate::wire::{Reader, Writer};
 
+/// Octets of the longest option of Geneve (RFC 8926), and fields `tun_metadata<n>`.
+const MAX_OPTION: u8 = 124;
+const FIELDS: u16 = 64;
+
 /// An option and the field that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TlvMap {
@@ -73,11 +77,18 @@ impl TlvTableMod {
         };
         r.skip(6)?;
         let maps = pull_maps(r)?;
-        if let Some(m) = maps.iter().find(|m| m.len % 4 != 0 || m.len > 124) {
-            return Err(ErrorCode::NxttmfcBadOptLen.because(format!(
-                "an option of {} octets; a multiple of 4 up to 124",
-                m.len
-            )));
+        for m in &maps {
+            let empty = m.len == 0 && command == TlvCommand::Add;
+            if m.len % 4 != 0 || m.len > MAX_OPTION || empty {
+                return Err(ErrorCode::NxttmfcBadOptLen.because(format!(
+                    "an option of {} octets; a multiple of 4 up to {MAX_OPTION}",
+                    m.len
+                )));
+            }
+            if m.index >= FIELDS {
+                return Err(ErrorCode::NxttmfcBadFieldIdx
+                    .because(format!("tun_metadata{}; there are {FIELDS}", m.index)));
+            }
         }
         Ok(Self { command, maps })
     }

@@ -80,12 +80,14 @@ impl ActionSet {
         }
     }
 
-    /// The actions in the order of execution. With a group there is no output; without either the frame is dropped.
+    /// The actions in the order of execution. Of group, output and resubmit (Open vSwitch's extension) the first that
+    /// is there counts alone; without any the frame is dropped.
     pub fn in_order(&self) -> impl Iterator<Item = &Action> + '_ {
-        let group = self.actions.iter().any(|(s, _)| *s == SLOT_GROUP);
+        let finals = self.actions.iter().map(|(s, _)| *s);
+        let last = finals.filter(|s| *s >= SLOT_GROUP).min();
         self.actions
             .iter()
-            .filter(move |(s, _)| !(group && *s == SLOT_OUTPUT))
+            .filter(move |(s, _)| *s < SLOT_GROUP || Some(*s) == last)
             .map(|(_, a)| a)
     }
 
@@ -114,6 +116,7 @@ const SLOT_POP: u8 = 1;
 const SLOT_SET: u8 = 8;
 const SLOT_GROUP: u8 = 11;
 const SLOT_OUTPUT: u8 = 12;
+const SLOT_RESUBMIT: u8 = 13;
 
 /// Where a kind of action stands in the order of execution; `None` for actions that a set can't hold.
 fn slot(a: &Action) -> Option<u8> {
@@ -151,6 +154,7 @@ fn slot(a: &Action) -> Option<u8> {
         | Action::OutputTruncated { .. }
         | Action::OutputReg { .. }
         | Action::Controller(_) => SLOT_OUTPUT,
+        Action::Resubmit { .. } => SLOT_RESUBMIT,
         _ => return None,
     })
 }
@@ -215,5 +219,14 @@ mod tests {
         assert_eq!(order(&set), vec![Action::Group(GroupId(7))]);
         assert_eq!(set.output_port(), None);
         assert!(set.has_output());
+        let mut set = ActionSet::default();
+        let resubmit = Action::Resubmit {
+            port: None,
+            table: Some(crate::model::TableId(9)),
+        };
+        set.write(std::slice::from_ref(&resubmit));
+        assert_eq!(order(&set), vec![resubmit.clone()]);
+        set.write(&[Action::output(OfPort(1)), resubmit]);
+        assert_eq!(order(&set), vec![Action::output(OfPort(1))]);
     }
 }

@@ -36,6 +36,11 @@ fn pull_fields(
             }
             let value = r.u64()?;
             let mask = if h.has_mask { r.u64()? } else { u64::MAX };
+            if value & !mask != 0 {
+                return Err(ErrorCode::BmcBadWildcards.because(format!(
+                    "cookie={value:#x}/{mask:#x} has bits outside its mask"
+                )));
+            }
             cookie = Some(CookieMask { value, mask });
             continue;
         }
@@ -92,6 +97,9 @@ fn add(
 pub(crate) fn pull_match(r: &mut Reader<'_>) -> Result<FlowMatch, OfError> {
     let bad_len = |why: String| ErrorCode::BmcBadLen.because(why);
     let kind = r.u16()?;
+    if !matches!(kind, STANDARD | OXM) {
+        return Err(ErrorCode::BmcBadType.because(format!("match type {kind}; known are 0 and 1")));
+    }
     let len = usize::from(r.u16()?);
     let body = len
         .checked_sub(4)
@@ -108,14 +116,13 @@ pub(crate) fn pull_match(r: &mut Reader<'_>) -> Result<FlowMatch, OfError> {
             "a standard match of {len} octets; it has {}",
             of11::LEN
         ))),
-        OXM => {
+        _ => {
             let mut tlvs = r.sub(body, ErrorCode::BmcBadLen)?;
             let m = pull_fields(&mut tlvs, false)?.0;
             let pad = len.next_multiple_of(8) - len;
             r.sub(pad.min(r.len()), ErrorCode::BmcBadLen)?;
             Ok(m)
         }
-        _ => Err(ErrorCode::BmcBadType.because(format!("match type {kind}; known are 0 and 1"))),
     }
 }
 

@@ -374,6 +374,12 @@ pub fn actions(e: &mut Entropy<'_>, version: Version, m: &FlowMatch) -> Vec<Acti
 /// Instructions that fit frames of table 0 matching `m`.
 pub fn instructions(e: &mut Entropy<'_>, version: Version, m: &FlowMatch) -> Instructions {
     let mut i = Instructions::apply(actions(e, version, m));
+    if i.apply
+        .iter()
+        .any(|a| matches!(a, Action::Conjunction { .. }))
+    {
+        return i;
+    }
     if e.one_in(4) {
         let mask = u64_of(e);
         i.metadata = Some(Box::new(MetadataWrite {

@@ -27,7 +27,7 @@ pub(super) fn control_message(e: &mut Entropy<'_>, d: &Dialect) -> Message {
     match e.below(22) {
         0..=3 => M::GroupMod(Box::new(group_mod(e, v))),
         4 | 5 if v >= Version::Of13 => M::MeterMod(Box::new(meter_mod(e))),
-        6 if v >= Version::Of11 => M::TableMod(table(e, v)),
+        6 if v >= Version::Of11 => M::TableMod(table_mod(e, v)),
         7 if v <= Version::Of13 => M::QueueGetConfigRequest(real_port(e)),
         8 if v <= Version::Of13 => M::QueueGetConfigReply(Box::new(queue_config(e, v))),
         9 => M::RoleRequest(role(e, v)),
@@ -116,7 +116,7 @@ fn maps(e: &mut Entropy<'_>) -> Vec<TlvMap> {
         .map(|_| TlvMap {
             class: e.u16(),
             kind: e.u8(),
-            len: 4 * e.below(32) as u8,
+            len: 4 * (1 + e.below(31) as u8),
             index: e.below(64) as u16,
         })
         .collect()
@@ -191,14 +191,20 @@ fn group_mod(e: &mut Entropy<'_>, v: Version) -> GroupMod {
         GroupCommand::RemoveBucket => e.pick(&[9, BUCKET_FIRST, BUCKET_ALL]),
         _ => BUCKET_ALL,
     };
-    if matches!(
+    if !matches!(
         command,
-        GroupCommand::InsertBucket | GroupCommand::RemoveBucket
+        GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrMod
     ) {
         group.selection = Selection::Default;
     }
-    if command == GroupCommand::Delete && e.one_in(2) {
-        group.id = GroupId::ALL;
+    if command == GroupCommand::RemoveBucket {
+        group.buckets = Box::new([]);
+    }
+    if command == GroupCommand::Delete {
+        group.buckets = Box::new([]);
+        if e.one_in(2) {
+            group.id = GroupId::ALL;
+        }
     }
     GroupMod {
         command,
@@ -265,6 +271,14 @@ pub(super) fn table(e: &mut Entropy<'_>, v: Version) -> TableConfig {
             current: e.below(101) as u8,
         }),
     }
+}
+
+fn table_mod(e: &mut Entropy<'_>, v: Version) -> TableConfig {
+    let mut t = table(e, v);
+    if let Some(v) = &mut t.vacancy {
+        v.current = 0;
+    }
+    t
 }
 
 pub(super) fn queue(e: &mut Entropy<'_>, v: Version, port: OfPort) -> Queue {

@@ -187,6 +187,7 @@ pub(super) fn packet_in(e: &mut Entropy<'_>, d: &Dialect) -> PacketIn {
     let mut p = PacketIn::new(real_port(e), why);
     p.buffer_id = e.one_in(4).then(|| e.u16().into());
     p.data = octets(e, 40);
+    p.data.push(e.u8());
     p.total_len = p.data.len() as u32 + if e.one_in(3) { 100 } else { 0 };
     let standard = d.packet_in == PacketInFormat::Standard;
     if !standard || d.version >= Version::Of11 {
@@ -255,6 +256,10 @@ pub(super) fn flow_mod(e: &mut Entropy<'_>, d: &Dialect) -> FlowMod {
         (true, false) => TableId::ALL,
         _ => TableId(e.pick(&[0, 0, 1, 253, 255])),
     };
+    let all_allowed = of10 || command.is_delete() && v != Version::Of11;
+    if m.table == TableId::ALL && !all_allowed {
+        m.table = TableId(7);
+    }
     m.priority = if standard10 && crate::oxm::is_exact10(&m.matching) {
         u16::MAX
     } else {

@@ -300,35 +300,48 @@ fn meter_stats(e: &mut Entropy<'_>) -> MeterStats {
 fn table_features(e: &mut Entropy<'_>, v: Version) -> TableFeatures {
     use rvs_flow::FieldId as F;
     let fields = || vec![F::EthDst, F::VlanVid, F::TcpFlags, F::Metadata];
-    let mut properties = vec![
-        TableProperty::Instructions {
-            miss: false,
+    let miss = e.one_in(2);
+    let both = |p: &dyn Fn(bool) -> TableProperty| {
+        let mut all = vec![p(false)];
+        if miss {
+            all.push(p(true));
+        }
+        all
+    };
+    let mut properties = [
+        both(&|miss| TableProperty::Instructions {
+            miss,
             types: vec![1, 2, 3, 4, 5],
-        },
-        TableProperty::NextTables {
-            miss: true,
-            tables: (1..e.u8()).collect(),
-        },
-        TableProperty::WriteActions {
-            miss: false,
+        }),
+        both(&|miss| TableProperty::NextTables {
+            miss,
+            tables: (1..9).collect(),
+        }),
+        both(&|miss| TableProperty::WriteActions {
+            miss,
             types: vec![0, 22, 25],
-        },
-        TableProperty::ApplyActions {
-            miss: true,
+        }),
+        both(&|miss| TableProperty::ApplyActions {
+            miss,
             types: vec![0, 11],
-        },
-        TableProperty::Match(vec![(F::EthDst, true), (F::IpProto, false)]),
-        TableProperty::Wildcards(fields()),
-        TableProperty::WriteSetField {
-            miss: true,
+        }),
+        vec![
+            TableProperty::Match(vec![(F::EthDst, true), (F::IpProto, false)]),
+            TableProperty::Wildcards(fields()),
+        ],
+        both(&|miss| TableProperty::WriteSetField {
+            miss,
             fields: fields(),
-        },
-        TableProperty::ApplySetField {
-            miss: false,
+        }),
+        both(&|miss| TableProperty::ApplySetField {
+            miss,
             fields: vec![],
-        },
-    ];
-    properties.truncate(e.below(9));
+        }),
+    ]
+    .concat();
+    if v >= Version::Of15 && e.one_in(3) {
+        properties.clear();
+    }
     TableFeatures {
         table: TableId(e.below(254) as u8),
         command: if v >= Version::Of15 {

@@ -87,7 +87,7 @@ impl Reply {
             Kind::GroupFeatures => Self::GroupFeatures(GroupFeatures::pull(r)?),
             Kind::Meter => Self::Meter(entries(r, MeterStats::pull)?),
             Kind::MeterConfig => Self::MeterConfig(entries(r, pull_meter_config)?),
-            Kind::MeterFeatures => Self::MeterFeatures(MeterFeatures::pull(r)?),
+            Kind::MeterFeatures => Self::MeterFeatures(MeterFeatures::pull(r, v)?),
             Kind::TableFeatures => Self::TableFeatures(entries(r, |r| TableFeatures::pull(r, v))?),
             Kind::PortDesc => Self::PortDesc(entries(r, |r| Port::pull(r, v))?),
             Kind::TableDesc => Self::TableDesc(entries(r, |r| TableConfig::pull_desc(r, v))?),
