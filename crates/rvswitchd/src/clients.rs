@@ -13,8 +13,8 @@ use serde_json::Value;
 const READ: usize = 65_536;
 /// Clients of the control sockets at once.
 pub const MAX_CONTROL_CLIENTS: usize = 32;
-/// Octets that wait for a control client before it is dropped: more than any answer.
-const MAX_BACKLOG: usize = 512 << 20;
+/// Octets that may wait for a control client when it asks for more; one answer may exceed it.
+const MAX_BACKLOG: usize = 128 << 20;
 
 /// What listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +38,22 @@ impl Listener {
     }
 
     /// The next client that knocks, not blocking.
-    pub fn accept(&self) -> Option<UnixStream> {
-        let (stream, _) = self.socket.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        Some(stream)
+    ///
+    /// # Errors
+    /// When there are no file descriptors left: the client still knocks, and whoever polls must not ask again at once.
+    pub fn accept(&self) -> std::io::Result<Option<UnixStream>> {
+        match self.socket.accept() {
+            Ok((stream, _)) => stream.set_nonblocking(true).map(|()| Some(stream)),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -72,6 +84,9 @@ impl ControlSession {
 
     /// The next whole request. An error means that the client does not speak the protocol.
     pub fn next(&mut self) -> Result<Option<Request>, String> {
+        if self.out.pending().len() > MAX_BACKLOG {
+            return Err("it asks, and does not read the answers".to_owned());
+        }
         let Some(json) = self.framer.next_object().map_err(|e| e.to_string())? else {
             return Ok(None);
         };
@@ -157,9 +172,6 @@ impl Client {
                 Err(_) => return Turn::Closed,
             }
         }
-        if session.out.pending().len() > MAX_BACKLOG {
-            return Turn::Closed;
-        }
         Turn::Open
     }
 
@@ -173,5 +185,32 @@ impl Client {
         flags.set(PollFlags::POLLIN, input);
         flags.set(PollFlags::POLLOUT, output);
         flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_asks_without_reading_is_dropped_before_the_answers_fill_the_memory() {
+        let mut session = ControlSession::default();
+        let asked = br#"{"method":"dump","params":["x"],"id":1}"#;
+        let mut answers = 0;
+        let refused = loop {
+            session.push(asked);
+            match session.next() {
+                Ok(request) => {
+                    let request = request.unwrap();
+                    assert_eq!(request.params, ["x"]);
+                    session.reply(request.id, Ok(Value::String("x".repeat(MAX_BACKLOG / 4))));
+                    answers += 1;
+                }
+                Err(e) => break e,
+            }
+        };
+        assert!(refused.contains("does not read"), "{refused}");
+        assert_eq!(answers, 4);
     }
 }

@@ -619,10 +619,15 @@ fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
         .rim
         .devices
         .report()
-        .into_iter()
-        .map(|(dp, name, index, guarded)| {
-            let note = daemon.switch.topology().by_dp(dp).and_then(|(_, i)| i.open.as_ref()?.1.note.clone());
-            json!({"port": name, "ifindex": index, "tier": "1-3 (packet socket)", "host_kept_away": guarded, "note": note})
+        .map(|p| {
+            let note = (!p.notes.is_empty()).then(|| p.notes.join("; "));
+            json!({
+                "port": p.name,
+                "ifindex": p.ifindex,
+                "tier": "1-3 (packet socket)",
+                "host_kept_away": p.host_kept_away,
+                "note": note,
+            })
         })
         .collect();
     let waiting: Vec<Value> = daemon

@@ -95,6 +95,8 @@ pub struct Control {
     pub clients: Vec<Client>,
     next_beat: Now,
     next_statistics: Now,
+    /// No client is accepted before: there were no file descriptors left.
+    deaf_until: Now,
 }
 
 /// What a poll found.
@@ -120,6 +122,7 @@ impl Control {
             clients: Vec::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
+            deaf_until: Now::ZERO,
         }
     }
 
@@ -160,11 +163,12 @@ impl Control {
             PollFd::new(self.monitor.fd(), PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(
-            self.listeners
-                .iter()
-                .map(|l| PollFd::new(l.fd(), PollFlags::POLLIN)),
-        );
+        let knocks = if self.deaf_until > clock::now() {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLIN
+        };
+        fds.extend(self.listeners.iter().map(|l| PollFd::new(l.fd(), knocks)));
         let server = &self.daemon.switch.server;
         fds.extend(self.clients.iter().map(|c| {
             let (wants, has) = match &c.talk {
@@ -201,7 +205,11 @@ impl Control {
         let beat = switch.topology().bridges().next().map(|_| self.next_beat);
         let statistics = (switch.server.session_count() > 0).then_some(self.next_statistics);
         let database = switch.server.next_deadline().map(|n| Now(n.0));
-        let next = [beat, statistics, database].into_iter().flatten().min();
+        let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
+        let next = [beat, statistics, database, deaf]
+            .into_iter()
+            .flatten()
+            .min();
         match next {
             None => PollTimeout::NONE,
             Some(at) => {
@@ -238,8 +246,14 @@ impl Control {
         let Some(listener) = self.listeners.get(index) else {
             return;
         };
-        let Some(stream) = listener.accept() else {
-            return;
+        let stream = match listener.accept() {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
+            Err(e) => {
+                tracing::warn!("no new clients for a second: {e}");
+                self.deaf_until = clock::now() + BEAT;
+                return;
+            }
         };
         let control = self
             .clients

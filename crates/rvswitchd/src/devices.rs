@@ -5,6 +5,7 @@
 //! to it. While a port is open an ingress drop keeps the host's own stack from seeing its frames.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rvs_flow::DpPort;
@@ -49,8 +50,37 @@ struct Device {
     tx: Arc<dyn Transmit>,
     owner: usize,
     link: LinkInfo,
+    /// The MTU that frames dropped for their size would have needed; written by the workers.
+    mtu_needed: Arc<AtomicU32>,
     /// Held while the port is open.
     guard: Option<Guard>,
+}
+
+/// An open port for the doctor.
+pub struct Report {
+    pub name: String,
+    pub ifindex: u32,
+    pub host_kept_away: bool,
+    /// What its user should know.
+    pub notes: Vec<String>,
+}
+
+impl Device {
+    fn notes(&self) -> Vec<String> {
+        let (needed, mtu) = (self.mtu_needed.load(Ordering::Relaxed), self.link.mtu);
+        let too_small = (needed > mtu).then(|| {
+            format!(
+                "frames for {name} were dropped because its MTU is {mtu} and they need {needed} (ip link set {name} mtu {needed})",
+                name = self.spec.name
+            )
+        });
+        self.link
+            .note
+            .clone()
+            .into_iter()
+            .chain(too_small)
+            .collect()
+    }
 }
 
 /// All open ports.
@@ -87,12 +117,14 @@ impl Devices {
         self.drop.as_ref()
     }
 
-    /// Every open port with its device, for the doctor: name, index, how the host is kept away from its frames.
-    pub fn report(&self) -> Vec<(DpPort, String, u32, bool)> {
-        self.open
-            .iter()
-            .map(|(dp, d)| (*dp, d.spec.name.clone(), d.base.index(), d.guard.is_some()))
-            .collect()
+    /// Every open port, for the doctor.
+    pub fn report(&self) -> impl Iterator<Item = Report> + '_ {
+        self.open.values().map(|d| Report {
+            name: d.spec.name.clone(),
+            ifindex: d.base.index(),
+            host_kept_away: d.guard.is_some(),
+            notes: d.notes(),
+        })
     }
 
     pub fn stats(&self, dp: DpPort) -> Option<PortStats> {
@@ -130,7 +162,7 @@ impl Devices {
         let (rx, tx) = packet::open(&link, dp.0, &PacketConfig::default())
             .map_err(|e| open_error(&spec.name, &e))?;
         let mut info = info(&link);
-        info.note = self.address_note(&link);
+        info.note = self.address_note(&link, &spec.bridge);
         Ok((
             Base::System { index: link.index },
             info,
@@ -157,7 +189,7 @@ impl Devices {
     }
 
     /// A device with an address is no longer answered for by the host: say so, and how to go on.
-    fn address_note(&mut self, link: &Link) -> Option<String> {
+    fn address_note(&mut self, link: &Link, bridge: &str) -> Option<String> {
         let addresses: Vec<String> = self
             .rtnl
             .addresses(link.index)
@@ -173,14 +205,14 @@ impl Devices {
             .iter()
             .map(|a| {
                 format!(
-                    "ip addr del {a} dev {name}; ip addr add {a} dev BRIDGE",
+                    "ip addr del {a} dev {name}; ip addr add {a} dev {bridge}",
                     name = link.name
                 )
             })
             .collect();
         Some(format!(
             "{name} carries {list}, on which the host no longer answers while it is a port; move it to the bridge: {moves}; \
-             ip link set BRIDGE up",
+             ip link set {bridge} up",
             name = link.name,
             list = addresses.join(", "),
             moves = moves.join("; ")
@@ -270,6 +302,7 @@ impl Devices {
                 device.tx.clone(),
                 device.link.mtu,
                 device.link.admin_up,
+                device.mtu_needed.clone(),
             )));
         }
         let upcalls = self
@@ -448,6 +481,7 @@ impl Platform for Devices {
             tx,
             owner,
             link: link.clone(),
+            mtu_needed: Arc::default(),
             guard,
         };
         self.start(dp, source, &device);

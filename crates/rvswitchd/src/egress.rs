@@ -1,5 +1,6 @@
 //! The ways out of one worker: a queue per port, emptied when a batch ends.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use rvs_dpif::{DropReason, Egress};
@@ -20,16 +21,25 @@ pub struct TxPort {
     pub tx: Arc<dyn Transmit>,
     pub mtu: u32,
     pub up: bool,
+    /// The MTU that the largest frame dropped for its size would have needed; 0 while there was none.
+    needed: Arc<AtomicU32>,
     queue: Vec<Frame>,
 }
 
 impl TxPort {
-    pub fn new(port: DpPort, tx: Arc<dyn Transmit>, mtu: u32, up: bool) -> Self {
+    pub fn new(
+        port: DpPort,
+        tx: Arc<dyn Transmit>,
+        mtu: u32,
+        up: bool,
+        needed: Arc<AtomicU32>,
+    ) -> Self {
         Self {
             port,
             tx,
             mtu,
             up,
+            needed,
             queue: Vec::with_capacity(QUEUE),
         }
     }
@@ -86,7 +96,9 @@ impl Egress for Outputs {
             return Err(DropReason::PortDown);
         }
         // What has to be segmented first is segmented by the port.
-        if let Fit::TooBig { .. } = fits(&frame, p.mtu) {
+        if let Fit::TooBig { octets } = fits(&frame, p.mtu) {
+            p.needed
+                .fetch_max(u32::try_from(octets).unwrap_or(u32::MAX), Ordering::Relaxed);
             return Err(DropReason::TooBig);
         }
         if p.queue.is_empty() {

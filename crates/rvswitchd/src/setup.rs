@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rvs_datapath::Datapath;
 use rvs_dpif::WorkerId;
 use rvs_kcache::{IngressDrop, Mode};
-use rvs_netdev::rtnl::{Monitor, Rtnl};
+use rvs_netdev::rtnl::{Change, Monitor, Rtnl};
 use rvs_ovsdb::limits::Limits as DatabaseLimits;
 use rvs_ovsdb::log::{FileStorage, Log};
 use rvs_ovsdb::schema::Schema;
@@ -36,6 +36,10 @@ use crate::{clock, notify, worker};
 
 /// Printed on standard output once everything of the database is up.
 const READY: &str = "rvswitchd: ready";
+/// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
+const MAX_FILES: u64 = 65_536;
+/// Index of the loopback device of every namespace.
+const LOOPBACK: u32 = 1;
 /// Forwarding threads when nobody says how many: more than two ports' worth of frames rarely helps on small machines.
 const MAX_DEFAULT_WORKERS: usize = 4;
 
@@ -73,6 +77,7 @@ pub fn detach() -> ExitCode {
 
 pub fn run(args: &Args) -> Result<()> {
     check_privileges()?;
+    raise_file_limit();
     let signals = take_signals()?;
     let dir = args::rundir(args);
     let pidfile = args
@@ -163,19 +168,37 @@ pub fn run(args: &Args) -> Result<()> {
     done.map(|_| ())
 }
 
+/// Tries what every port needs: a packet socket, and a change to a device (that changes nothing).
 fn check_privileges() -> Result<()> {
     use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
+    const NEEDED: &str =
+        "packet sockets need CAP_NET_RAW, and devices CAP_NET_ADMIN: run it as root";
     match socket(
         AddressFamily::Packet,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         None,
     ) {
-        Ok(_) => Ok(()),
-        Err(nix::errno::Errno::EPERM | nix::errno::Errno::EACCES) => {
-            bail!("packet sockets need CAP_NET_RAW, and devices CAP_NET_ADMIN: run it as root")
-        }
-        Err(e) => Err(e).context("this kernel has no packet sockets (CONFIG_PACKET)"),
+        Ok(_) => {}
+        Err(nix::errno::Errno::EPERM | nix::errno::Errno::EACCES) => bail!(NEEDED),
+        Err(e) => return Err(e).context("this kernel has no packet sockets (CONFIG_PACKET)"),
+    }
+    let mut rtnl = Rtnl::open().context("can't talk to rtnetlink")?;
+    match rtnl.change(LOOPBACK, &Change::default()) {
+        Err(e) if e.errno() == Some(nix::libc::EPERM) => bail!(NEEDED),
+        _ => Ok(()),
+    }
+}
+
+/// A port takes a few file descriptors, and the usual limit of 1024 is soon used up.
+fn raise_file_limit() {
+    use nix::sys::resource::{getrlimit, setrlimit, Resource};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(MAX_FILES).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(e) = raised {
+        tracing::warn!("the limit of open files stays as it is: {e}");
     }
 }
 

@@ -221,17 +221,7 @@ impl Worker {
                 break;
             };
             match order {
-                Order::Command(command) => {
-                    let ack = self.datapath.command(
-                        clock::now(),
-                        command,
-                        &mut self.outputs,
-                        &mut self.upcalls,
-                    );
-                    if let Some(token) = ack {
-                        self.acks.acknowledge(self.id, token);
-                    }
-                }
+                Order::Command(command) => self.command(command),
                 Order::Receive {
                     port,
                     source,
@@ -246,6 +236,30 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// A verdict runs actions on parked frames: a fault of ours costs those, not the thread.
+    fn command(&mut self, command: DpCommand) {
+        let Self {
+            datapath,
+            outputs,
+            upcalls,
+            ..
+        } = self;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            datapath.command(clock::now(), command, outputs, upcalls)
+        }));
+        match done {
+            Ok(Some(token)) => self.acks.acknowledge(self.id, token),
+            Ok(None) => {}
+            Err(_) => self.poisoned(),
+        }
+    }
+
+    fn poisoned(&self) {
+        self.wake.poison.fetch_add(1, Ordering::Relaxed);
+        self.datapath.counters().drops.add(DropReason::Poison, 1);
+        tracing::error!("a frame made the forwarding thread panic; it was dropped (this is a bug)");
     }
 
     fn receive(&mut self, port: DpPort, source: Box<dyn Source>, upcalls: UpcallSender) {
@@ -312,6 +326,7 @@ impl Worker {
             return;
         }
         let mut single = FrameBatch::new();
+        let mut poisoned = 0;
         while let Some((port, frame)) = batch.pop() {
             let _ = single.push(port, frame);
             let done = catch_unwind(AssertUnwindSafe(|| {
@@ -319,13 +334,10 @@ impl Worker {
             }));
             if done.is_err() {
                 single.clear_into(datapath.pool());
-                self.wake.poison.fetch_add(1, Ordering::Relaxed);
-                datapath.counters().drops.add(DropReason::Poison, 1);
-                tracing::error!(
-                    "a frame made the forwarding thread panic; it was dropped (this is a bug)"
-                );
+                poisoned += 1;
             }
         }
+        (0..poisoned).for_each(|_| self.poisoned());
     }
 
     fn sleep(&mut self) {
