@@ -12,6 +12,8 @@ use crate::config::IfaceKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
     pub name: String,
+    /// The bridge that it belongs to.
+    pub bridge: String,
     pub kind: IfaceKind,
     /// For internal interfaces: the user's wish, else chosen from name and database.
     pub mac: Option<MacAddr>,

@@ -421,14 +421,18 @@ impl Topology {
             self.port_of_iface.insert(iface, uuid);
             match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
                 Some(old) => {
-                    let wish = spec(&cfg, old.hwaddr(bridge.cfg.hwaddr));
+                    let wish = spec(&cfg, bridge, old.hwaddr(bridge.cfg.hwaddr));
                     old.cfg = cfg;
                     old.adjust(wish, platform, changes);
                 }
                 None => {
                     let of_port = choose_of_port(bridge, &state, &cfg, kept);
                     let mut new = IfaceState {
-                        wish: spec(&cfg, bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL)),
+                        wish: spec(
+                            &cfg,
+                            bridge,
+                            bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL),
+                        ),
                         cfg,
                         of_port,
                         open: None,
@@ -618,9 +622,10 @@ fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
 }
 
 /// What to make a device of. Without a MAC the platform chooses one that is the same after every start.
-fn spec(cfg: &IfaceConfig, hwaddr: Option<MacAddr>) -> PortSpec {
+fn spec(cfg: &IfaceConfig, bridge: &BridgeState, hwaddr: Option<MacAddr>) -> PortSpec {
     PortSpec {
         name: cfg.name.clone(),
+        bridge: bridge.cfg.name.clone(),
         kind: cfg.kind.clone(),
         mac: cfg.mac.or(hwaddr),
         mtu: cfg.mtu_request,
