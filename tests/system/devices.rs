@@ -11,9 +11,17 @@ pub fn deleted_and_made_again(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     let index = switch.interface("veth-r", "ifindex");
     lab.sh("ip link del veth-r");
-    eventually("the port says what is missing", || switch.interface("veth-r", "error").contains("No such device"));
+    eventually("the port says what is missing", || {
+        switch
+            .interface("veth-r", "error")
+            .contains("No such device")
+    });
     assert_eq!(switch.interface("veth-r", "ofport"), "-1");
-    assert!(switch.ctl("show").contains("No such device"), "{}", switch.ctl("show"));
+    assert!(
+        switch.ctl("show").contains("No such device"),
+        "{}",
+        switch.ctl("show")
+    );
     lab.host("red", "veth-r", "eth0-r", "10.0.0.1/24");
     switch.wait_port("veth-r");
     lab.ping("red", "10.0.0.2");
@@ -28,11 +36,17 @@ pub fn pending_until_it_appears(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     let ran = switch.try_ctl("add-port br1 veth-r tag=7");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.err.contains("veth-r") && ran.err.contains("waits"), "{}", ran.err);
+    assert!(
+        ran.err.contains("veth-r") && ran.err.contains("waits"),
+        "{}",
+        ran.err
+    );
     assert!(switch.ctl("list-ports br1").contains("veth-r"));
     lab.namespaces(&["red"]);
     lab.host("red", "veth-r", "eth0-r", "10.0.0.1/24");
-    let took = within(Duration::from_secs(3), "the port opens", || switch.interface("veth-r", "error") == "[]");
+    let took = within(Duration::from_secs(3), "the port opens", || {
+        switch.interface("veth-r", "error") == "[]"
+    });
     assert!(took < Duration::from_secs(2), "{took:?}");
     lab.sh("ip addr add 10.0.0.2/24 dev br1; ip link set br1 up");
     switch.ctl("set port br1 tag=7");
@@ -44,7 +58,9 @@ pub fn renamed_away_and_back(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     lab.sh("ip link set veth-r down; ip link set veth-r name other; ip link set other up");
     eventually("a device by another name is not the port", || {
-        switch.interface("veth-r", "error").contains("No such device")
+        switch
+            .interface("veth-r", "error")
+            .contains("No such device")
     });
     lab.no_ping("red", "10.0.0.2");
     lab.sh("ip link set other down; ip link set other name veth-r; ip link set veth-r up");
@@ -57,7 +73,11 @@ pub fn moved_away_and_back(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     lab.namespaces(&["away"]);
     lab.sh("ip link set veth-r netns away; ip -n away link set veth-r up");
-    eventually("a device that left counts as gone", || switch.interface("veth-r", "error").contains("No such device"));
+    eventually("a device that left counts as gone", || {
+        switch
+            .interface("veth-r", "error")
+            .contains("No such device")
+    });
     lab.no_ping("red", "10.0.0.2");
     // It is its new owner's alone: nothing of ours swallows what it receives.
     lab.sh("ip -n away addr add 10.0.0.7/24 dev veth-r");
@@ -71,15 +91,23 @@ pub fn mtu_and_carrier_are_followed(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
     lab.sh("ip link set veth-r mtu 9000; ip -n red link set eth0-r mtu 9000");
-    eventually("the MTU is stated", || switch.interface("veth-r", "mtu") == "9000");
+    eventually("the MTU is stated", || {
+        switch.interface("veth-r", "mtu") == "9000"
+    });
     lab.sh("ip link set veth-g mtu 9000; ip -n green link set eth0-g mtu 9000");
-    eventually("the MTU is stated", || switch.interface("veth-g", "mtu") == "9000");
+    eventually("the MTU is stated", || {
+        switch.interface("veth-g", "mtu") == "9000"
+    });
     lab.ping_size("red", "10.0.0.2", 8900);
     lab.sh("ip -n red link set eth0-r down");
-    eventually("no carrier", || switch.interface("veth-r", "link_state") == "down");
+    eventually("no carrier", || {
+        switch.interface("veth-r", "link_state") == "down"
+    });
     assert_eq!(switch.interface("veth-r", "admin_state"), "up");
     lab.sh("ip -n red link set eth0-r up");
-    eventually("carrier", || switch.interface("veth-r", "link_state") == "up");
+    eventually("carrier", || {
+        switch.interface("veth-r", "link_state") == "up"
+    });
     lab.ping("red", "10.0.0.2");
 }
 

@@ -16,7 +16,13 @@ pub fn red_and_green<'a>(lab: &'a Lab, bridge: &str) -> Daemon<'a> {
 pub fn two_namespaces_talk(lab: &Lab) {
     let switch = red_and_green(lab, "OVS1");
     let show = switch.ctl("show");
-    for line in ["Bridge OVS1", "Port OVS1", "type: internal", "Port veth-r", "Port veth-g"] {
+    for line in [
+        "Bridge OVS1",
+        "Port OVS1",
+        "type: internal",
+        "Port veth-r",
+        "Port veth-g",
+    ] {
         assert!(show.contains(line), "no \"{line}\" in\n{show}");
     }
     assert!(!show.contains("error"), "{show}");
@@ -38,14 +44,22 @@ pub fn two_namespaces_talk(lab: &Lab) {
     let packets = |json: &serde_json::Value| -> u64 {
         let flows = json["flows"].as_array().unwrap();
         let carries = |f: &&serde_json::Value| {
-            f["in_port"] == "veth-r" && f["actions"] == "veth-g" && f["match"].as_str().unwrap().contains("0x0800")
+            f["in_port"] == "veth-r"
+                && f["actions"] == "veth-g"
+                && f["match"].as_str().unwrap().contains("0x0800")
         };
-        flows.iter().filter(carries).map(|f| f["packets"].as_u64().unwrap()).sum()
+        flows
+            .iter()
+            .filter(carries)
+            .map(|f| f["packets"].as_u64().unwrap())
+            .sum()
     };
     let before = packets(&switch.json("dump-cache"));
     assert!(before > 0, "{}", switch.ctl("dump-cache"));
     lab.ping_size("red", "10.0.0.2", 56);
-    eventually("the flow's counter grows", || packets(&switch.json("dump-cache")) >= before + 3);
+    eventually("the flow's counter grows", || {
+        packets(&switch.json("dump-cache")) >= before + 3
+    });
 
     let known = switch.fdb("OVS1");
     for (ns, device, port) in [("red", "eth0-r", "veth-r"), ("green", "eth0-g", "veth-g")] {
@@ -62,7 +76,9 @@ pub fn capture_sees_both_directions(lab: &Lab) {
     lab.ping_size("red", "10.0.0.2", 56);
     capture.sees(&["10.0.0.1 > 10.0.0.2", "echo request"]);
     capture.sees(&["10.0.0.2 > 10.0.0.1", "echo reply"]);
-    eventually("all six frames, each once", || capture.count("ICMP echo") >= 6);
+    eventually("all six frames, each once", || {
+        capture.count("ICMP echo") >= 6
+    });
     assert_eq!(capture.count("ICMP echo"), 6, "{:#?}", capture.lines());
 }
 
@@ -85,7 +101,9 @@ pub fn ports_come_alive_in_any_order(lab: &Lab) {
     lab.ping("green", "10.0.0.3");
     // Down and up again.
     lab.sh("ip link set veth-g down");
-    eventually("the port is down", || switch.interface("veth-g", "admin_state") == "down");
+    eventually("the port is down", || {
+        switch.interface("veth-g", "admin_state") == "down"
+    });
     lab.no_ping("red", "10.0.0.2");
     lab.sh("ip link set veth-g up");
     lab.ping("red", "10.0.0.2");
@@ -110,7 +128,11 @@ pub fn mac_that_moves_takes_effect_at_once(lab: &Lab) {
     // Whatever the host says first teaches the switch; the very next ping must come through.
     lab.ping("blue", "10.0.0.1");
     lab.ping_size("red", "10.0.0.2", 56);
-    assert!(switch.fdb("br1").contains(&(0, mac, "veth-b".to_owned())), "{:?}", switch.fdb("br1"));
+    assert!(
+        switch.fdb("br1").contains(&(0, mac, "veth-b".to_owned())),
+        "{:?}",
+        switch.fdb("br1")
+    );
 }
 
 pub fn uplink_with_an_address_is_explained(lab: &Lab) {
@@ -121,13 +143,20 @@ pub fn uplink_with_an_address_is_explained(lab: &Lab) {
     lab.ping("outside", "10.9.0.1");
     let ran = switch.try_ctl("add-port br1 up0");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    for words in ["no longer answers", "ip addr del 10.9.0.1/24 dev up0", "ip addr add 10.9.0.1/24 dev br1", "ip link set br1 up"] {
+    for words in [
+        "no longer answers",
+        "ip addr del 10.9.0.1/24 dev up0",
+        "ip addr add 10.9.0.1/24 dev br1",
+        "ip link set br1 up",
+    ] {
         assert!(ran.err.contains(words), "no \"{words}\" in: {}", ran.err);
     }
     lab.no_ping("outside", "10.9.0.1");
     // The commands that were printed do what they say.
     let start = ran.err.find("ip addr del").unwrap();
     lab.sh(ran.err[start..].trim());
+    // Neighbours go on sending to the uplink's MAC address until they ask again.
+    lab.sh("ip -n outside neigh flush dev out0");
     lab.ping("outside", "10.9.0.1");
 }
 
@@ -136,7 +165,11 @@ pub fn nothing_but_ours_is_visible(lab: &Lab) {
     let before = lab.devices();
     let switch = Daemon::start(lab, "--bridge br1");
     switch.ctl("add-port br1 tap1a -- set interface tap1a type=internal");
-    let mut ours: Vec<String> = lab.devices().into_iter().filter(|d| !before.contains(d)).collect();
+    let mut ours: Vec<String> = lab
+        .devices()
+        .into_iter()
+        .filter(|d| !before.contains(d))
+        .collect();
     ours.sort();
     let (hidden, named): (Vec<_>, Vec<_>) = ours.into_iter().partition(|d| d.starts_with("rv-"));
     assert_eq!(named, ["br1", "tap1a"]);
@@ -145,7 +178,10 @@ pub fn nothing_but_ours_is_visible(lab: &Lab) {
         let link = lab.link(&device).unwrap();
         assert_eq!(link["mtu"], 65_535, "{link}");
         assert_eq!(link["inet6_addr_gen_mode"], "none", "{link}");
-        assert!(link["flags"].as_array().unwrap().contains(&"NOARP".into()), "{link}");
+        assert!(
+            link["flags"].as_array().unwrap().contains(&"NOARP".into()),
+            "{link}"
+        );
     }
     switch.ctl("del-port tap1a");
     switch.ctl("del-br br1");

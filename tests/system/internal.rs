@@ -8,7 +8,9 @@ use crate::vlans::two_vlans;
 
 /// Everything about a device in a namespace that its user may have set: index, address, MTU, IP addresses and routes.
 fn looks(lab: &Lab, ns: &str) -> String {
-    lab.sh(&format!("ip -n {ns} -br link; ip -n {ns} -br addr; ip -n {ns} route"))
+    lab.sh(&format!(
+        "ip -n {ns} -br link; ip -n {ns} -br addr; ip -n {ns} route"
+    ))
 }
 
 pub fn survives_kill_and_restart(lab: &Lab) {
@@ -17,7 +19,10 @@ pub fn survives_kill_and_restart(lab: &Lab) {
     switch.ctl("set port br1 tag=100");
     lab.ping("ns1", "10.1.0.2");
     lab.ping("ns1", "10.1.0.254");
-    let (inside, own) = (looks(lab, "ns1"), lab.sh("ip -br addr show dev br1; ip route"));
+    let (inside, own) = (
+        looks(lab, "ns1"),
+        lab.sh("ip -br addr show dev br1; ip route"),
+    );
     switch.kill9();
     switch.again();
     lab.ping("ns1", "10.1.0.2");
@@ -26,18 +31,29 @@ pub fn survives_kill_and_restart(lab: &Lab) {
     assert_eq!(looks(lab, "ns1"), inside);
     assert_eq!(lab.sh("ip -br addr show dev br1; ip route"), own);
     assert_eq!(switch.terminate(), 0);
-    assert_eq!(looks(lab, "ns1").lines().count(), inside.lines().count(), "a clean end leaves the devices");
+    assert_eq!(
+        looks(lab, "ns1").lines().count(),
+        inside.lines().count(),
+        "a clean end leaves the devices"
+    );
     switch.again();
     lab.ping("ns1", "10.2.0.2");
     assert_eq!(looks(lab, "ns1"), inside);
-    assert_eq!(lab.devices().len(), 1 + 1 + 5, "no second pair was made: {:?}", lab.devices());
+    assert_eq!(
+        lab.devices().len(),
+        1 + 1 + 5,
+        "no second pair was made: {:?}",
+        lab.devices()
+    );
 }
 
 pub fn deleted_by_its_user_is_made_again(lab: &Lab) {
     let switch = two_vlans(lab);
     lab.ping("ns1", "10.1.0.2");
     lab.sh("ip -n ns1 link del tap1a");
-    let took = within(Duration::from_secs(3), "tap1a is made again", || lab.link("tap1a").is_some());
+    let took = within(Duration::from_secs(3), "tap1a is made again", || {
+        lab.link("tap1a").is_some()
+    });
     assert!(took < Duration::from_millis(1500), "{took:?}");
     let flags = lab.link("tap1a").unwrap()["flags"].to_string();
     assert!(!flags.contains("\"UP\""), "{flags}");
@@ -55,7 +71,9 @@ pub fn namespace_deleted_is_made_again(lab: &Lab) {
     for _ in 0..2 {
         lab.ping("ns1", "10.1.0.2");
         lab.sh("ip netns del ns1");
-        eventually("both ports are back here", || lab.link("tap1a").is_some() && lab.link("tap1b").is_some());
+        eventually("both ports are back here", || {
+            lab.link("tap1a").is_some() && lab.link("tap1b").is_some()
+        });
         lab.namespaces(&["ns1"]);
         for (letter, net, tag) in [("a", 1, 100), ("b", 2, 200)] {
             switch.ctl(&format!("--may-exist add-port br1 tap1{letter} tag={tag} -- set interface tap1{letter} type=internal"));
@@ -77,15 +95,27 @@ pub fn renamed_and_readdressed_in_its_namespace(lab: &Lab) {
          ip -n ns1 link set eth0 up",
     );
     lab.ping("ns1", "10.1.0.2");
-    eventually("the address is learned", || switch.fdb("br1").iter().any(|e| e.1 == "02:00:00:00:aa:01" && e.2 == "tap1a"));
+    eventually("the address is learned", || {
+        switch
+            .fdb("br1")
+            .iter()
+            .any(|e| e.1 == "02:00:00:00:aa:01" && e.2 == "tap1a")
+    });
     switch.kill9();
     switch.again();
     lab.ping("ns1", "10.1.0.2");
-    assert!(lab.sh("ip -n ns1 -br link show dev eth0").contains("02:00:00:00:aa:01"));
-    assert!(lab.link("tap1a").is_none(), "the renamed device is the port; no other was made");
+    assert!(lab
+        .sh("ip -n ns1 -br link show dev eth0")
+        .contains("02:00:00:00:aa:01"));
+    assert!(
+        lab.link("tap1a").is_none(),
+        "the renamed device is the port; no other was made"
+    );
     // Removing the port removes the device, wherever it is and whatever it is called.
     switch.ctl("del-port tap1a");
-    eventually("the device goes with the port", || lab.try_sh("ip -n ns1 link show dev eth0").code != 0);
+    eventually("the device goes with the port", || {
+        lab.try_sh("ip -n ns1 link show dev eth0").code != 0
+    });
 }
 
 pub fn attributes_at_birth(lab: &Lab) {
@@ -101,15 +131,23 @@ pub fn attributes_at_birth(lab: &Lab) {
     eventually("br1 is made again", || lab.link("br1").is_some());
     assert_eq!(lab.link("br1").unwrap()["address"], mac);
     switch.ctl("set interface in0 mtu_request=1400");
-    eventually("mtu_request is obeyed", || lab.link("in0").unwrap()["mtu"] == 1400);
+    eventually("mtu_request is obeyed", || {
+        lab.link("in0").unwrap()["mtu"] == 1400
+    });
     switch.ctl("set bridge br1 other-config:hwaddr=02:00:00:00:00:88");
-    eventually("hwaddr is obeyed", || lab.link("br1").unwrap()["address"] == "02:00:00:00:00:88");
+    eventually("hwaddr is obeyed", || {
+        lab.link("br1").unwrap()["address"] == "02:00:00:00:00:88"
+    });
 }
 
 pub fn foreign_device_of_that_name_is_refused(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.sh("ip link add taken type ifb; ip link add lbr type bridge");
-    switch.refuses("add-port br1 taken -- set interface taken type=internal", 1, &["taken", "ifb"]);
+    switch.refuses(
+        "add-port br1 taken -- set interface taken type=internal",
+        1,
+        &["taken", "ifb"],
+    );
     switch.refuses("add-br lbr", 1, &["lbr", "bridge"]);
     assert_eq!(lab.link("taken").unwrap()["linkinfo"]["info_kind"], "ifb");
 }

@@ -18,7 +18,11 @@ pub fn dhcp_lease_is_granted(lab: &Lab) {
          --interface=eth0 --bind-interfaces --dhcp-range=10.0.0.50,10.0.0.60 --dhcp-leasefile=leases --pid-file=dnsmasq.pid \
          --dhcp-authoritative --no-ping",
     );
-    eventually("dnsmasq listens", || lab.try_sh_in("server", "ss -H -l -u -n sport = 67").out.contains(":67"));
+    eventually("dnsmasq listens", || {
+        lab.try_sh_in("server", "ss -H -l -u -n sport = 67")
+            .out
+            .contains(":67")
+    });
     lab.sh("printf '#!/bin/sh\\n[ -z \"$new_ip_address\" ] || ip addr replace $new_ip_address/24 dev $interface\\n' > script; chmod +x script");
     // A copy, since some systems confine the original to directories of its own.
     lab.sh("cp \"$(PATH=$PATH:/usr/sbin:/sbin command -v dhclient)\" client-program; : > dhclient.conf");
@@ -30,7 +34,10 @@ pub fn dhcp_lease_is_granted(lab: &Lab) {
             d = directory.display()
         ),
     );
-    eventually("the client has a lease", || lab.sh_in("client", "ip -4 -br addr show dev eth0").contains("10.0.0.5"));
+    eventually("the client has a lease", || {
+        lab.sh_in("client", "ip -4 -br addr show dev eth0")
+            .contains("10.0.0.5")
+    });
     lab.ping("client", "10.0.0.1");
     drop((client, server));
 }
@@ -39,7 +46,10 @@ pub fn dhcp_lease_is_granted(lab: &Lab) {
 pub fn vxlan_inside_the_hosts(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
-    for (ns, me, peer, n) in [("red", "10.0.0.1", "10.0.0.2", 1), ("green", "10.0.0.2", "10.0.0.1", 2)] {
+    for (ns, me, peer, n) in [
+        ("red", "10.0.0.1", "10.0.0.2", 1),
+        ("green", "10.0.0.2", "10.0.0.1", 2),
+    ] {
         lab.sh(&format!(
             "ip -n {ns} link add vx0 type vxlan id 42 local {me} remote {peer} dstport 4789 dev eth0-{}; \
              ip -n {ns} addr add 10.42.0.{n}/24 dev vx0; ip -n {ns} link set vx0 up",
@@ -49,7 +59,11 @@ pub fn vxlan_inside_the_hosts(lab: &Lab) {
     lab.ping("red", "10.42.0.2");
     lab.ping_size("red", "10.42.0.2", 1400);
     let mbits = lab.tcp("red", "green", "10.42.0.2");
-    assert!(mbits > 100.0, "TCP inside VXLAN at {mbits} Mbit/s\n{}", switch.ctl("coverage"));
+    assert!(
+        mbits > 100.0,
+        "TCP inside VXLAN at {mbits} Mbit/s\n{}",
+        switch.ctl("coverage")
+    );
     let mbits = lab.tcp("green", "red", "10.42.0.1");
     assert!(mbits > 100.0, "TCP inside VXLAN at {mbits} Mbit/s");
 }
@@ -58,7 +72,12 @@ pub fn vxlan_inside_the_hosts(lab: &Lab) {
 pub fn software_fallbacks_carry_tcp(lab: &Lab) {
     let _switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
-    for features in ["tso off gso off", "tx off", "gro off", "tso on gso on tx on sg off"] {
+    for features in [
+        "tso off gso off",
+        "tx off",
+        "gro off",
+        "tso on gso on tx on sg off",
+    ] {
         lab.sh_in("red", &format!("ethtool -K eth0-r {features}"));
         let mbits = lab.tcp("red", "green", "10.0.0.2");
         assert!(mbits > 100.0, "{features}: TCP at {mbits} Mbit/s");
@@ -74,7 +93,9 @@ pub fn software_fallbacks_carry_tcp(lab: &Lab) {
 pub fn throughput_is_in_the_right_class(lab: &Lab) {
     let _switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
-    let mbits = (0..3).map(|_| lab.tcp("red", "green", "10.0.0.2")).fold(0.0, f64::max);
+    let mbits = (0..3)
+        .map(|_| lab.tcp("red", "green", "10.0.0.2"))
+        .fold(0.0, f64::max);
     println!("    TCP with default offloads: {:.1} Gbit/s", mbits / 1e3);
     assert!(mbits > 2_000.0, "TCP at {mbits} Mbit/s at best");
 }

@@ -21,7 +21,11 @@ pub fn bridges_and_ports(lab: &Lab) {
     switch.refuses("add-br br1", 1, &["br1", "already exists"]);
     switch.refuses("add-br v0", 1, &["v0", "br1"]);
     switch.refuses("add-br d0", 1, &["d0", "ifb"]);
-    switch.refuses("add-port br2 v0", 1, &["v0", "already exists on bridge br1"]);
+    switch.refuses(
+        "add-port br2 v0",
+        1,
+        &["v0", "already exists on bridge br1"],
+    );
     switch.refuses("--may-exist add-port br2 v0", 1, &["v0", "br1"]);
     switch.refuses("del-port br2 v0", 1, &["v0", "br1"]);
     switch.refuses("del-port br1 br1", 1, &["own interface", "del-br"]);
@@ -45,11 +49,23 @@ pub fn devices_that_cannot_be_ports(lab: &Lab) {
     );
     switch.refuses("add-port br1 lo", 1, &["lo", "loopback"]);
     switch.refuses("add-port br1 lbr", 1, &["lbr", "bridge"]);
-    switch.refuses("add-port br1 v0", 1, &["v0", "lbr", "ip link set v0 nomaster"]);
-    switch.refuses("add-port br1 d0", 1, &["d0", "lbr", "ip link set d0 nomaster"]);
+    switch.refuses(
+        "add-port br1 v0",
+        1,
+        &["v0", "lbr", "ip link set v0 nomaster"],
+    );
+    switch.refuses(
+        "add-port br1 d0",
+        1,
+        &["d0", "lbr", "ip link set d0 nomaster"],
+    );
     switch.refuses("add-br lbr", 1, &["lbr", "bridge"]);
     // Hidden ends are nobody's ports.
-    let hidden = lab.devices().into_iter().find(|d| d.starts_with("rv-")).unwrap();
+    let hidden = lab
+        .devices()
+        .into_iter()
+        .find(|d| d.starts_with("rv-"))
+        .unwrap();
     switch.refuses(&format!("add-port br1 {hidden}"), 1, &[&hidden]);
     switch.refuses("add-port br1 v1 -- set interface v1 type=gre", 1, &["gre"]);
     // What is in the way removed, the same command works.
@@ -61,7 +77,17 @@ pub fn tags(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.sh("ip link add v0 type veth peer name v1");
     switch.ctl("add-port br1 v0");
-    for bad in ["tag=-1", "tag=4096", "tag=abc", "tag=1.5", "tag=99999999999999999999", "trunks=5000", "vlan_mode=hybrid", "nosuch=1", "tag"] {
+    for bad in [
+        "tag=-1",
+        "tag=4096",
+        "tag=abc",
+        "tag=1.5",
+        "tag=99999999999999999999",
+        "trunks=5000",
+        "vlan_mode=hybrid",
+        "nosuch=1",
+        "tag",
+    ] {
         switch.refuses(&format!("set port v0 {bad}"), 2, &[]);
         switch.refuses(&format!("add-port br1 v1 {bad}"), 2, &[]);
     }
@@ -76,10 +102,24 @@ pub fn tags(lab: &Lab) {
 
 pub fn usage(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
-    for words in ["frob", "add-port", "add-port br1", "set port", "--timeout never show", "--frob show", "show -- dump-cache", "del-br", "fdb-show"] {
+    for words in [
+        "frob",
+        "add-port",
+        "add-port br1",
+        "set port",
+        "--timeout never show",
+        "--frob show",
+        "show -- dump-cache",
+        "del-br",
+        "fdb-show",
+    ] {
         let ran = switch.try_ctl(words);
         assert_eq!(ran.code, 2, "{words}: {}{}", ran.out, ran.err);
-        assert!(!ran.err.is_empty() && !ran.err.contains("panicked"), "{words}: {}", ran.err);
+        assert!(
+            !ran.err.is_empty() && !ran.err.contains("panicked"),
+            "{words}: {}",
+            ran.err
+        );
     }
     switch.refuses("log-level loudly", 1, &["loudly", "debug"]);
     assert_eq!(switch.try_ctl("--help").code, 0);
@@ -90,12 +130,23 @@ pub fn usage(lab: &Lab) {
 
 pub fn daemon_not_running(lab: &Lab) {
     let nowhere = lab.path("nowhere");
-    for words in ["show", "add-br br1", "dump-cache", "fdb-show br1", "version", "doctor"] {
+    for words in [
+        "show",
+        "add-br br1",
+        "dump-cache",
+        "fdb-show br1",
+        "version",
+        "doctor",
+    ] {
         let started = std::time::Instant::now();
         let ran = ctl(&nowhere, words);
         assert_eq!(ran.code, 1, "{words}: {}{}", ran.out, ran.err);
         assert_eq!(ran.err.lines().count(), 1, "{words}: {}", ran.err);
-        assert!(ran.err.contains("not running") && ran.err.contains(&nowhere.display().to_string()), "{words}: {}", ran.err);
+        assert!(
+            ran.err.contains("not running") && ran.err.contains(&nowhere.display().to_string()),
+            "{words}: {}",
+            ran.err
+        );
         assert!(started.elapsed().as_secs() < 2, "{words}: said at once");
     }
     // A daemon that was killed leaves its sockets: nobody answers there either.
@@ -103,6 +154,11 @@ pub fn daemon_not_running(lab: &Lab) {
     switch.kill9();
     for words in ["show", "dump-cache"] {
         let ran = switch.try_ctl(words);
-        assert_eq!((ran.code, ran.err.contains("not running")), (1, true), "{words}: {}", ran.err);
+        assert_eq!(
+            (ran.code, ran.err.contains("not running")),
+            (1, true),
+            "{words}: {}",
+            ran.err
+        );
     }
 }

@@ -6,7 +6,10 @@ use crate::hosts::red_and_green;
 
 pub fn stock_vsctl(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
-    let vsctl = format!("OVS_RUNDIR={} ovs-vsctl --timeout=10", switch.rundir().display());
+    let vsctl = format!(
+        "OVS_RUNDIR={} ovs-vsctl --timeout=10",
+        switch.rundir().display()
+    );
     let show = lab.sh(&format!("{vsctl} show"));
     for line in ["Bridge br1", "Port veth-r", "Port veth-g", "type: internal"] {
         assert!(show.contains(line), "no \"{line}\" in\n{show}");
@@ -17,13 +20,18 @@ pub fn stock_vsctl(lab: &Lab) {
     ));
     assert!(lab.link("in0").is_some() && lab.link("br2").is_some());
     assert_eq!(lab.sh(&format!("{vsctl} list-br")), switch.ctl("list-br"));
-    assert_eq!(lab.sh(&format!("{vsctl} list-ports br1")), switch.ctl("list-ports br1"));
+    assert_eq!(
+        lab.sh(&format!("{vsctl} list-ports br1")),
+        switch.ctl("list-ports br1")
+    );
     assert_eq!(lab.sh(&format!("{vsctl} port-to-br in0")).trim(), "br2");
     lab.no_ping("red", "10.0.0.2");
     lab.sh(&format!("{vsctl} clear port veth-r tag"));
     lab.ping("red", "10.0.0.2");
     lab.sh(&format!("{vsctl} del-br br2"));
-    eventually("its devices are gone", || lab.link("in0").is_none() && lab.link("br2").is_none());
+    eventually("its devices are gone", || {
+        lab.link("in0").is_none() && lab.link("br2").is_none()
+    });
     // A device that can't be a port: ovs-vsctl says so and ends with 0, as with Open vSwitch; the row keeps the error.
     let ran = lab.try_sh(&format!("{vsctl} add-port br1 lo"));
     assert!(ran.err.contains("loopback"), "{}", ran.err);
@@ -32,19 +40,32 @@ pub fn stock_vsctl(lab: &Lab) {
         "ovsdb-client --timeout=10 list-dbs unix:{d}/db.sock; ovsdb-client --timeout=10 dump unix:{d}/db.sock Open_vSwitch Bridge name",
         d = switch.rundir().display()
     ));
-    assert!(client.contains("Open_vSwitch") && client.contains("br1"), "{client}");
+    assert!(
+        client.contains("Open_vSwitch") && client.contains("br1"),
+        "{client}"
+    );
 }
 
 pub fn stock_appctl(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
-    let appctl = format!("OVS_RUNDIR={} ovs-appctl --timeout=10", switch.rundir().display());
+    let appctl = format!(
+        "OVS_RUNDIR={} ovs-appctl --timeout=10",
+        switch.rundir().display()
+    );
     assert!(lab.sh(&format!("{appctl} version")).contains("rvswitchd"));
-    assert!(lab.sh(&format!("{appctl} list-commands")).contains("fdb/show"));
+    assert!(lab
+        .sh(&format!("{appctl} list-commands"))
+        .contains("fdb/show"));
     let fdb = lab.sh(&format!("{appctl} fdb/show br1"));
-    assert!(fdb.starts_with(" port  VLAN  MAC                Age\n"), "{fdb}");
+    assert!(
+        fdb.starts_with(" port  VLAN  MAC                Age\n"),
+        "{fdb}"
+    );
     assert!(fdb.contains(&lab.mac("red", "eth0-r")), "{fdb}");
-    assert!(lab.sh(&format!("{appctl} coverage/show")).contains("total:"));
+    assert!(lab
+        .sh(&format!("{appctl} coverage/show"))
+        .contains("total:"));
     assert!(lab.sh(&format!("{appctl} memory/show")).contains("ports:"));
     let ran = lab.try_sh(&format!("{appctl} fdb/show br9"));
     assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
@@ -59,11 +80,16 @@ pub fn stock_appctl(lab: &Lab) {
 pub fn stock_tools_without_options(lab: &Lab) {
     let mut process = lab.spawn(
         "switch",
-        &format!("{} --bridge br1 --rundir /var/run/openvswitch --db conf.db", rvs_tests::daemon::binary("rvswitchd").display()),
+        &format!(
+            "{} --bridge br1 --rundir /var/run/openvswitch --db conf.db",
+            rvs_tests::daemon::binary("rvswitchd").display()
+        ),
     );
     eventually("it is ready", || process.out().contains("ready"));
     assert_eq!(lab.sh("ovs-vsctl --timeout=10 list-br"), "br1\n");
-    assert!(lab.sh("ovs-appctl --timeout=10 version").contains("rvswitchd"));
+    assert!(lab
+        .sh("ovs-appctl --timeout=10 version")
+        .contains("rvswitchd"));
     lab.sh("ovs-appctl --timeout=10 exit --cleanup");
     assert_eq!(process.wait(), 0);
     assert!(lab.link("br1").is_none());
@@ -73,8 +99,23 @@ pub fn every_question_has_json(lab: &Lab) {
     let switch: Daemon<'_> = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");
     for words in [
-        "show", "list-br", "list-ports br1", "list-ifaces br1", "port-to-br veth-r", "get interface veth-r ofport", "list port", "find port",
-        "dump-cache", "dump-cache br1", "fdb-show br1", "dump-ports", "dump-ports br1", "coverage", "memory", "doctor", "version",
+        "show",
+        "list-br",
+        "list-ports br1",
+        "list-ifaces br1",
+        "port-to-br veth-r",
+        "get interface veth-r ofport",
+        "list port",
+        "find port",
+        "dump-cache",
+        "dump-cache br1",
+        "fdb-show br1",
+        "dump-ports",
+        "dump-ports br1",
+        "coverage",
+        "memory",
+        "doctor",
+        "version",
         "log-level",
     ] {
         let text = switch.ctl(words);
@@ -87,5 +128,8 @@ pub fn every_question_has_json(lab: &Lab) {
     assert!(tiers[1]["flows"].as_u64().unwrap() > 0, "{tiers}");
     assert!(tiers[1]["masks"].as_u64().unwrap() > 0, "{tiers}");
     let doctor = switch.ctl("doctor");
-    assert!(doctor.contains("kernel") && doctor.contains("veth-r"), "{doctor}");
+    assert!(
+        doctor.contains("kernel") && doctor.contains("veth-r"),
+        "{doctor}"
+    );
 }

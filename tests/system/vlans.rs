@@ -10,7 +10,9 @@ pub fn two_vlans(lab: &Lab) -> Daemon<'_> {
     for n in [1, 2] {
         for (letter, tag, net) in [("a", 100, 1), ("b", 200, 2)] {
             let port = format!("tap{n}{letter}");
-            switch.ctl(&format!("add-port br1 {port} tag={tag} -- set interface {port} type=internal"));
+            switch.ctl(&format!(
+                "add-port br1 {port} tag={tag} -- set interface {port} type=internal"
+            ));
             lab.sh(&format!(
                 "ip link set {port} netns ns{n}; ip -n ns{n} addr add 10.{net}.0.{n}/24 dev {port}; ip -n ns{n} link set {port} up"
             ));
@@ -31,7 +33,11 @@ pub fn internal_ports_uplink_and_gateway(lab: &Lab) {
     let switch = two_vlans(lab);
     uplink(lab, &switch);
     // Same VLAN: everything.
-    for (from, to) in [("ns1", "10.1.0.2"), ("ns2", "10.1.0.1"), ("ns1", "10.2.0.2")] {
+    for (from, to) in [
+        ("ns1", "10.1.0.2"),
+        ("ns2", "10.1.0.1"),
+        ("ns1", "10.2.0.2"),
+    ] {
         lab.ping(from, to);
         lab.ping_size(from, to, 1472);
     }
@@ -74,7 +80,10 @@ pub fn no_frame_crosses_vlans(lab: &Lab) {
     lab.sh_in("ns1", "ping -q -c 2 -i 0.2 -W 1 10.1.0.99 || true");
     lab.sh_in("ns1", "ping -q -b -c 2 -i 0.2 -W 1 10.1.0.255 || true");
     lab.sh_in("ns1", "ping -q -c 2 -i 0.2 -W 1 ff02::1%tap1a || true");
-    lab.sh_in("ns1", &format!("ip neigh add 10.1.0.98 lladdr {b2} dev tap1a"));
+    lab.sh_in(
+        "ns1",
+        &format!("ip neigh add 10.1.0.98 lladdr {b2} dev tap1a"),
+    );
     lab.sh_in("ns1", "ping -q -c 2 -i 0.2 -s 1472 -W 1 10.1.0.98 || true");
     // iperf to an address that does not answer would wait; a socket that sends and forgets makes super-frames of UDP.
     lab.sh_in("ns1", "python3 -c \"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(17, 103, 1400)\nfor _ in range(20): s.sendto(b'x'*28000, ('10.1.0.98', 9))\"");
@@ -84,7 +93,11 @@ pub fn no_frame_crosses_vlans(lab: &Lab) {
     // A frame of VLAN 200 sent after all of that: what was to come has come when it is there.
     lab.sh_in("ns1", "ping -q -c 3 -i 0.2 -W 1 -p 5a5a 10.2.0.2");
     other.sees(&["10.2.0.1 > 10.2.0.2"]);
-    let crossed: Vec<String> = other.lines().into_iter().filter(|l| l.contains(&a1) || l.contains("10.1.0.")).collect();
+    let crossed: Vec<String> = other
+        .lines()
+        .into_iter()
+        .filter(|l| l.contains(&a1) || l.contains("10.1.0."))
+        .collect();
     assert!(crossed.is_empty(), "{crossed:#?}");
     assert!(switch.counter("drop_poison") == 0);
 }
@@ -93,7 +106,14 @@ pub fn no_frame_crosses_vlans(lab: &Lab) {
 pub fn veth_as_access_port_moves_at_once(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.namespaces(&["red", "green", "blue"]);
-    for (n, (ns, port, tag)) in [("red", "veth-r", 100), ("green", "veth-g", 100), ("blue", "veth-b", 200)].iter().enumerate() {
+    for (n, (ns, port, tag)) in [
+        ("red", "veth-r", 100),
+        ("green", "veth-g", 100),
+        ("blue", "veth-b", 200),
+    ]
+    .iter()
+    .enumerate()
+    {
         lab.host(ns, port, "eth0", &format!("10.0.0.{}/24", n + 1));
         switch.ctl(&format!("add-port br1 {port} tag={tag}"));
     }
@@ -109,8 +129,18 @@ pub fn veth_as_access_port_moves_at_once(lab: &Lab) {
     lab.no_ping("red", "10.0.0.3");
     lab.ping("red", "10.0.0.2");
     let known = switch.fdb("br1");
-    assert!(known.iter().any(|(vlan, _, port)| (*vlan, port.as_str()) == (100, "veth-r")), "{known:?}");
-    assert!(!known.iter().any(|(vlan, _, port)| (*vlan, port.as_str()) == (200, "veth-r")), "{known:?}");
+    assert!(
+        known
+            .iter()
+            .any(|(vlan, _, port)| (*vlan, port.as_str()) == (100, "veth-r")),
+        "{known:?}"
+    );
+    assert!(
+        !known
+            .iter()
+            .any(|(vlan, _, port)| (*vlan, port.as_str()) == (200, "veth-r")),
+        "{known:?}"
+    );
 }
 
 /// A second tag makes a full-size frame longer than a device takes: that frame is dropped and counted, the others pass, and
@@ -133,12 +163,19 @@ pub fn frame_too_large_after_a_push_costs_itself_only(lab: &Lab) {
     // 1500 octets and a service tag do not fit through an MTU of 1500; 1496 do.
     let ran = lab.try_sh_in("red", "ping -q -n -M do -c 2 -i 0.2 -W 1 -s 1472 10.0.0.2");
     assert!(ran.out.contains(" 0 received"), "{}", ran.out);
-    eventually("the drops are counted", || switch.counter("drop_too_big") >= before + 2);
+    eventually("the drops are counted", || {
+        switch.counter("drop_too_big") >= before + 2
+    });
     lab.ping_size("red", "10.0.0.2", 1468);
     let told = switch.ctl("show") + &switch.ctl("doctor");
-    assert!(told.contains("1504"), "nobody says that eth0 needs an MTU of 1504:\n{told}");
+    assert!(
+        told.contains("1504"),
+        "nobody says that eth0 needs an MTU of 1504:\n{told}"
+    );
     lab.sh("ip link set eth0 mtu 1504; ip -n outside link set out0 mtu 1504");
     eventually("full size passes", || {
-        lab.try_sh_in("red", "ping -q -n -M do -c 1 -W 1 -s 1472 10.0.0.2").code == 0
+        lab.try_sh_in("red", "ping -q -n -M do -c 1 -W 1 -s 1472 10.0.0.2")
+            .code
+            == 0
     });
 }
