@@ -5,7 +5,11 @@ fn paths_in(text: &str) -> Vec<String> {
     text.split('`')
         .skip(1)
         .step_by(2)
-        .filter(|s| ["crates/", "tests/", "benches/", "docs/"].iter().any(|p| s.starts_with(p)))
+        .filter(|s| {
+            ["crates/", "tests/", "benches/", "docs/"]
+                .iter()
+                .any(|p| s.starts_with(p))
+        })
         .map(|s| s.split([':', '#', ' ']).next().unwrap_or(s).to_owned())
         .collect()
 }
@@ -30,5 +34,9 @@ fn documents_name_files_that_exist() {
             }
         }
     }
-    assert!(missing.is_empty(), "documents name files that do not exist:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "documents name files that do not exist:\n{}",
+        missing.join("\n")
+    );
 }

@@ -15,28 +15,88 @@ const MAY_USE: &[(&str, u8, &[&str])] = &[
     ("rvs-netdev", 2, &["rvs-packet"]),
     ("rvs-l2", 2, &["rvs-packet", "rvs-flow"]),
     ("rvs-ovsdb", 2, &[]),
-    ("rvs-datapath", 3, &["rvs-dpif", "rvs-classifier", "rvs-flow", "rvs-packet"]),
+    (
+        "rvs-datapath",
+        3,
+        &["rvs-dpif", "rvs-classifier", "rvs-flow", "rvs-packet"],
+    ),
     ("rvs-kcache", 3, &["rvs-dpif", "rvs-flow", "rvs-packet"]),
-    ("rvs-pipeline", 3, &["rvs-classifier", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet"]),
-    ("rvs-slowpath", 4, &["rvs-pipeline", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet"]),
-    ("rvs-ofproto", 4, &["rvs-pipeline", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-flow", "rvs-packet", "rvs-classifier"]),
+    (
+        "rvs-pipeline",
+        3,
+        &[
+            "rvs-classifier",
+            "rvs-openflow",
+            "rvs-dpif",
+            "rvs-l2",
+            "rvs-flow",
+            "rvs-packet",
+        ],
+    ),
+    (
+        "rvs-slowpath",
+        4,
+        &[
+            "rvs-pipeline",
+            "rvs-dpif",
+            "rvs-l2",
+            "rvs-flow",
+            "rvs-packet",
+        ],
+    ),
+    (
+        "rvs-ofproto",
+        4,
+        &[
+            "rvs-pipeline",
+            "rvs-openflow",
+            "rvs-dpif",
+            "rvs-l2",
+            "rvs-flow",
+            "rvs-packet",
+            "rvs-classifier",
+        ],
+    ),
     (
         "rvs-switch",
         5,
         &[
-            "rvs-slowpath", "rvs-ofproto", "rvs-pipeline", "rvs-classifier", "rvs-openflow", "rvs-dpif", "rvs-l2", "rvs-ovsdb",
-            "rvs-flow", "rvs-packet",
+            "rvs-slowpath",
+            "rvs-ofproto",
+            "rvs-pipeline",
+            "rvs-classifier",
+            "rvs-openflow",
+            "rvs-dpif",
+            "rvs-l2",
+            "rvs-ovsdb",
+            "rvs-flow",
+            "rvs-packet",
         ],
     ),
     (
         "rvswitchd",
         6,
         &[
-            "rvs-switch", "rvs-slowpath", "rvs-ofproto", "rvs-pipeline", "rvs-datapath", "rvs-kcache", "rvs-openflow",
-            "rvs-dpif", "rvs-netdev", "rvs-l2", "rvs-ovsdb", "rvs-flow", "rvs-packet",
+            "rvs-switch",
+            "rvs-slowpath",
+            "rvs-ofproto",
+            "rvs-pipeline",
+            "rvs-datapath",
+            "rvs-kcache",
+            "rvs-openflow",
+            "rvs-dpif",
+            "rvs-netdev",
+            "rvs-l2",
+            "rvs-ovsdb",
+            "rvs-flow",
+            "rvs-packet",
         ],
     ),
-    ("rvs-ctl", 6, &["rvs-ovsdb", "rvs-openflow", "rvs-flow", "rvs-packet"]),
+    (
+        "rvs-ctl",
+        6,
+        &["rvs-ovsdb", "rvs-openflow", "rvs-flow", "rvs-packet"],
+    ),
 ];
 
 /// May use everything: they judge the rest and ship nothing.
@@ -44,11 +104,21 @@ const JUDGES: &[&str] = &["rvs-testkit", "rvs-tests", "rvs-bench"];
 
 fn metadata() -> Value {
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--manifest-path"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--manifest-path",
+        ])
         .arg(super::root().join("Cargo.toml"))
         .output()
         .unwrap();
-    assert!(out.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
@@ -73,11 +143,17 @@ fn edges_only_go_down() {
             if !may.contains(&to) {
                 wrong.push(format!("{name} uses {to}, which MAY_USE does not allow"));
             } else if allowed.get(to).is_some_and(|(l, _)| l >= layer) {
-                wrong.push(format!("{name} (layer {layer}) uses {to}, which is not below it"));
+                wrong.push(format!(
+                    "{name} (layer {layer}) uses {to}, which is not below it"
+                ));
             }
         }
     }
-    assert!(wrong.is_empty(), "the house is broken:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "the house is broken:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -86,7 +162,13 @@ fn unsafe_stays_on_its_islands() {
     let mut wrong = Vec::new();
     for (name, ..) in MAY_USE {
         let dir = super::root().join("crates").join(name).join("src");
-        let Some(root) = ["lib.rs", "main.rs"].iter().map(|f| dir.join(f)).find(|p| p.exists()) else { continue };
+        let Some(root) = ["lib.rs", "main.rs"]
+            .iter()
+            .map(|f| dir.join(f))
+            .find(|p| p.exists())
+        else {
+            continue;
+        };
         let text = std::fs::read_to_string(&root).unwrap();
         if !islands.contains(name) && !text.contains("#![forbid(unsafe_code)]") {
             wrong.push(format!("{name} does not forbid unsafe code"));

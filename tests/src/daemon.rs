@@ -13,15 +13,26 @@ use crate::lab::{eventually, ran, Background, Lab, Ran};
 pub fn binary(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| {
-        let beside = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        let beside = std::env::current_exe()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .to_owned();
         let release = beside.parent().unwrap().join("release");
         let given = std::env::var_os("RVS_BIN").map(PathBuf::from);
         let found = match given {
             Some(directory) => Some(directory),
-            None => [release, beside].into_iter().find(|d| d.join("rvswitchd").exists()),
+            None => [release, beside]
+                .into_iter()
+                .find(|d| d.join("rvswitchd").exists()),
         };
         let found = found.expect("no rvswitchd to test: build it first (cargo build --release)");
-        println!("the switch under test: {}", found.join("rvswitchd").display());
+        println!(
+            "the switch under test: {}",
+            found.join("rvswitchd").display()
+        );
         found
     });
     directory.join(name)
@@ -67,7 +78,13 @@ impl<'a> Daemon<'a> {
             false => format!("--db {dir}.db"),
         };
         let daemon = binary("rvswitchd");
-        lab.spawn(name, &format!("{within}{} --rundir {dir} {database} {arguments}", daemon.display()))
+        lab.spawn(
+            name,
+            &format!(
+                "{within}{} --rundir {dir} {database} {arguments}",
+                daemon.display()
+            ),
+        )
     }
 
     fn wait_ready(&mut self) {
@@ -125,13 +142,21 @@ impl<'a> Daemon<'a> {
     /// `rvs-ctl` with these words, which has to succeed; what it prints.
     pub fn ctl(&self, words: &str) -> String {
         let ran = self.try_ctl(words);
-        assert_eq!(ran.code, 0, "rvs-ctl {words}\n{}{}\n{}", ran.out, ran.err, self.log());
+        assert_eq!(
+            ran.code,
+            0,
+            "rvs-ctl {words}\n{}{}\n{}",
+            ran.out,
+            ran.err,
+            self.log()
+        );
         ran.out
     }
 
     pub fn json(&self, words: &str) -> Value {
         let text = self.ctl(&format!("--json {words}"));
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("rvs-ctl --json {words}: {e}\n{text}"))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("rvs-ctl --json {words}: {e}\n{text}"))
     }
 
     /// `rvs-ctl` with these words must be refused with this exit code and one line that says all of `says`, and must change
@@ -140,9 +165,18 @@ impl<'a> Daemon<'a> {
         let (before, devices) = (self.configuration(), self.lab.devices());
         let ran = self.try_ctl(words);
         assert_eq!(ran.code, code, "rvs-ctl {words}\n{}{}", ran.out, ran.err);
-        assert_eq!(ran.err.trim_end().lines().count(), 1, "rvs-ctl {words}: not one line: {}", ran.err);
+        assert_eq!(
+            ran.err.trim_end().lines().count(),
+            1,
+            "rvs-ctl {words}: not one line: {}",
+            ran.err
+        );
         for s in says {
-            assert!(ran.err.contains(s), "rvs-ctl {words}: no \"{s}\" in: {}", ran.err);
+            assert!(
+                ran.err.contains(s),
+                "rvs-ctl {words}: no \"{s}\" in: {}",
+                ran.err
+            );
         }
         eventually(&format!("nothing changed by rvs-ctl {words}"), || {
             self.configuration() == before && self.lab.devices() == devices
@@ -152,14 +186,22 @@ impl<'a> Daemon<'a> {
 
     /// Everything that the user has configured.
     pub fn configuration(&self) -> String {
-        ["show", "list bridge", "list port", "list interface --columns=name,type,mac,mtu_request,ofport_request"]
-            .map(|c| self.ctl(c))
-            .join("--\n")
+        [
+            "show",
+            "list bridge",
+            "list port",
+            "list interface --columns=name,type,mac,mtu_request,ofport_request",
+        ]
+        .map(|c| self.ctl(c))
+        .join("--\n")
     }
 
     /// A column of an interface as text, without quotes.
     pub fn interface(&self, name: &str, column: &str) -> String {
-        self.ctl(&format!("get interface {name} {column}")).trim().trim_matches('"').to_owned()
+        self.ctl(&format!("get interface {name} {column}"))
+            .trim()
+            .trim_matches('"')
+            .to_owned()
     }
 
     /// Waits until the port is open.
@@ -172,14 +214,22 @@ impl<'a> Daemon<'a> {
 
     /// A counter of the daemon.
     pub fn counter(&self, name: &str) -> u64 {
-        self.json("coverage")[name].as_u64().unwrap_or_else(|| panic!("no counter {name}"))
+        self.json("coverage")[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no counter {name}"))
     }
 
     /// Ports where the bridge has learned an address, by VLAN and MAC.
     pub fn fdb(&self, bridge: &str) -> Vec<(u64, String, String)> {
         let text = |v: &Value| v.as_str().unwrap().to_owned();
         let rows = self.json(&format!("fdb-show {bridge}"));
-        let row = |r: &Value| (r["vlan"].as_u64().unwrap(), text(&r["mac"]), text(&r["name"]));
+        let row = |r: &Value| {
+            (
+                r["vlan"].as_u64().unwrap(),
+                text(&r["mac"]),
+                text(&r["name"]),
+            )
+        };
         rows.as_array().unwrap().iter().map(row).collect()
     }
 }

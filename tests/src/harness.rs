@@ -76,7 +76,9 @@ fn summary(outcomes: &[(Test, Outcome)], took: Duration) -> ExitCode {
         .filter(|(_, o)| matches!(o, Outcome::Skipped(_)))
         .count();
     if skipped > 0 {
-        println!("\n{skipped} tests SKIPPED: they need root (CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW)");
+        println!(
+            "\n{skipped} tests SKIPPED: they need root (CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW)"
+        );
     }
     if !failed.is_empty() {
         println!("\nfailures:\n    {}", failed.join("\n    "));
@@ -106,7 +108,9 @@ fn several(tests: Vec<Test>, threads: usize) -> Vec<(Test, Outcome)> {
                 };
                 let outcome = one(test);
                 match &outcome {
-                    Outcome::Passed(t) => println!("test {} ... ok ({:.1}s)", test.name, t.as_secs_f64()),
+                    Outcome::Passed(t) => {
+                        println!("test {} ... ok ({:.1}s)", test.name, t.as_secs_f64())
+                    }
                     Outcome::Failed(t) => {
                         println!("test {} ... FAILED ({:.1}s)", test.name, t.as_secs_f64());
                     }
@@ -143,7 +147,11 @@ fn one(test: Test) -> Outcome {
             outcome
         }
         Err(_) => {
-            println!("test {} is stuck after {} s: giving up", test.name, TOO_LONG.as_secs());
+            println!(
+                "test {} is stuck after {} s: giving up",
+                test.name,
+                TOO_LONG.as_secs()
+            );
             std::process::exit(101);
         }
     }
@@ -162,7 +170,12 @@ fn own_namespaces() -> Result<(), String> {
         let done = Command::new("sh").args(["-c", line]).output();
         match done {
             Ok(out) if out.status.success() => {}
-            Ok(out) => return Err(format!("{line}: {}", String::from_utf8_lossy(&out.stderr).trim())),
+            Ok(out) => {
+                return Err(format!(
+                    "{line}: {}",
+                    String::from_utf8_lossy(&out.stderr).trim()
+                ))
+            }
             Err(e) => return Err(format!("{line}: {e}")),
         }
     }

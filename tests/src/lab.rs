@@ -76,7 +76,13 @@ impl Lab {
     pub fn spawn(&self, name: &str, program: &str) -> Background {
         let file = |end: &str| File::create(self.path(&format!("{name}.{end}"))).unwrap();
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "bash", "-c", &format!("exec {program}")])
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "bash",
+                "-c",
+                &format!("exec {program}"),
+            ])
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(file("out"))
@@ -107,13 +113,16 @@ impl Lab {
 
     /// MAC address of a device in a named namespace.
     pub fn mac(&self, ns: &str, device: &str) -> String {
-        self.sh_in(ns, &format!("cat /sys/class/net/{device}/address")).trim().to_owned()
+        self.sh_in(ns, &format!("cat /sys/class/net/{device}/address"))
+            .trim()
+            .to_owned()
     }
 
     /// `ip -j link show DEVICE` here: flags, MTU, address ...; nothing when there is no such device.
     pub fn link(&self, device: &str) -> Option<serde_json::Value> {
         let ran = self.try_sh(&format!("ip -j -d link show dev {device}"));
-        (ran.code == 0).then(|| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()[0].clone())
+        (ran.code == 0)
+            .then(|| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()[0].clone())
     }
 
     /// Names of all devices here.
@@ -163,7 +172,11 @@ impl Background {
     pub fn ended(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt;
         let status = self.child.try_wait().unwrap()?;
-        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+        Some(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        )
     }
 
     /// Waits until it has ended.

@@ -8,14 +8,20 @@ impl Lab {
     /// Waits until a host answers pings.
     pub fn ping(&self, from: &str, to: &str) {
         eventually(&format!("{to} answers {from}"), || {
-            self.try_sh_in(from, &format!("ping -q -n -c 1 -W 1 {to}")).code == 0
+            self.try_sh_in(from, &format!("ping -q -n -c 1 -W 1 {to}"))
+                .code
+                == 0
         });
     }
 
     /// A host must not answer, not even to several pings.
     pub fn no_ping(&self, from: &str, to: &str) {
         let ran = self.try_sh_in(from, &format!("ping -q -n -c 3 -i 0.2 -W 1 {to}"));
-        assert!(ran.out.contains(" 0 received"), "{to} answers {from}: {}", ran.out);
+        assert!(
+            ran.out.contains(" 0 received"),
+            "{to} answers {from}: {}",
+            ran.out
+        );
     }
 
     /// Pings of full-size frames, or larger than the MTU.
@@ -26,9 +32,14 @@ impl Lab {
 
     /// Measures with iperf3 from one namespace to another for some seconds; its JSON report.
     pub fn iperf(&self, from: &str, to: &str, address: &str, arguments: &str) -> Value {
-        let _server = self.spawn(&format!("iperf-{to}"), &format!("ip netns exec {to} iperf3 -s -1"));
+        let _server = self.spawn(
+            &format!("iperf-{to}"),
+            &format!("ip netns exec {to} iperf3 -s -1"),
+        );
         eventually("iperf3 listens", || {
-            self.try_sh_in(to, "ss -H -l -t -n sport = 5201").out.contains("5201")
+            self.try_sh_in(to, "ss -H -l -t -n sport = 5201")
+                .out
+                .contains("5201")
         });
         let text = self.sh_in(from, &format!("iperf3 -J -c {address} {arguments}"));
         serde_json::from_str(&text).unwrap()
@@ -37,21 +48,31 @@ impl Lab {
     /// TCP throughput in Mbit/s, as received.
     pub fn tcp(&self, from: &str, to: &str, address: &str) -> f64 {
         let report = self.iperf(from, to, address, "-t 1");
-        report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap() / 1e6
+        report["end"]["sum_received"]["bits_per_second"]
+            .as_f64()
+            .unwrap()
+            / 1e6
     }
 
     /// Shares of UDP datagrams that arrived, sent at this rate.
     pub fn udp(&self, from: &str, to: &str, address: &str, rate: &str) -> f64 {
         let report = self.iperf(from, to, address, &format!("-u -b {rate} -t 1"));
         let sum = &report["end"]["sum"];
-        let (sent, lost) = (sum["packets"].as_f64().unwrap(), sum["lost_packets"].as_f64().unwrap());
+        let (sent, lost) = (
+            sum["packets"].as_f64().unwrap(),
+            sum["lost_packets"].as_f64().unwrap(),
+        );
         assert!(sent > 0.0);
         1.0 - lost / sent
     }
 
     /// Captures what a device of a named namespace (or, with an empty name, of the test's own) sends and receives.
     pub fn capture(&self, ns: &str, device: &str, filter: &str) -> Capture {
-        let within = if ns.is_empty() { String::new() } else { format!("ip netns exec {ns} ") };
+        let within = if ns.is_empty() {
+            String::new()
+        } else {
+            format!("ip netns exec {ns} ")
+        };
         let program = format!("{within}tcpdump -l -e -n --immediate-mode -i {device} {filter}");
         let process = self.spawn(&format!("capture-{ns}-{device}"), &program);
         eventually("tcpdump listens", || process.err().contains("listening on"));
@@ -77,7 +98,9 @@ impl Capture {
     /// Waits until a frame is seen whose line has all these words.
     pub fn sees(&self, words: &[&str]) {
         eventually(&format!("a frame with {words:?}"), || {
-            self.lines().iter().any(|l| words.iter().all(|w| l.contains(w)))
+            self.lines()
+                .iter()
+                .any(|l| words.iter().all(|w| l.contains(w)))
         });
     }
 }
