@@ -188,12 +188,11 @@ impl SlowPath {
     /// An address that is forgotten because it was old, or for lack of room, is taught again by the next sweep.
     fn lessons_known(&self, effects: &[CachedEffect]) -> bool {
         effects.iter().all(|effect| match effect {
-            CachedEffect::Learn { bridge, lesson } => {
-                self.macs
-                    .get(*bridge)
-                    .and_then(|t| t.lookup(lesson.key.vlan, lesson.key.mac))
-                    .is_none_or(|port| port == lesson.port)
-            }
+            CachedEffect::Learn { bridge, lesson } => self
+                .macs
+                .get(*bridge)
+                .and_then(|t| t.lookup(lesson.key.vlan, lesson.key.mac))
+                .is_none_or(|port| port == lesson.port),
             _ => true,
         })
     }

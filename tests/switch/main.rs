@@ -1,0 +1,14 @@
+//! The simulated switch: the shipping crates on virtual wires, without root.
+//!
+//! `RVS_SEED` repeats a random case, `RVS_CASES` multiplies how many are tried.
+#![allow(clippy::unwrap_used)]
+
+mod attacks;
+mod fuzz;
+mod hosts;
+mod learning;
+mod limits;
+mod parking;
+mod random;
+mod script;
+mod vlan;
