@@ -187,3 +187,22 @@ pub fn nothing_but_ours_is_visible(lab: &Lab) {
     switch.ctl("del-br br1");
     eventually("nothing is left", || lab.devices() == before);
 }
+
+/// Two bridges of one daemon are two switches: what one knows and carries is nothing to the other.
+pub fn bridges_are_apart(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    switch.ctl("add-br br2");
+    lab.namespaces(&["blue"]);
+    lab.host("blue", "veth-b", "eth0-b", "10.0.0.3/24");
+    switch.ctl("add-port br2 veth-b");
+    lab.ping("red", "10.0.0.2");
+    let capture = lab.capture("blue", "eth0-b", "");
+    lab.no_ping("red", "10.0.0.3");
+    assert_eq!(capture.count("10.0.0.1"), 0, "{:#?}", capture.lines());
+    // From one bridge to the other in one transaction: out of the old one at once, into the new one too.
+    switch.ctl("del-port br2 veth-b -- add-port br1 veth-b");
+    lab.ping("red", "10.0.0.3");
+    assert!(switch.fdb("br2").is_empty(), "{:?}", switch.fdb("br2"));
+    switch.ctl("del-br br2");
+    lab.ping("red", "10.0.0.3");
+}

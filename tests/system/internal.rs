@@ -125,6 +125,12 @@ pub fn attributes_at_birth(lab: &Lab) {
     assert_eq!(link["address"], "02:00:00:00:00:77");
     assert_eq!(link["mtu"], 1500);
     assert!(!link["flags"].to_string().contains("\"UP\""), "{link}");
+    // The MTU is the bridge's: that of its smallest device.
+    lab.sh("ip link add v0 mtu 1300 type veth peer name v1");
+    switch.ctl("add-port br1 v0 -- add-port br1 in1 -- set interface in1 type=internal");
+    switch.wait_port("in1");
+    switch.ctl("add-port br1 in2 -- set interface in2 type=internal");
+    assert_eq!(lab.link("in2").unwrap()["mtu"], 1300);
     // Without a wish the address is stable: the same after the device was deleted and made again.
     let mac = lab.link("br1").unwrap()["address"].clone();
     lab.sh("ip link del br1");

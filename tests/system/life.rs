@@ -15,6 +15,7 @@ pub fn configuration_is_back_after_restart_and_kill(lab: &Lab) {
     switch.ctl("set port veth-r tag=100 -- set port veth-g tag=100");
     lab.ping("red", "10.0.0.2");
     let configured = switch.configuration();
+    let numbers = ["veth-r", "veth-g"].map(|p| switch.interface(p, "ofport"));
     // Killed the moment a command has returned: it counts all the same.
     switch.ctl("add-br br3");
     switch.kill9();
@@ -29,6 +30,10 @@ pub fn configuration_is_back_after_restart_and_kill(lab: &Lab) {
     switch.again();
     lab.ping("red", "10.0.0.2");
     assert_eq!(switch.configuration(), configured);
+    assert_eq!(
+        ["veth-r", "veth-g"].map(|p| switch.interface(p, "ofport")),
+        numbers
+    );
 }
 
 pub fn second_daemon_is_refused(lab: &Lab) {
@@ -103,7 +108,11 @@ pub fn no_privileges(lab: &Lab) {
         switch.rundir().display()
     ));
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
-    assert!(ran.err.contains("db.sock") && ran.err.contains("as root"), "{}", ran.err);
+    assert!(
+        ran.err.contains("db.sock") && ran.err.contains("as root"),
+        "{}",
+        ran.err
+    );
 }
 
 /// A build directory may be closed to other users.
@@ -306,4 +315,32 @@ pub fn memory_at_rest(lab: &Lab) {
     let limit = 32 * 1024 + 21 * 4 * 1024;
     println!("    resident with 21 ports: {} MiB", kib / 1024);
     assert!(kib <= limit, "{kib} KiB resident, {limit} are the limit");
+}
+
+/// `sd_notify`: ready when everything is up, a sign of life about every second, and that it ends.
+pub fn systemd_is_told(lab: &Lab) {
+    let path = lab.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut buffer = [0; 256];
+    let mut hear = || {
+        let n = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    };
+    let mut process = lab.spawn(
+        "switch",
+        &format!(
+            "env NOTIFY_SOCKET={} {} --bridge br1 --rundir run --db conf.db",
+            path.display(),
+            binary("rvswitchd").display()
+        ),
+    );
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(ctl(&lab.path("run"), "list-br").out, "br1\n");
+    assert_eq!(hear(), "WATCHDOG=1");
+    process.signal(nix::sys::signal::Signal::SIGINT);
+    while hear() != "STOPPING=1" {}
+    assert_eq!(process.wait(), 0);
 }

@@ -89,6 +89,39 @@ pub fn software_fallbacks_carry_tcp(lab: &Lab) {
     assert!(mbits > 100.0, "MTU 9000: TCP at {mbits} Mbit/s");
 }
 
+/// One send of many datagrams (UDP_SEGMENT) arrives as that many, whole, whatever the receiver can take.
+pub fn udp_super_frames_arrive_as_datagrams(lab: &Lab) {
+    let _switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    std::fs::write(
+        lab.path("receive.py"),
+        "import socket\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.0.0.2', 7777)); s.settimeout(20)\n\
+         print('bound', flush=True)\n\
+         for i in range(40):\n    d = s.recv(65536)\n    assert d == bytes([i % 20]) * 1400, (i, len(d), d[:4])\n\
+         print('all', flush=True)\n",
+    )
+    .unwrap();
+    std::fs::write(
+        lab.path("send.py"),
+        "import socket\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(17, 103, 1400)\n\
+         s.sendto(b''.join(bytes([i]) * 1400 for i in range(20)), ('10.0.0.2', 7777))\n",
+    )
+    .unwrap();
+    let receiver = lab.spawn("receiver", "ip netns exec green python3 receive.py");
+    eventually("the receiver is bound", || receiver.out().contains("bound"));
+    lab.sh_in("red", "python3 send.py");
+    lab.sh_in(
+        "red",
+        "ethtool -K eth0-r tx-udp-segmentation off; python3 send.py",
+    );
+    eventually("all datagrams", || {
+        receiver.out().contains("all") || !receiver.err().is_empty()
+    });
+    assert_eq!(receiver.err(), "");
+}
+
 /// Not a benchmark: catches the mistakes that cost an order of magnitude.
 pub fn throughput_is_in_the_right_class(lab: &Lab) {
     let _switch = red_and_green(lab, "br1");

@@ -162,3 +162,22 @@ pub fn daemon_not_running(lab: &Lab) {
         );
     }
 }
+
+/// A daemon that is there and does not answer: exit code 124 after the time that was asked for.
+pub fn daemon_not_answering(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    lab.sh(&format!("kill -STOP {}", switch.pid()));
+    for words in [
+        "--timeout 1 show",
+        "--timeout 1 add-br br2",
+        "--timeout 1 dump-cache",
+    ] {
+        let started = std::time::Instant::now();
+        let ran = switch.try_ctl(words);
+        assert_eq!(ran.code, 124, "{words}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("timed out"), "{words}: {}", ran.err);
+        assert!(started.elapsed().as_secs() < 5, "{words}");
+    }
+    lab.sh(&format!("kill -CONT {}", switch.pid()));
+    switch.ctl("--may-exist add-br br2");
+}
