@@ -5,6 +5,7 @@
 //! - [`model`]: the version-free vocabulary: actions, instructions, groups, meters.
 //! - [`error`]: what is wrong, how each version numbers it, and a sentence for the log.
 //! - [`oxm`] and [`action`]: matches and actions, of which messages are made.
+//! - [`text`]: flows, actions, groups and meters in the words of `ovs-ofctl`.
 //!
 //! Everything that is read is hostile until decoded: no length, count or nesting in a message makes decoding read past
 //! its end, loop, or take memory beyond a small multiple of its octets.
@@ -20,6 +21,7 @@ pub mod model;
 pub mod oxm;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod version;
 mod wire;
 

@@ -164,6 +164,10 @@ pub fn switch_of_all_modes() -> TestSwitch {
 pub fn switch_frames(mut bytes: &[u8]) {
     SWITCH.with_borrow_mut(|slot| {
         let s = slot.get_or_insert_with(switch_of_all_modes);
+        // What earlier inputs taught must not matter.
+        let bridge = s.uuid("Bridge", "br");
+        s.switch.flush_macs(bridge, rvs_l2::Flush::default());
+        s.switch.flush_flows();
         while let [port, high, low, rest @ ..] = bytes {
             let len = usize::from(u16::from_be_bytes([*high, *low]) % 2048).min(rest.len());
             let (frame, next) = rest.split_at(len);

@@ -81,7 +81,11 @@ fn header(e: &mut Edit<'_>, field: &SetField) -> bool {
 
 /// Raises the drop precedence of an IP frame's DSCP.
 pub(super) fn remark(frame: &mut Frame, levels: u8) {
-    let key = extract(frame, DpPort::NONE, ParseLimits::new(ParseLimits::MAX_VLANS));
+    let key = extract(
+        frame,
+        DpPort::NONE,
+        ParseLimits::new(ParseLimits::MAX_VLANS),
+    );
     let new = remark_dscp(key.nw_tos, levels);
     let mut e = Edit::new(frame);
     let _ = e.set_ipv4_tos(new, 0xfc) || e.set_ipv6_tclass(new, 0xfc);

@@ -82,7 +82,13 @@ fn put_action(w: &mut Writer, a: &Action, cx: &mut ListContext) {
         | A::SetMplsLabel(_)
         | A::SetMplsTc(_)
         | A::SetMplsTtl(_) => put_setter(w, a, cx),
-        A::SetField(v) => put_set_field(w, v, cx.version),
+        A::SetField(v) => match (v.field, cx.version) {
+            // 1.0 and 1.1 have actions for the tag.
+            (FieldId::VlanVid | FieldId::VlanPcp, Version::Of10 | Version::Of11) if is_whole(v) => {
+                put_set_vlan(w, &vlan_setter(v), cx);
+            }
+            _ => put_set_field(w, v, cx.version),
+        },
         A::Load(v) => put_load(w, v, cx.version),
         A::Move { src, dst } => put_copy(w, src, dst, cx.version),
         _ if put_nicira(w, a, cx) => {}
@@ -287,18 +293,71 @@ fn put_setter(w: &mut Writer, a: &Action, cx: &ListContext) {
 }
 
 fn put_set_field(w: &mut Writer, v: &FieldValue, version: Version) {
-    let whole = v.mask == Field::of(v.field).match_mask();
-    let masked_ok = version >= Version::Of15;
-    if version >= Version::Of12 && (whole || masked_ok) {
+    let whole = is_whole(v);
+    if version >= Version::Of15 || whole && version >= Version::Of12 {
         return standard(w, 25, |w| put_set(w, v, Some(version)));
+    }
+    if whole {
+        if let Some(a) = legacy_setter(v, version) {
+            return put_setter(w, &a, &ListContext::new(version));
+        }
+        let load = LoadValue {
+            dst: SubField::whole(v.field),
+            value: v.value & Field::of(v.field).max(),
+        };
+        if fits_load(&load.dst) {
+            return put_load(w, &load, version);
+        }
     }
     nicira(w, subtype::REG_LOAD2, |w| put_set(w, v, None));
 }
 
+fn is_whole(v: &FieldValue) -> bool {
+    v.mask == Field::of(v.field).match_mask()
+}
+
+/// A `set_field` of the tag, which is there, as the action of 1.0 and 1.1.
+fn vlan_setter(v: &FieldValue) -> Action {
+    match v.field {
+        FieldId::VlanPcp => Action::SetVlanPcp {
+            pcp: v.value as u8 & 7,
+            push: false,
+        },
+        _ => Action::SetVlanVid {
+            vid: rvs_packet::VlanId::new(v.value as u16 & 0xfff)
+                .unwrap_or(rvs_packet::VlanId::ZERO),
+            push: false,
+        },
+    }
+}
+
+/// The older action that 1.0 or 1.1 has for a whole field.
+fn legacy_setter(v: &FieldValue, version: Version) -> Option<Action> {
+    use Action as A;
+    let mac = rvs_packet::MacAddr::from_u64(v.value as u64);
+    let address = (v.value as u32).to_be_bytes();
+    Some(match v.field {
+        FieldId::EthSrc => A::SetEthSrc(mac),
+        FieldId::EthDst => A::SetEthDst(mac),
+        FieldId::Ipv4Src => A::SetNwSrc(address),
+        FieldId::Ipv4Dst => A::SetNwDst(address),
+        FieldId::NwTos => A::SetNwTos(v.value as u8),
+        FieldId::IpDscp => A::SetNwTos((v.value as u8) << 2),
+        FieldId::IpEcn if version == Version::Of11 => A::SetNwEcn(v.value as u8),
+        FieldId::TcpSrc | FieldId::UdpSrc => A::SetTpSrc(v.value as u16),
+        FieldId::TcpDst | FieldId::UdpDst => A::SetTpDst(v.value as u16),
+        _ => return None,
+    })
+}
+
+/// True when Nicira's `reg_load` can name the bits.
+fn fits_load(dst: &SubField) -> bool {
+    dst.bits() <= 64 && dst.field().oxms.iter().any(|o| o.oxm.experimenter == 0)
+}
+
 fn put_load(w: &mut Writer, v: &LoadValue, version: Version) {
     let dst = &v.dst;
-    let short = dst.bits() <= 64 && dst.field().oxms.iter().any(|o| o.oxm.experimenter == 0);
-    if version < Version::Of15 && short {
+    if version < Version::Of15 && fits_load(dst) {
         return fixed(w, subtype::REG_LOAD, 24, |w| {
             put_ofs_nbits(w, dst);
             put_header(w, dst.field(), None, false);
