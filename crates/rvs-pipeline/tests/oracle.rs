@@ -438,7 +438,7 @@ fn flip_bits(e: &mut Entropy<'_>, lab: &Lab, key: &FlowKey, t: &Translation, see
         }
         if t.mask.same(key, &p.flow) {
             let other = lab.translate(&p.flow);
-            if other.actions != t.actions || other.mask != t.mask {
+            if other.actions != t.actions {
                 explain(lab, key, t, &Outcome::default());
             }
             assert_eq!(
@@ -446,7 +446,6 @@ fn flip_bits(e: &mut Entropy<'_>, lab: &Lab, key: &FlowKey, t: &Translation, see
                 "seed {seed}: {key:?} and {:?}",
                 p.flow
             );
-            assert_eq!(other.mask, t.mask, "seed {seed}: {key:?} and {:?}", p.flow);
         }
     }
 }
