@@ -256,3 +256,79 @@ fn we_refuse_what_it_refuses() {
         "{same} of {both} with the same error"
     );
 }
+
+/// A flow-mod as `ovs-ofctl` prints it, from the match on.
+fn as_printed(m: &super::FlowMod, version: crate::Version) -> (String, String) {
+    let words = crate::text::Words::new(version);
+    let priority = match m.priority {
+        0x8000 => String::new(),
+        p => format!("priority={p}"),
+    };
+    let matching = m.matching.to_string();
+    let comma = if priority.is_empty() || matching.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    (
+        format!("{priority}{comma}{matching}"),
+        words.instructions(&m.instructions).to_string(),
+    )
+}
+
+/// What it prints of such actions is its own affair.
+fn prints_otherwise(actions: &str) -> bool {
+    // A wide load is printed as two, an odd mask of set_field as several loads.
+    actions.contains("XXREG")
+}
+
+#[test]
+fn flows_are_printed_as_it_prints_them() {
+    let mut flows = Vec::new();
+    for s in samples(12_000, false) {
+        let version = crate::Version::from_wire(s.bytes[0]).unwrap();
+        if let Ok((_, Message::FlowMod(m))) = Dialect::new(version).decode(&s.bytes) {
+            flows.push((s, as_printed(&m, version)));
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stream");
+    let stream: Vec<u8> = flows.iter().flat_map(|(s, _)| s.bytes.clone()).collect();
+    std::fs::write(&path, stream).unwrap();
+    let Ok(out) = Command::new("ovs-ofctl")
+        .arg("ofp-parse")
+        .arg(&path)
+        .output()
+    else {
+        eprintln!("SKIPPED: ovs-ofctl is not installed");
+        return;
+    };
+    let text = String::from_utf8_lossy(&out.stdout);
+    let lines: HashMap<u32, &str> = text
+        .lines()
+        .filter_map(|l| {
+            let (_, rest) = l.split_once("(xid=0x")?;
+            let (xid, rest) = rest.split_once("): ")?;
+            Some((u32::from_str_radix(xid, 16).ok()?, rest))
+        })
+        .collect();
+    let mut bad = 0;
+    let mut compared = 0;
+    for (s, (rule, actions)) in &flows {
+        let Some(line) = lines.get(&s.xid).filter(|l| !l.contains("decode error")) else {
+            continue;
+        };
+        let (head, printed) = line.split_once("actions=").unwrap();
+        if prints_otherwise(actions) {
+            continue;
+        }
+        compared += 1;
+        // The match of 1.1 knows nothing of IPv6; we keep what is the same there.
+        let of11 = s.bytes[0] == crate::Version::Of11.wire();
+        let head_has_rule = rule.is_empty() || head.contains(&format!(" {rule} "));
+        if !head_has_rule && !(of11 && rule.contains("6")) { println!("{head}\n   {rule}"); bad += 1; }
+        if printed != actions { bad += 1; println!("{printed}\n    {actions}"); }
+    }
+    assert!(bad == 0);
+    assert!(compared > 500, "{compared}");
+}
