@@ -301,12 +301,12 @@ fn put_set_field(w: &mut Writer, v: &FieldValue, version: Version) {
         if let Some(a) = legacy_setter(v, version) {
             return put_setter(w, &a, &ListContext::new(version));
         }
-        let load = LoadValue {
-            dst: SubField::whole(v.field),
-            value: v.value & Field::of(v.field).max(),
-        };
-        if fits_load(&load.dst) {
-            return put_load(w, &load, version);
+        let whole = SubField::whole(v.field);
+        let parts: Vec<LoadValue> = (0..whole.bits().div_ceil(64))
+            .filter_map(|i| load_part(v, i))
+            .collect();
+        if parts.iter().all(|p| fits_load(&p.dst)) {
+            return parts.iter().for_each(|p| put_load(w, p, version));
         }
     }
     nicira(w, subtype::REG_LOAD2, |w| put_set(w, v, None));
@@ -348,6 +348,15 @@ fn legacy_setter(v: &FieldValue, version: Version) -> Option<Action> {
         FieldId::TcpDst | FieldId::UdpDst => A::SetTpDst(v.value as u16),
         _ => return None,
     })
+}
+
+/// The `nth` 64 bits of a whole field.
+fn load_part(v: &FieldValue, nth: u8) -> Option<LoadValue> {
+    let first = u32::from(nth) * 64;
+    let last = (first + 63).min(u32::from(Field::of(v.field).bits) - 1);
+    let dst = SubField::new(v.field, first, last).ok()?;
+    let value = v.value >> first & dst.mask() >> dst.ofs();
+    Some(LoadValue { dst, value })
 }
 
 /// True when Nicira's `reg_load` can name the bits.

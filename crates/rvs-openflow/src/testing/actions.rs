@@ -60,11 +60,8 @@ fn native(a: &Action, version: Version) -> bool {
         A::PushVlan(_) | A::CopyTtlIn | A::CopyTtlOut | A::SetNwTtl(_) => v >= Version::Of11,
         A::PushPbb(_) | A::PopPbb => v >= Version::Of13,
         A::Load(_) => v <= Version::Of14,
-        // 1.0 and 1.1 load what is whole and not too wide, or have an older action for it.
-        A::SetField(s) => {
-            let f = Field::of(s.field);
-            v >= Version::Of12 || s.mask != f.match_mask() || f.bits > 64
-        }
+        // 1.0 and 1.1 load what is whole, or have an older action for it.
+        A::SetField(s) => v >= Version::Of12 || s.mask != Field::of(s.field).match_mask(),
         A::SetVlanVid { push, .. } | A::SetVlanPcp { push, .. } => {
             v == if *push { Version::Of10 } else { Version::Of11 }
         }
