@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rvs_dpif::{DpAction, DropReason};
+use rvs_flow::key::TCI_PRESENT;
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_l2::Tag;
 use rvs_openflow::{ActionSet, PacketInReason, TableId};
@@ -312,7 +313,11 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         if !flow.present.has(Present::VLAN1) {
             return;
         }
-        self.see(|m| m.vlan1_tpid = u16::MAX.into());
+        // The bit that says in the TCI too that there is a tag is one that `tag` looks at.
+        self.see(|m| {
+            m.vlan1_tpid = u16::MAX.into();
+            m.vlan1_tci = (m.vlan1_tci.get() | TCI_PRESENT).into();
+        });
         self.hidden = super::vlan::tag(flow.vlan1_tci.get(), flow.vlan1_tpid.get());
         let keep = Present::VLAN0 | Present::BAD_L2;
         self.key.flow = FlowKey {
