@@ -177,7 +177,7 @@ impl SlowPath {
             translation: fresh,
             held,
             actions,
-        } = self.bind(fresh);
+        } = self.bind(&flow.key, fresh);
         if actions != flow.actions {
             return false;
         }

@@ -150,7 +150,7 @@ impl SlowPath {
             worker, key, frame, ..
         } = upcall;
         let translation = self.translate_settled(now, &key, out);
-        let bound = self.bind(translation);
+        let bound = self.bind(&key, translation);
         let (actions, drop) = (bound.actions.clone(), bound.translation.drop);
         let effects = bound.translation.effects.clone();
         let flow = self.install(now, worker, &key, bound, out);
@@ -193,9 +193,11 @@ impl SlowPath {
         translate(&self.view(), key, &mut NoTrace)
     }
 
-    /// Gives notes and frozen states their numbers.
-    pub(crate) fn bind(&mut self, mut translation: Translation) -> Bound {
+    /// Gives notes and frozen states their numbers. What the frames of `key` go on with is held too: the flow that
+    /// recirculates into it may go and come again, and is to find the same number.
+    pub(crate) fn bind(&mut self, key: &FlowKey, mut translation: Translation) -> Bound {
         let mut held = Held::default();
+        held.frozen.extend(self.frozen.get(key.recirc_id).cloned());
         let mut number = |interned: (u32, Arc<PuntNote>)| {
             held.notes.push(interned.1);
             u64::from(interned.0)
@@ -391,7 +393,7 @@ impl SlowPath {
         out: &mut impl Dispatch,
     ) {
         let translation = self.translate_settled(now, key, out);
-        let Bound { actions, .. } = self.bind(translation);
+        let Bound { actions, .. } = self.bind(key, translation);
         if !actions.is_empty() {
             out.command(
                 worker,
