@@ -5,6 +5,8 @@
 //! writes one. Decoding refuses what it does not know with the error that the peer should get; it never panics, and takes
 //! time and memory in proportion to the message.
 
+#[cfg(test)]
+mod attack_tests;
 mod bundle;
 mod config;
 mod desc;

@@ -90,7 +90,15 @@ impl TlvHeader {
         })?;
         let want = usize::from(f.wire_len) << u8::from(self.has_mask);
         if self.len != want {
-            return Err(bad_len.because(format!("{f} with {} octets; it takes {want}", self.len)));
+            let mask = if self.has_mask {
+                " of value and mask"
+            } else {
+                ""
+            };
+            return Err(bad_len.because(format!(
+                "{f} with {} octets{mask}; it takes {want}",
+                self.len
+            )));
         }
         Ok(f)
     }
