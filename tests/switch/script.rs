@@ -225,6 +225,8 @@ fn every_entry_is_true_after_every_change_p3() {
         let mut s = switch(Caches::Both, 2);
         for step in script(e, 150, true) {
             let frame = matches!(step, Step::Frame(..));
+            // Of the script of a case that fails, the test harness shows what is printed.
+            println!("{step:?}");
             apply(&mut s, &step);
             if !frame {
                 s.assert_converged();

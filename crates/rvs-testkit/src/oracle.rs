@@ -81,7 +81,11 @@ impl TestSwitch {
                 if fresh.notes.is_empty() && fresh.frozen.is_empty() {
                     assert_eq!(fresh.actions[..], flow.actions[..], "actions of {text}");
                 }
-                assert_eq!(fresh.drop, flow.drop, "drop reason of {text}");
+                assert_eq!(
+                    fresh.drop, flow.drop,
+                    "drop reason of {text}, {:?}, which should be {:?}",
+                    flow.actions, fresh.actions
+                );
                 assert!(
                     fresh.mask.is_subset_of(&flow.mask),
                     "{text} looks at too little: {}",
