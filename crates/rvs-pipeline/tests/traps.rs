@@ -442,3 +442,32 @@ fn b2_looking_again_at_less_of_a_field_keeps_what_was_seen() {
     let t = lab.translate(&lab.key(&Frame::from_slice(&frame), 1));
     assert_eq!(t.mask.0.mpls_lse[0].get() | 0x100, u32::MAX);
 }
+
+#[test]
+fn checks_of_the_length_do_not_double_without_end() {
+    let dst = rvs_flow::SubField::new(FieldId::Reg0, 0, 0).unwrap();
+    let checks = vec![Action::CheckPktLarger { dst, len: 100 }; 60];
+    let lab = flows(vec![flow(0, 1, "", checks)]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1));
+    assert_eq!(t.drop, Some(rvs_dpif::DropReason::TooManyResubmits));
+}
+
+#[test]
+fn cve_2024_1151_nested_copies_stay_within_what_a_datapath_runs() {
+    // Each copy edits the frame and is followed by an output, so that none can be left out.
+    let nest = |depth: usize| {
+        (0..depth).fold(vec![Action::output(OfPort(2))], |inner, n| {
+            let mut list = vec![Action::SetNwTtl(n as u8)];
+            list.extend(inner);
+            vec![Action::Clone(list.into()), Action::output(OfPort(3))]
+        })
+    };
+    let drop = |depth| {
+        let lab = flows(vec![flow(0, 1, "", nest(depth))]);
+        lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1))
+            .drop
+    };
+    let limit = usize::from(rvs_dpif::limits::ACTION_NESTING);
+    assert_eq!(drop(limit), None);
+    assert_eq!(drop(limit + 1), Some(rvs_dpif::DropReason::TooDeep));
+}

@@ -1,5 +1,6 @@
 //! Datapath actions on a frame, for judging translations.
 
+use rvs_dpif::limits::RECIRCULATIONS;
 use rvs_dpif::{DpAction, SetField};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits};
 use rvs_packet::edit::{self, Edit};
@@ -13,6 +14,8 @@ pub struct Executed {
     pub outputs: Vec<(DpPort, Vec<u8>)>,
     /// Copies handed up, with their cookies.
     pub punts: Vec<(u64, Vec<u8>)>,
+    /// A frame has recirculated more often than [`RECIRCULATIONS`] and went no further.
+    pub too_deep: bool,
 }
 
 /// Runs `actions` on `frame`. A frame that recirculates is parsed and given to `again`, which says what to do with it.
@@ -23,7 +26,7 @@ pub fn execute(
     again: &mut dyn FnMut(FlowKey) -> Vec<DpAction>,
 ) -> Executed {
     let mut out = Executed::default();
-    run(actions, &mut frame.clone(), in_port, again, &mut out);
+    run(actions, &mut frame.clone(), in_port, 0, again, &mut out);
     out
 }
 
@@ -31,6 +34,7 @@ fn run(
     actions: &[DpAction],
     frame: &mut Frame,
     in_port: DpPort,
+    rounds: u8,
     again: &mut dyn FnMut(FlowKey) -> Vec<DpAction>,
     out: &mut Executed,
 ) {
@@ -43,12 +47,23 @@ fn run(
             }
             DpAction::Punt { cookie, .. } => out.punts.push((*cookie, frame.bytes().to_vec())),
             DpAction::Recirc(id) => {
+                if rounds == RECIRCULATIONS {
+                    out.too_deep = true;
+                    continue;
+                }
                 let mut key = extract(frame, in_port, ParseLimits::new(0));
                 key.recirc_id = *id;
                 let actions = again(key);
-                run(&actions, &mut frame.clone(), in_port, again, out);
+                run(
+                    &actions,
+                    &mut frame.clone(),
+                    in_port,
+                    rounds + 1,
+                    again,
+                    out,
+                );
             }
-            DpAction::Clone(inner) => run(inner, &mut frame.clone(), in_port, again, out),
+            DpAction::Clone(inner) => run(inner, &mut frame.clone(), in_port, rounds, again, out),
             DpAction::CheckPktLen {
                 max_len,
                 larger,
@@ -59,7 +74,7 @@ fn run(
                 } else {
                     otherwise
                 };
-                run(list, frame, in_port, again, out);
+                run(list, frame, in_port, rounds, again, out);
             }
             DpAction::Meter(_) => {}
             DpAction::PushVlan { tpid, tci } => {

@@ -87,6 +87,11 @@ impl Composer {
         self.count > MAX_ACTIONS || self.outputs > MAX_OUTPUTS
     }
 
+    /// How deep lists lie in one another; 0 for a plain list.
+    pub(super) fn nesting(&self) -> usize {
+        nesting(&self.actions)
+    }
+
     /// The list, without what nobody would see.
     pub(super) fn finish(self) -> Vec<DpAction> {
         finish(self.actions)
@@ -140,6 +145,17 @@ fn finish(mut list: Vec<DpAction>) -> Vec<DpAction> {
             _ => return list,
         }
     }
+}
+
+fn nesting(list: &[DpAction]) -> usize {
+    let inner = |action: &DpAction| match action {
+        DpAction::Clone(inner) => 1 + nesting(inner),
+        DpAction::CheckPktLen {
+            larger, otherwise, ..
+        } => 1 + nesting(larger).max(nesting(otherwise)),
+        _ => 0,
+    };
+    list.iter().map(inner).max().unwrap_or(0)
 }
 
 /// Changes the frame and does nothing else.

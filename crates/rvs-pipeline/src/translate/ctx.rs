@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rvs_dpif::limits::ACTION_NESTING;
 use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::key::TCI_PRESENT;
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
@@ -371,6 +372,9 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.note(|| TraceEvent::Final {
             key: Box::new(last),
         });
+        if self.out.nesting() > usize::from(ACTION_NESTING) {
+            self.abort(DropReason::TooDeep);
+        }
         let actions = self.out.finish();
         let drop = actions
             .is_empty()

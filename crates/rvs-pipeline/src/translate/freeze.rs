@@ -5,13 +5,13 @@
 //! It ends at the *boundary* of the scope that it happened in (the whole translation, a bucket, a clone, the other bridge of
 //! a patch); what comes after the boundary runs on as if nothing had happened.
 
-use rvs_dpif::DpAction;
+use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::field::{Field, FieldId, SubField};
 use rvs_flow::{OfPort, PipelineKey, Present};
 use rvs_openflow::{Action, Instructions, TableId};
 
 use super::ctx::{Ctx, Unparsed};
-use super::limits::MAX_DEPTH;
+use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{FrozenRest, FrozenState, FrozenThen, PacketInNote, PuntNote};
 
@@ -123,7 +123,12 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     /// What is left to do, with the bit set and with the bit clear.
     fn both_branches(&mut self, dst: SubField, len: u16, state: &FrozenState) {
         if self.depth >= MAX_DEPTH {
-            return self.abort(rvs_dpif::DropReason::TooDeep);
+            return self.abort(DropReason::TooDeep);
+        }
+        // Branches double with every check: they count as lookups do.
+        self.resubmits += 2;
+        if self.resubmits > MAX_RESUBMITS {
+            return self.abort(DropReason::TooManyResubmits);
         }
         self.depth += 1;
         let before = (self.save(), self.at.clone());

@@ -41,6 +41,8 @@ pub struct Lab {
 pub struct Fate {
     pub outputs: Vec<(DpPort, Vec<u8>)>,
     pub packet_ins: Vec<PacketIn>,
+    /// The frame recirculated too often.
+    pub too_deep: bool,
 }
 
 impl Fate {
@@ -226,6 +228,7 @@ impl Lab {
         Fate {
             outputs: done.outputs,
             packet_ins: done.punts.into_iter().filter_map(packet_in).collect(),
+            too_deep: done.too_deep,
         }
     }
 
@@ -243,6 +246,7 @@ impl Lab {
         Fate {
             outputs: o.outputs,
             packet_ins: o.packet_ins,
+            too_deep: false,
         }
     }
 
