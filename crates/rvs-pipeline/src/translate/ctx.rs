@@ -49,6 +49,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) aborted: bool,
     /// The rest of the current rule is not executed (an expired TTL).
     pub(super) halted: bool,
+    /// The action set is being executed: what is written to it meanwhile is not.
+    pub(super) in_set: bool,
     /// A freeze is unwinding.
     pub(super) freeze: Option<Freeze>,
     /// What `hidden` hides is not what arrived.
@@ -148,6 +150,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             exit: false,
             aborted: false,
             halted: false,
+            in_set: false,
             freeze: None,
             payload_changed: false,
             unparsed: Unparsed::Nothing,

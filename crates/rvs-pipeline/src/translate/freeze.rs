@@ -31,6 +31,8 @@ pub(super) enum FreezeKind {
 pub(super) struct Freeze {
     kind: FreezeKind,
     rest: Vec<FrozenRest>,
+    /// What remains is the rest of an action set.
+    in_set: bool,
 }
 
 impl<'a, T: Trace> Ctx<'a, '_, T> {
@@ -43,6 +45,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         self.freeze = Some(Freeze {
             kind,
             rest: Vec::new(),
+            in_set: self.in_set,
         });
     }
 
@@ -102,7 +105,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             stack: self.stack.clone(),
             action_set: self.action_set.clone(),
             rest: freeze.rest,
-            run_set,
+            run_set: run_set && !freeze.in_set,
             two_tags,
         };
         match freeze.kind {

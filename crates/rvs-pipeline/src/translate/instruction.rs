@@ -134,7 +134,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.exit = false;
         let actions: Vec<Action> = set.in_order().cloned().collect();
         self.at.become_part(PacketInReason::ActionSet);
+        self.in_set = true;
         self.run_actions(&actions);
+        self.in_set = false;
         self.halted = false;
     }
 

@@ -52,6 +52,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         self.forget(&own);
         self.enter(bridge, to.of);
         let halted = std::mem::take(&mut self.halted);
+        let in_set = std::mem::take(&mut self.in_set);
         self.run_tables(TableId(0));
         self.boundary(true);
         self.depth -= 1;
@@ -60,6 +61,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         }
         self.out.end(scope);
         self.halted = halted;
+        self.in_set = in_set;
 
         // `exit` ends the other bridge's actions alone.
         self.exit = false;
