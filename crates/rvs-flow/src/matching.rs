@@ -317,6 +317,8 @@ impl Match<PipelineKey> {
     ) -> impl Iterator<Item = (&'static Field, u128, u128)> + '_ {
         matchable()
             .filter(move |f| form.shows(f.id))
+            // Few fields are matched: ask for the prerequisites of those alone.
+            .filter(|f| f.layout.read(&self.mask.0) != 0)
             .filter(|f| f.prereq.missing(&self.value, &self.mask).is_none())
             .filter_map(move |f| {
                 let (value, mask) = self.field(f.id);
