@@ -1,6 +1,8 @@
 //! Instructions on the wire (OpenFlow 1.1 and later; the actions of 1.0 are an apply-actions).
 
-use crate::action::{pull_actions, pull_flow_actions, put_actions, ListContext};
+use crate::action::{
+    pull_actions, pull_flow_actions, put_actions, ListContext, NXAST_WRITE_METADATA,
+};
 use crate::error::{ErrorCode, OfError};
 use crate::model::{Action, Instructions, MetadataWrite, MeterId, TableId};
 use crate::oxm::FlowMatch;
@@ -14,9 +16,6 @@ const APPLY_ACTIONS: u16 = 4;
 const CLEAR_ACTIONS: u16 = 5;
 const METER: u16 = 6;
 const EXPERIMENTER: u16 = 0xffff;
-
-/// Subtype of Nicira's action that stands in for the instruction in OpenFlow 1.0.
-const NXAST_WRITE_METADATA: u16 = 22;
 
 /// Reads all of `r` as the instructions of a flow; in OpenFlow 1.0 as its actions.
 pub(crate) fn pull_instructions(

@@ -46,12 +46,8 @@ pub fn check_instructions(
     level: CheckLevel,
 ) -> Result<(), OfError> {
     check_actions(m, &i.apply, level)?;
-    let clause = i
-        .apply
-        .iter()
-        .any(|a| matches!(a, Action::Conjunction { .. }));
-    let alone = Instructions::apply(i.apply.clone());
-    if clause && *i != alone {
+    let clause = |a: &Action| matches!(a, Action::Conjunction { .. });
+    if i.apply.iter().any(clause) && !i.is_only_apply() {
         return Err(ErrorCode::NxbacBadConjunction
             .because("a flow with conjunction has no other instructions than its actions"));
     }

@@ -33,6 +33,9 @@ pub const MAX_ACTIONS: usize = 1024;
 /// Levels of `clone` in `clone`.
 pub const MAX_DEPTH: usize = 64;
 
+/// Subtype of Nicira's action that stands in for the instruction in OpenFlow 1.0.
+pub(crate) use nicira::subtype::WRITE_METADATA as NXAST_WRITE_METADATA;
+
 /// `OFPAT_EXPERIMENTER`.
 const EXPERIMENTER: u16 = 0xffff;
 

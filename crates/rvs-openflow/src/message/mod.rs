@@ -58,8 +58,8 @@ pub use monitor::{
     FlowChange, FlowEvent, FlowMonitorRequest, FlowUpdate, MonitorCommand, MonitorFlags,
 };
 pub use multipart::{
-    MultipartReply, MultipartRequest, Parts, Reassembly, Reply, Request, MAX_OCTETS, MAX_REQUESTS,
-    TIMEOUT,
+    MultipartReply, MultipartRequest, Parts, Reassembly, Reply, Request, MULTIPART_OCTETS,
+    MULTIPART_REQUESTS, MULTIPART_TIMEOUT,
 };
 pub use packet::{PacketIn, PacketOut};
 pub use port::{Port, PortChange, PortConfig, PortFeatures, PortMod, PortState, PortStatus};

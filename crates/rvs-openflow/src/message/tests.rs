@@ -30,6 +30,15 @@ fn what_was_encoded_decodes_to_the_same() {
     }
 }
 
+proptest::proptest! {
+    /// The same on inputs that shrink.
+    #[test]
+    fn messages_survive_the_wire((d, m) in testing::messages()) {
+        let bytes = d.encode(&m, 7).unwrap();
+        proptest::prop_assert_eq!(d.decode(&bytes).unwrap().1, m);
+    }
+}
+
 /// Decoding ends, without panic, and names an error that the version can send.
 #[test]
 fn mutated_messages_are_refused_or_read() {

@@ -45,7 +45,13 @@ impl Instructions {
     }
 
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.apply.is_empty() && self.is_only_apply()
+    }
+
+    /// True when there is nothing but actions to apply, if any.
+    pub fn is_only_apply(&self) -> bool {
+        let others = self.meter.is_some() || self.metadata.is_some() || self.goto.is_some();
+        !others && !self.clear && self.write.is_empty()
     }
 }
 

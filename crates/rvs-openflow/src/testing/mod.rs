@@ -8,11 +8,12 @@ mod control;
 mod messages;
 mod multipart;
 
-use rvs_flow::testing::{matching, Entropy};
+use proptest::strategy::Strategy;
+use rvs_flow::testing::{drawn, matching, Entropy};
 use rvs_flow::OfPort;
 
 use crate::error::ErrorCode;
-use crate::message::{Dialect, FlowFormat, PacketInFormat};
+use crate::message::{Dialect, FlowFormat, Message, PacketInFormat};
 use crate::oxm::{pull_match, pull_match10, put_match, put_match10, FlowMatch};
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
@@ -21,6 +22,15 @@ pub use actions::{action, actions, instructions, sub_field};
 pub use control::{bundle_add, group, meter};
 pub use messages::message;
 pub use multipart::{reply, request};
+
+/// Messages with the dialect that says them, for `proptest`.
+pub fn messages() -> impl Strategy<Value = (Dialect, Message)> {
+    drawn(|e| {
+        let d = dialect(e);
+        let m = message(e, &d);
+        (d, m)
+    })
+}
 
 /// Any dialect that connections speak.
 pub fn dialect(e: &mut Entropy<'_>) -> Dialect {

@@ -137,11 +137,7 @@ impl<'a> Words<'a> {
         if let Some(m) = i.meter {
             actions.insert(0, Action::Meter(m));
         }
-        let rest = Instructions::apply(i.apply.clone());
-        let only_actions = Instructions {
-            meter: i.meter,
-            ..rest
-        } == i;
+        let only_actions = Instructions { meter: None, ..i }.is_only_apply();
         if only_actions {
             Ok(actions)
         } else {

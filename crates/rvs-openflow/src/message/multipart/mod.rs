@@ -12,7 +12,7 @@ use crate::version::Version;
 use crate::wire::{Reader, Writer};
 
 pub use parts::Parts;
-pub use reassembly::{Reassembly, MAX_OCTETS, MAX_REQUESTS, TIMEOUT};
+pub use reassembly::{Reassembly, MULTIPART_OCTETS, MULTIPART_REQUESTS, MULTIPART_TIMEOUT};
 pub use reply::Reply;
 pub use request::Request;
 

@@ -4,13 +4,13 @@ use super::{MultipartRequest, Request};
 use crate::error::{ErrorCode, OfError};
 
 /// Octets of unfinished requests that a connection may have pending.
-pub const MAX_OCTETS: usize = 4 << 20;
+pub const MULTIPART_OCTETS: usize = 4 << 20;
 
 /// Unfinished requests that a connection may have pending.
-pub const MAX_REQUESTS: usize = 16;
+pub const MULTIPART_REQUESTS: usize = 16;
 
 /// Nanoseconds after its first part until a request must be whole.
-pub const TIMEOUT: u64 = 1_000_000_000;
+pub const MULTIPART_TIMEOUT: u64 = 1_000_000_000;
 
 /// Puts the parts of multipart requests together, one [`Reassembly`] for a connection.
 #[derive(Debug, Default)]
@@ -50,9 +50,9 @@ impl Reassembly {
             if !part.more {
                 return Ok(Some(part.body));
             }
-            if self.pending.len() >= MAX_REQUESTS || held + octets > MAX_OCTETS {
+            if self.pending.len() >= MULTIPART_REQUESTS || held + octets > MULTIPART_OCTETS {
                 return overflow(format!(
-                    "{MAX_REQUESTS} multipart requests or {MAX_OCTETS} octets are unfinished already"
+                    "{MULTIPART_REQUESTS} multipart requests or {MULTIPART_OCTETS} octets are unfinished already"
                 ));
             }
             self.pending.push(Pending {
@@ -67,10 +67,10 @@ impl Reassembly {
             self.pending.swap_remove(at);
             return overflow(format!("parts of transaction {xid:#x} are of two kinds"));
         }
-        if held + octets > MAX_OCTETS {
+        if held + octets > MULTIPART_OCTETS {
             self.pending.swap_remove(at);
             return overflow(format!(
-                "{MAX_OCTETS} octets of unfinished multipart requests"
+                "{MULTIPART_OCTETS} octets of unfinished multipart requests"
             ));
         }
         let p = &mut self.pending[at];
@@ -82,10 +82,10 @@ impl Reassembly {
         Ok(Some(self.pending.swap_remove(at).body))
     }
 
-    /// Forgets the requests that are older than [`TIMEOUT`] and gives their transaction ids: each is answered with
+    /// Forgets the requests that are older than [`MULTIPART_TIMEOUT`] and gives their transaction ids: each is answered with
     /// [`ErrorCode::BrcMultipartRequestTimeout`].
     pub fn expire(&mut self, now: u64) -> Vec<u32> {
-        let old = |p: &Pending| now.saturating_sub(p.since) > TIMEOUT;
+        let old = |p: &Pending| now.saturating_sub(p.since) > MULTIPART_TIMEOUT;
         let gone = self
             .pending
             .iter()
@@ -98,7 +98,10 @@ impl Reassembly {
 
     /// When [`Reassembly::expire`] should be called next.
     pub fn next_expiry(&self) -> Option<u64> {
-        self.pending.iter().map(|p| p.since + TIMEOUT + 1).min()
+        self.pending
+            .iter()
+            .map(|p| p.since + MULTIPART_TIMEOUT + 1)
+            .min()
     }
 }
 
@@ -146,7 +149,7 @@ mod tests {
         let err = r.push(0, 16, 100, part(0, true)).unwrap_err();
         assert_eq!(err.code, ErrorCode::BrcMultipartBufferOverflow);
         let mut r = Reassembly::new();
-        let full = MAX_OCTETS / 65535;
+        let full = MULTIPART_OCTETS / 65535;
         for _ in 0..full {
             assert_eq!(r.push(0, 1, 65535, part(0, true)), Ok(None));
         }
@@ -159,9 +162,9 @@ mod tests {
     fn what_is_not_finished_in_a_second_is_forgotten() {
         let mut r = Reassembly::new();
         assert_eq!(r.push(5, 9, 100, part(0, true)), Ok(None));
-        assert_eq!(r.expire(5 + TIMEOUT), Vec::<u32>::new());
-        assert_eq!(r.next_expiry(), Some(6 + TIMEOUT));
-        assert_eq!(r.expire(6 + TIMEOUT), [9]);
+        assert_eq!(r.expire(5 + MULTIPART_TIMEOUT), Vec::<u32>::new());
+        assert_eq!(r.next_expiry(), Some(6 + MULTIPART_TIMEOUT));
+        assert_eq!(r.expire(6 + MULTIPART_TIMEOUT), [9]);
         assert_eq!(r.next_expiry(), None);
     }
 
