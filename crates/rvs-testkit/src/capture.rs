@@ -30,14 +30,21 @@ struct Taken {
 
 /// A ring of frames.
 #[derive(Debug, Default)]
-pub struct Capture(VecDeque<Taken>);
+pub struct Capture {
+    frames: VecDeque<Taken>,
+    /// Nothing is kept: for measurements.
+    pub off: bool,
+}
 
 impl Capture {
     pub fn note(&mut self, at: Now, direction: Direction, port: &str, frame: &Frame) {
-        if self.0.len() >= KEPT {
-            self.0.pop_front();
+        if self.off {
+            return;
         }
-        self.0.push_back(Taken {
+        if self.frames.len() >= KEPT {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(Taken {
             at,
             direction,
             port: port.to_owned(),
@@ -51,7 +58,7 @@ impl Capture {
     /// Those of the file.
     pub fn write(&self, path: &std::path::Path) -> io::Result<()> {
         let mut sink = PcapSink::new(BufWriter::new(File::create(path)?))?;
-        for t in &self.0 {
+        for t in &self.frames {
             sink.set_time(t.at);
             // A pcap file takes every frame.
             let _ = sink.push(0, t.frame.clone());
@@ -69,7 +76,11 @@ impl Capture {
             Ok(()) => eprintln!("frames of the failing test: {}", path.display()),
             Err(e) => eprintln!("frames could not be written to {}: {e}", path.display()),
         }
-        for t in self.0.iter().skip(self.0.len().saturating_sub(LISTED)) {
+        for t in self
+            .frames
+            .iter()
+            .skip(self.frames.len().saturating_sub(LISTED))
+        {
             let way = match t.direction {
                 Direction::In => "->",
                 Direction::Out => "<-",

@@ -208,6 +208,11 @@ impl TestSwitch {
         all
     }
 
+    /// Keeps no frames for a failing test: for measurements.
+    pub fn stop_capture(&mut self) {
+        self.switch.rim.fabric.capture.off = true;
+    }
+
     // Time and turns.
 
     /// Runs workers and handler until nothing moves any more.
