@@ -43,6 +43,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
             m.present |= Present::MPLS0 | Present::IP;
             m.dl_type = u16::MAX.into();
         });
+        if self.key.flow.dl_type.get() < EtherType::MIN {
+            // Under an 802.3 length there is no type that could say MPLS.
+            return;
+        }
         let flow = self.key.flow;
         let lse = if flow.present.has(Present::MPLS0) {
             self.see(|m| m.mpls_lse[0] = u32::MAX.into());
