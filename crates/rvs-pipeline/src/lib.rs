@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod change;
 mod ports;
 pub mod reference;
 mod table;
@@ -21,6 +22,7 @@ mod world;
 pub use bridge::{
     Bridge, BridgeId, FragMode, GroupCounters, GroupEntry, MeterEntry, Miss, Settings, TableConfig,
 };
+pub use change::{ChangeSet, RuleChange};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
