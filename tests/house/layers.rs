@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, u8, &[&str])] = &[
         4,
         &[
             "rvs-pipeline",
+            "rvs-openflow",
             "rvs-dpif",
             "rvs-l2",
             "rvs-flow",

@@ -13,8 +13,14 @@ use ahash::{AHashMap, AHashSet, RandomState};
 use hashbrown::HashTable;
 use rvs_dpif::{AckToken, FlowId, FlowSnapshot, Megaflow, WorkerId};
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
+use rvs_openflow::MeterId;
 use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, CachedEffect, Deps, FrozenState, MacDep, PuntNote, Translation};
+use rvs_pipeline::{
+    BridgeId, CachedEffect, ChangeSet, Deps, FrozenState, GroupDep, MacDep, PuntNote, Translation,
+    World,
+};
+
+use crate::index::{concerns, TableIndex};
 
 /// Why an entry left the caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +29,8 @@ pub enum DelReason {
     Idle,
     /// A fresh translation disagrees with it.
     Changed,
+    /// One of many that a change concerned: not translated afresh, but asked for again.
+    Suspect,
     /// Its input port is gone.
     PortGone,
     /// The table was full and its port held the most.
@@ -34,9 +42,10 @@ pub enum DelReason {
 }
 
 impl DelReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Idle,
         Self::Changed,
+        Self::Suspect,
         Self::PortGone,
         Self::Evicted,
         Self::Replaced,
@@ -47,6 +56,7 @@ impl DelReason {
         match self {
             Self::Idle => "flow_del_idle",
             Self::Changed => "flow_del_changed",
+            Self::Suspect => "flow_del_suspect",
             Self::PortGone => "flow_del_port_gone",
             Self::Evicted => "flow_del_evicted",
             Self::Replaced => "flow_del_replaced",
@@ -147,30 +157,34 @@ struct PortFlows {
     hand: usize,
 }
 
-/// Entries by address.
-#[derive(Debug, Default)]
-struct MacIndex(AHashMap<MacDep, AHashSet<FlowId>>);
+/// Entries by something that they rest on.
+#[derive(Debug)]
+struct Index<K>(AHashMap<K, AHashSet<FlowId>>);
 
-impl MacIndex {
-    fn add(&mut self, macs: impl Iterator<Item = MacDep>, id: FlowId) {
-        for mac in macs {
-            self.0.entry(mac).or_default().insert(id);
+impl<K: Copy + Eq + Hash> Index<K> {
+    fn new() -> Self {
+        Self(AHashMap::default())
+    }
+
+    fn add(&mut self, keys: impl Iterator<Item = K>, id: FlowId) {
+        for key in keys {
+            self.0.entry(key).or_default().insert(id);
         }
     }
 
-    fn remove(&mut self, macs: impl Iterator<Item = MacDep>, id: FlowId) {
-        for mac in macs {
-            if let Some(ids) = self.0.get_mut(&mac) {
+    fn remove(&mut self, keys: impl Iterator<Item = K>, id: FlowId) {
+        for key in keys {
+            if let Some(ids) = self.0.get_mut(&key) {
                 ids.remove(&id);
                 if ids.is_empty() {
-                    self.0.remove(&mac);
+                    self.0.remove(&key);
                 }
             }
         }
     }
 
-    fn get(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
-        self.0.get(mac).into_iter().flatten().copied()
+    fn get(&self, key: &K) -> impl Iterator<Item = FlowId> + '_ {
+        self.0.get(key).into_iter().flatten().copied()
     }
 }
 
@@ -192,9 +206,13 @@ pub struct FlowTable {
     identity: HashTable<(u64, FlowId)>,
     ports: AHashMap<DpPort, PortFlows>,
     /// Entries by the addresses that they asked for.
-    by_mac: MacIndex,
+    by_mac: Index<MacDep>,
     /// Entries by the addresses that their frames teach.
-    teachers: MacIndex,
+    teachers: Index<MacDep>,
+    by_group: Index<GroupDep>,
+    by_meter: Index<(BridgeId, MeterId)>,
+    /// Entries by the tables that they asked.
+    by_table: TableIndex,
     leaving: Vec<FlowId>,
     live: usize,
     hasher: RandomState,
@@ -206,8 +224,11 @@ impl FlowTable {
             entries: AHashMap::default(),
             identity: HashTable::new(),
             ports: AHashMap::default(),
-            by_mac: MacIndex::default(),
-            teachers: MacIndex::default(),
+            by_mac: Index::new(),
+            teachers: Index::new(),
+            by_group: Index::new(),
+            by_meter: Index::new(),
+            by_table: TableIndex::new(hasher.clone()),
             leaving: Vec::new(),
             live: 0,
             hasher,
@@ -244,17 +265,35 @@ impl FlowTable {
         effects: Vec<CachedEffect>,
         held: Held,
     ) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else {
+        let Some(mut entry) = self.entries.remove(&id) else {
             return true;
         };
-        self.by_mac.remove(entry.deps.macs(), id);
-        self.teachers.remove(lessons(&entry.effects), id);
+        self.forget_deps(&entry);
         entry.deps = deps;
         entry.effects = effects;
         entry.held = held;
-        self.by_mac.add(entry.deps.macs(), id);
-        self.teachers.add(lessons(&entry.effects), id);
+        self.note_deps(&entry);
+        self.entries.insert(id, entry);
         true
+    }
+
+    /// Enters an entry in the indexes of what it rests on.
+    fn note_deps(&mut self, entry: &InstalledFlow) {
+        let (id, deps) = (entry.flow.id, &entry.deps);
+        self.by_mac.add(deps.macs(), id);
+        self.teachers.add(lessons(&entry.effects), id);
+        self.by_group.add(deps.groups.iter().copied(), id);
+        self.by_meter.add(deps.meters.iter().copied(), id);
+        self.by_table.insert(&entry.flow, &deps.tables);
+    }
+
+    fn forget_deps(&mut self, entry: &InstalledFlow) {
+        let (id, deps) = (entry.flow.id, &entry.deps);
+        self.by_mac.remove(deps.macs(), id);
+        self.teachers.remove(lessons(&entry.effects), id);
+        self.by_group.remove(deps.groups.iter().copied(), id);
+        self.by_meter.remove(deps.meters.iter().copied(), id);
+        self.by_table.remove(&entry.flow, &deps.tables);
     }
 
     /// Live entries, in no order.
@@ -286,18 +325,18 @@ impl FlowTable {
         entry.slot = port.ids.len();
         port.ids.push(id);
         *port.masks.entry(mask).or_insert(0) += 1;
-        self.by_mac.add(entry.deps.macs(), id);
-        self.teachers.add(lessons(&entry.effects), id);
+        self.note_deps(&entry);
         self.live += 1;
         self.entries.insert(id, entry);
     }
 
     /// Takes a live entry out of every index; it stays until [`Self::acknowledged`].
     pub fn leave(&mut self, id: FlowId, token: AckToken) -> Option<&mut InstalledFlow> {
-        let entry = self.entries.get(&id).filter(|e| e.stage == Stage::Live)?;
+        self.entries.get(&id).filter(|e| e.stage == Stage::Live)?;
+        let mut entry = self.entries.remove(&id)?;
+        entry.stage = Stage::Leaving(token);
         let (flow, slot, port) = (entry.flow.clone(), entry.slot, entry.port());
-        self.by_mac.remove(entry.deps.macs(), id);
-        self.teachers.remove(lessons(&entry.effects), id);
+        self.forget_deps(&entry);
         let hash = self.identity_hash(&flow.key, &flow.mask);
         if let Ok(found) = self.identity.find_entry(hash, |(_, i)| *i == id) {
             found.remove();
@@ -305,9 +344,7 @@ impl FlowTable {
         self.leave_port(port, slot, self.mask_hash(&flow.mask));
         self.live -= 1;
         self.leaving.push(id);
-        let entry = self.entries.get_mut(&id)?;
-        entry.stage = Stage::Leaving(token);
-        Some(entry)
+        Some(self.entries.entry(id).or_insert(entry))
     }
 
     fn leave_port(&mut self, port: DpPort, slot: usize, mask: u64) {
@@ -350,6 +387,21 @@ impl FlowTable {
         self.leaving.len()
     }
 
+    /// The last acknowledgement that each worker with leaving entries owes.
+    pub fn leaving_by(&self) -> Vec<(AckToken, WorkerId)> {
+        let mut owed: Vec<(AckToken, WorkerId)> = Vec::new();
+        for entry in self.leaving.iter().filter_map(|id| self.entries.get(id)) {
+            let Stage::Leaving(token) = entry.stage else {
+                continue;
+            };
+            match owed.iter_mut().find(|(_, w)| *w == entry.worker) {
+                Some((last, _)) => *last = token.max(*last),
+                None => owed.push((token, entry.worker)),
+            }
+        }
+        owed
+    }
+
     /// Live entries whose translation asked for this address.
     pub fn by_mac(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
         self.by_mac.get(mac)
@@ -358,6 +410,44 @@ impl FlowTable {
     /// Live entries whose frames teach this address.
     pub fn teachers(&self, mac: &MacDep) -> impl Iterator<Item = FlowId> + '_ {
         self.teachers.get(mac)
+    }
+
+    /// Live entries that a change of a bridge may concern.
+    pub fn suspects(
+        &mut self,
+        world: &World,
+        bridge: BridgeId,
+        changes: &ChangeSet,
+    ) -> Vec<FlowId> {
+        if changes.all {
+            return self.by_bridge(bridge);
+        }
+        let mut found = Vec::new();
+        for group in &changes.groups {
+            let dep = GroupDep {
+                bridge,
+                group: *group,
+            };
+            found.extend(self.by_group.get(&dep));
+        }
+        for meter in &changes.meters {
+            found.extend(self.by_meter.get(&(bridge, *meter)));
+        }
+        let entries = &self.entries;
+        let mut candidates = Vec::new();
+        for change in &changes.rules {
+            let key_of = |id| entries.get(&id).map(|e| &e.flow.key);
+            self.by_table
+                .candidates(world, bridge, change, key_of, &mut candidates);
+            found.extend(candidates.drain(..).filter(|id| {
+                entries
+                    .get(id)
+                    .is_some_and(|e| concerns(&e.flow, &e.deps.tables, bridge, change))
+            }));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Live entries of an input port.

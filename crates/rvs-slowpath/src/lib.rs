@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flows;
+mod index;
 mod intern;
 pub mod limits;
 pub mod queue;

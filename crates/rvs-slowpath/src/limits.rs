@@ -15,6 +15,8 @@ pub struct Limits {
     pub masks_coarse: usize,
     /// Distinct masks of one input port; further flows are installed with an exact mask.
     pub masks: usize,
+    /// Flows that one change may have translated afresh; when it concerns more, they are removed and asked for again.
+    pub retranslations: usize,
     /// An entry that carried nothing for this long is removed (`other_config:max-idle`).
     pub max_idle: Duration,
     /// How often statistics are collected and idle entries sought while there are entries.
@@ -28,6 +30,7 @@ impl Default for Limits {
             port_share: 50,
             masks_coarse: 32,
             masks: MASKS_PER_PORT - 1,
+            retranslations: 2_000,
             max_idle: Duration::from_secs(10),
             sweep_every: Duration::from_millis(500),
         }

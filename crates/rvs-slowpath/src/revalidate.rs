@@ -6,7 +6,7 @@
 use rvs_dpif::{AckToken, FlowId, WorkerId};
 use rvs_l2::{FdbKey, Flush, MacConfig, MacTable};
 use rvs_packet::{Now, VlanId};
-use rvs_pipeline::{Bridge, BridgeId, Bundle, CachedEffect, MacDep, Ports};
+use rvs_pipeline::{Bridge, BridgeId, Bundle, CachedEffect, ChangeSet, MacDep, Ports};
 
 use crate::flows::DelReason;
 use crate::slowpath::{Bound, Dispatch, SlowPath};
@@ -36,6 +36,28 @@ impl SlowPath {
         let suspects = self.flows.by_bridge(id);
         self.revalidate(&suspects, out);
         self.ask_acknowledgement(out)
+    }
+
+    /// Publishes what a controller changed of a bridge, and revalidates what that may concern.
+    ///
+    /// What is wrong is on its way out of the caches when this returns; [`Self::outstanding`] tells what to wait for.
+    pub fn publish(&mut self, bridge: Bridge, changes: &ChangeSet, out: &mut impl Dispatch) {
+        let id = bridge.id;
+        self.world = self.world.with_bridge(self.world.version() + 1, bridge);
+        let suspects = self.flows.suspects(&self.world, id, changes);
+        if suspects.len() <= self.limits.retranslations {
+            return self.revalidate(&suspects, out);
+        }
+        // So many that judging each would hold everybody up: the next frame of each asks again.
+        for id in suspects {
+            self.remove(id, DelReason::Suspect, out);
+        }
+    }
+
+    /// The acknowledgements after which no cache knows anything that was removed so far.
+    pub fn outstanding(&mut self, out: &mut impl Dispatch) -> Vec<(AckToken, WorkerId)> {
+        self.ask_acknowledgement(out);
+        self.flows.leaving_by()
     }
 
     /// Removes a bridge and everything that rests on it.
