@@ -59,6 +59,8 @@ pub struct Settings {
     pub miss: Miss,
     /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
     pub invalid_ttl_to_controller: bool,
+    /// No controller can be reached and `fail_mode` is standalone: the bridge switches by itself, whatever its tables say.
+    pub fail_open: bool,
 }
 
 impl Default for Settings {
@@ -70,6 +72,7 @@ impl Default for Settings {
             frags: FragMode::Normal,
             miss: Miss::Drop,
             invalid_ttl_to_controller: false,
+            fail_open: false,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - A deletion is dispatched before the call that caused it returns.
 #![forbid(unsafe_code)]
 
+mod execute;
 pub mod flows;
 mod index;
 mod intern;

@@ -225,7 +225,7 @@ impl SlowPath {
     }
 
     /// Applies the state effects of a translation; true when they changed what a translation may say.
-    fn apply_lessons(
+    pub(crate) fn apply_lessons(
         &mut self,
         now: Now,
         translation: &Translation,

@@ -14,14 +14,16 @@ const TCP_FIN: u16 = 0x001;
 const TCP_RST: u16 = 0x004;
 
 impl SlowPath {
-    /// When [`Self::sweep`] has something to do; `None` while there is nothing installed and nothing learned.
+    /// When [`Self::sweep`] has something to do; `None` while there is nothing installed, nothing learned and nothing
+    /// that punted copies point at.
     pub fn next_sweep(&self) -> Option<Now> {
         let macs = self
             .world
             .bridges()
             .filter_map(|b| self.macs.get(b.id)?.next_expiry())
             .min();
-        let flows = (!self.flows.is_empty()).then_some(self.next_sweep);
+        let interned = !self.notes.items().is_empty() || !self.frozen.items().is_empty();
+        let flows = (!self.flows.is_empty() || interned).then_some(self.next_sweep);
         match (macs, flows) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -194,7 +194,12 @@ struct Run<'w, 'o> {
 impl<'w> Run<'w, '_> {
     /// From the first table to the action set.
     fn pipeline(&mut self, p: &mut Packet<'w>) -> Step {
-        match self.tables(p, Some(TableId(0)), true) {
+        let end = if p.bridge.settings.fail_open {
+            self.actions(p, &[Action::output(OfPort::NORMAL)])
+        } else {
+            self.tables(p, Some(TableId(0)), true)
+        };
+        match end {
             Ok(()) | Err(End::Exited | End::Halted) => self.action_set(p),
             Err(End::Aborted) => Err(End::Aborted),
         }

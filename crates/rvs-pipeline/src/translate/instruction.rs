@@ -32,6 +32,9 @@ const CONJ_ID_WORD: u32 = 1 << (std::mem::offset_of!(PipelineKey, conj_id) / 8);
 impl<T: Trace> Ctx<'_, '_, T> {
     /// Sends the packet through the tables from `first` on and executes the action set at the end.
     pub(super) fn run_tables(&mut self, first: TableId) {
+        if self.at.bridge.is_some_and(|b| b.settings.fail_open) {
+            return self.run_actions(&[Action::output(OfPort::NORMAL)]);
+        }
         self.go_on(Some(first));
         self.run_action_set();
     }
