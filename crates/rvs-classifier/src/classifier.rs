@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// Names a rule for as long as it is there. A `RuleId` of a purged rule names nothing (a generation tells).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId {
     pub(crate) subtable: u32,
     pub(crate) slot: u32,

@@ -77,12 +77,12 @@ impl Default for Settings {
     }
 }
 
-/// Traffic of a group and its buckets. Outlives changes of the group that keep its buckets.
+/// Traffic of a group and its buckets. Each counter outlives changes of the group that keep what it counts.
 #[derive(Debug)]
 pub struct GroupCounters {
-    pub group: Counters,
+    pub group: Arc<Counters>,
     /// In the order of the group's buckets.
-    pub buckets: Box<[Counters]>,
+    pub buckets: Box<[Arc<Counters>]>,
 }
 
 /// A group and its counters.
@@ -94,11 +94,30 @@ pub struct GroupEntry {
 
 impl GroupEntry {
     pub fn new(group: Group) -> Self {
-        let buckets = group.buckets.iter().map(|_| Counters::default()).collect();
+        Self::counting(group, Arc::default(), |_| Arc::default())
+    }
+
+    /// The same group changed: buckets that keep their number keep what they have counted.
+    pub fn changed(&self, group: Group) -> Self {
+        let old = |id| {
+            let mut all = self.group.buckets.iter().zip(&self.counters.buckets);
+            all.find(|(b, _)| b.id == id).map(|(_, c)| c.clone())
+        };
+        Self::counting(group, self.counters.group.clone(), |id| {
+            old(id).unwrap_or_default()
+        })
+    }
+
+    fn counting(
+        group: Group,
+        total: Arc<Counters>,
+        bucket: impl Fn(u32) -> Arc<Counters>,
+    ) -> Self {
+        let buckets = group.buckets.iter().map(|b| bucket(b.id)).collect();
         Self {
             group,
             counters: Arc::new(GroupCounters {
-                group: Counters::default(),
+                group: total,
                 buckets,
             }),
         }

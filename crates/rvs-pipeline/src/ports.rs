@@ -252,6 +252,15 @@ impl Ports {
         Self::new(ports, bundles)
     }
 
+    /// These ports, one of them configured anew. A port that is not there stays away.
+    pub fn with_config(&self, of: OfPort, config: PortConfig) -> Self {
+        let mut ports = self.clone();
+        if let Some(p) = ports.by_of.get_mut(&of) {
+            p.config = config;
+        }
+        ports
+    }
+
     pub fn get(&self, of: OfPort) -> Option<&Port> {
         self.by_of.get(&of)
     }
