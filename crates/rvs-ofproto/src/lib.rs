@@ -14,6 +14,8 @@
 pub mod agent;
 mod plant;
 pub mod state;
+#[cfg(test)]
+mod testing;
 
 use rvs_openflow::Version;
 

@@ -1,12 +1,60 @@
 //! The one writer of a bridge's tables, groups and meters.
+//!
+//! [`Ofproto`] takes modifications and makes them what packets see, all of a request or nothing. The published
+//! [`rvs_pipeline::Bridge`] is the book: flows are in its tables' classifiers, groups and meters in its maps; nothing is
+//! kept twice. Beside it there is an [index](index) of what those don't answer quickly, and a [transaction](txn) that makes
+//! a change, or takes it back.
+//!
+//! - [`flow_mod`], [`group_mod`], [`meter_mod`], [`table_mod`], [`port_mod`]: what controllers ask for.
+//! - [`learn`], [`expiry`]: what packets and time do.
+//! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
+//!
+//! Invariants: packets see the version before a request or the one after, nothing between; a request that fails leaves no
+//! trace; a removed flow's counters are final when it is told of; work in one call is bounded, or done in slices between
+//! which packets get at the tables.
+
+mod dump;
+mod expiry;
+mod flow_mod;
+mod group_mod;
+mod index;
+mod learn;
+mod limits;
+mod meter_mod;
+mod ofproto;
+mod port_mod;
+mod select;
+mod stats;
+mod table_mod;
+#[cfg(test)]
+mod tests;
+mod txn;
+mod uses;
 
 use rvs_openflow::message::{
     FlowMod, FlowRemoved, GroupMod, MeterMod, PacketOut, PortMod, PortStatus, TableConfig,
     TableFeatures, TableStatus,
 };
-use rvs_openflow::Instructions;
+use rvs_openflow::{Instructions, Version};
 
 use crate::Author;
+
+pub use dump::{aggregate, flow_stats, FlowDump, FlowView};
+pub use limits::Limits;
+pub use ofproto::Ofproto;
+pub use select::FlowSelect;
+pub(crate) use uses::{forwards_to, outputs_to};
+
+impl Author {
+    /// The switch itself: timeouts, learn actions, configuration.
+    pub(crate) const fn switch() -> Self {
+        Self {
+            conn: None,
+            version: Version::Of15,
+            xid: 0,
+        }
+    }
+}
 
 /// A change that a controller asks for: what a bundle may hold, and what a single message may ask.
 #[derive(Clone, Debug, PartialEq)]

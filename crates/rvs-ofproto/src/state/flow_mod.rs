@@ -1,0 +1,267 @@
+//! Flow-mods (OpenFlow 1.3.5 section 6.4).
+
+use rvs_classifier::{Filter, RuleId};
+use rvs_openflow::message::{FlowCommand, FlowFlags, FlowMod, FlowRemovedReason, PacketOut};
+use rvs_openflow::{Action, ErrorCode, Instructions, OfError, TableId};
+use rvs_packet::Now;
+use rvs_pipeline::{Rule, RuleFlags, Table};
+
+use super::limits::SLICE;
+use super::select::{find, FlowSelect, Rules};
+use super::txn::{match_of, Txn};
+use super::{uses, FlowChangeKind};
+use crate::Plant;
+
+impl<P: Plant> Txn<'_, P> {
+    /// Adds, changes or deletes flows.
+    ///
+    /// # Errors
+    /// Those of the specification; whatever was done before the error is for the caller to roll back.
+    pub(super) fn flow_mod(&mut self, m: FlowMod) -> Result<(), OfError> {
+        if m.table > TableId::MAX && m.table != TableId::ALL {
+            return Err(
+                ErrorCode::FmfcBadTableId.because(format!("table {}; the last is 253", m.table.0))
+            );
+        }
+        if m.command.is_delete() {
+            self.delete(&m);
+            return Ok(());
+        }
+        if let Some(id) = m.buffer_id {
+            return Err(ErrorCode::BrcBufferUnknown.because(format!(
+                "buffer {id:#x}; the switch keeps no frames, send them along"
+            )));
+        }
+        self.check_references(&m.instructions)?;
+        match m.command {
+            FlowCommand::Add => self.add(m),
+            _ => self.change(m),
+        }
+    }
+
+    /// Adds a flow, or replaces the one with the same match and priority.
+    fn add(&mut self, mut m: FlowMod) -> Result<(), OfError> {
+        // 1.0 leaves the choice of the table to the switch.
+        if m.table == TableId::ALL {
+            m.table = TableId(0);
+        }
+        check_goto(&m.instructions, m.table)?;
+        let table = self.table(m.table);
+        let mut rules = table.write();
+        if m.flags.has(FlowFlags::CHECK_OVERLAP) {
+            self.check_overlap(&rules, &m)?;
+        }
+        let old = find(&rules, self.version, &m.matching, m.priority)
+            .filter(|r| !r.payload().flags.hidden)
+            .map(|r| r.id());
+        let mut rule = self.new_rule(&m);
+        if let Some(old) = old {
+            let gone = self.remove(m.table, &mut rules, old, None);
+            if let Some((old, _)) = gone.filter(|_| !m.flags.has(FlowFlags::RESET_COUNTS)) {
+                rule.counters = old.counters.clone();
+            }
+        } else {
+            self.make_room(&table, &mut rules)?;
+        }
+        rule.instructions = m.instructions;
+        let kind = FlowChangeKind::Added;
+        self.insert(&table, &mut rules, &m.matching, rule, kind, None)?;
+        Ok(())
+    }
+
+    /// A rule as the message describes it, but for its instructions.
+    fn new_rule(&self, m: &FlowMod) -> Rule {
+        let mut rule = Rule::new(m.table, m.priority, Instructions::default());
+        rule.cookie = m.new_cookie.unwrap_or(0);
+        rule.importance = m.importance;
+        rule.flags = RuleFlags {
+            send_flow_removed: m.flags.has(FlowFlags::SEND_FLOW_REM),
+            check_overlap: m.flags.has(FlowFlags::CHECK_OVERLAP),
+            reset_counts: m.flags.has(FlowFlags::RESET_COUNTS),
+            no_packet_counts: m.flags.has(FlowFlags::NO_PKT_COUNTS),
+            no_byte_counts: m.flags.has(FlowFlags::NO_BYT_COUNTS),
+            hidden: false,
+        };
+        rule.created = self.now;
+        rule.modified = self.now;
+        rule.set_timeouts(m.idle_timeout, m.hard_timeout);
+        rule
+    }
+
+    /// No packet may match both this flow and another of its priority, the same flow included.
+    fn check_overlap(&self, rules: &Rules, m: &FlowMod) -> Result<(), OfError> {
+        let filter = Filter::Overlapping {
+            value: m.matching.value(),
+            mask: m.matching.mask(),
+            priority: Some(m.priority.into()),
+        };
+        let mut found = rules.select(self.version, filter);
+        if found.any(|r| !r.payload().flags.hidden) {
+            return Err(ErrorCode::FmfcOverlap.because(format!(
+                "a flow of priority {} in table {} matches some of the same packets",
+                m.priority, m.table.0
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that one more flow fits, by eviction if the table is configured so.
+    pub(super) fn make_room(&mut self, table: &Table, rules: &mut Rules) -> Result<(), OfError> {
+        let limit = self.state.table_limit(table.id);
+        while rules.len() >= limit || self.state.index.flows >= self.state.limits.flows {
+            let victim = self.state.index.victim(table.id);
+            let gone = victim
+                .and_then(|id| self.remove(table.id, rules, id, Some(FlowRemovedReason::Eviction)));
+            if gone.is_none() {
+                return Err(ErrorCode::FmfcTableFull.because(format!(
+                    "table {} holds {} flows of {limit}, the bridge {}",
+                    table.id.0,
+                    rules.len(),
+                    self.state.index.flows
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes flows, or adds one where there is none in versions that do so: 1.0 always, 1.1 without a cookie mask, which
+    /// the codec says by giving a new cookie.
+    fn change(&mut self, m: FlowMod) -> Result<(), OfError> {
+        let select = FlowSelect::of_mod(&m);
+        let mut found = false;
+        for table in self.tables(m.table) {
+            let ids: Vec<RuleId> = {
+                let rules = table.read();
+                match m.command {
+                    FlowCommand::ModifyStrict => select
+                        .strict(&rules, self.version, m.priority)
+                        .into_iter()
+                        .collect(),
+                    _ => select.loose(&rules, self.version),
+                }
+            };
+            if !ids.is_empty() {
+                found = true;
+                check_goto(&m.instructions, table.id)?;
+            }
+            for slice in ids.chunks(SLICE) {
+                let mut rules = table.write();
+                for id in slice {
+                    self.change_one(&table, &mut rules, *id, &m)?;
+                }
+            }
+        }
+        let may_add = m.cookie.mask == 0 && m.new_cookie.is_some_and(|c| c != u64::MAX);
+        if !found && may_add {
+            return self.add(m);
+        }
+        Ok(())
+    }
+
+    /// Gives a flow new instructions. Counters, timeouts, flags and duration stay.
+    fn change_one(
+        &mut self,
+        table: &Table,
+        rules: &mut Rules,
+        id: RuleId,
+        m: &FlowMod,
+    ) -> Result<(), OfError> {
+        let Some(matching) = rules.rule(id).map(|r| match_of(&r)) else {
+            return Ok(());
+        };
+        let Some((old, learned)) = self.remove(table.id, rules, id, None) else {
+            return Ok(());
+        };
+        let mut rule = like(&old, self.now);
+        rule.instructions = m.instructions.clone();
+        if m.flags.has(FlowFlags::RESET_COUNTS) {
+            rule.counters = std::sync::Arc::default();
+        }
+        if let Some(cookie) = m.new_cookie.filter(|_| m.modify_cookie) {
+            rule.cookie = cookie;
+        }
+        let kind = FlowChangeKind::Modified;
+        self.insert(table, rules, &matching, rule, kind, learned)?;
+        Ok(())
+    }
+
+    fn delete(&mut self, m: &FlowMod) {
+        let select = FlowSelect::of_mod(m);
+        for table in self.tables(m.table) {
+            let ids: Vec<RuleId> = {
+                let rules = table.read();
+                match m.command {
+                    FlowCommand::DeleteStrict => select
+                        .strict(&rules, self.version, m.priority)
+                        .into_iter()
+                        .collect(),
+                    _ => select.loose(&rules, self.version),
+                }
+            };
+            self.remove_all(&table, &ids, FlowRemovedReason::Delete);
+        }
+    }
+
+    /// Groups and meters that instructions name must be there.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BacBadOutGroup`], [`ErrorCode::MmfcInvalidMeter`], [`ErrorCode::BacBadMeter`].
+    fn check_references(&self, i: &Instructions) -> Result<(), OfError> {
+        if let Some(m) = i.meter.filter(|m| !self.bridge.meters.contains_key(m)) {
+            return Err(ErrorCode::MmfcInvalidMeter.because(format!("no meter {} is there", m.0)));
+        }
+        self.check_actions(&i.apply)?;
+        self.check_actions(&i.write)
+    }
+
+    pub(super) fn check_actions(&self, actions: &[Action]) -> Result<(), OfError> {
+        let mut result = Ok(());
+        uses::each(actions, &mut |a| match a {
+            Action::Group(g) if !self.bridge.groups.contains_key(g) && result.is_ok() => {
+                result =
+                    Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0)));
+            }
+            Action::Meter(m) if !self.bridge.meters.contains_key(m) && result.is_ok() => {
+                result = Err(ErrorCode::BacBadMeter.because(format!("no meter {} is there", m.0)));
+            }
+            _ => {}
+        });
+        result
+    }
+
+    pub(super) fn check_packet_out(&self, m: &PacketOut) -> Result<(), OfError> {
+        if let Some(id) = m.buffer_id {
+            return Err(ErrorCode::BrcBufferUnknown.because(format!(
+                "buffer {id:#x}; the switch keeps no frames, send them along"
+            )));
+        }
+        self.check_actions(&m.actions)
+    }
+}
+
+/// The same flow again, to be changed: it shares the counters and keeps the time of its creation.
+pub(super) fn like(old: &Rule, now: Now) -> Rule {
+    let mut rule = Rule::new(old.table, old.priority, Instructions::default());
+    rule.cookie = old.cookie;
+    rule.importance = old.importance;
+    rule.flags = old.flags;
+    rule.created = old.created;
+    rule.modified = now;
+    rule.counters = old.counters.clone();
+    let (idle, hard) = old.timeouts();
+    rule.set_timeouts(idle, hard);
+    rule
+}
+
+/// The codec can't check a goto where the message names no table.
+fn check_goto(i: &Instructions, table: TableId) -> Result<(), OfError> {
+    match i.goto {
+        Some(to) if to <= table || to > TableId::MAX => {
+            Err(ErrorCode::BicBadTableId.because(format!(
+                "goto_table:{} from table {}; it must lead forward and to 253 at most",
+                to.0, table.0
+            )))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,288 @@
+//! Group-mods (OpenFlow 1.3.5 section 6.5, 1.5.1 section 7.3.4.3).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rvs_openflow::message::{
+    FlowRemovedReason, GroupCommand, GroupMod, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST,
+};
+use rvs_openflow::{Action, Bucket, ErrorCode, Group, GroupId, GroupKind, OfError};
+use rvs_packet::Now;
+use rvs_pipeline::GroupEntry;
+
+use super::txn::{Step, Txn};
+use super::uses;
+use crate::Plant;
+
+/// What the agent knows of a group beside the group.
+#[derive(Clone, Debug)]
+pub(super) struct GroupInfo {
+    pub(super) created: Now,
+    /// Groups that forward to it.
+    pub(super) parents: BTreeSet<GroupId>,
+}
+
+impl<P: Plant> Txn<'_, P> {
+    /// Adds, changes or deletes groups or buckets of one.
+    ///
+    /// # Errors
+    /// `OFPGMFC_*`, and those of the buckets' actions.
+    pub(super) fn group_mod(&mut self, m: &GroupMod) -> Result<(), OfError> {
+        let id = m.group.id;
+        let old = self.bridge.groups.get(&id).cloned();
+        match (m.command, old) {
+            (GroupCommand::Delete, _) if id == GroupId::ALL => {
+                self.delete_all_groups();
+                Ok(())
+            }
+            (GroupCommand::Delete, old) => old.map_or(Ok(()), |old| self.delete_group(&old.group)),
+            (GroupCommand::Add, Some(_)) => Err(ErrorCode::GmfcGroupExists.because(format!(
+                "group {} is there; modify it or delete it first",
+                id.0
+            ))),
+            (GroupCommand::Add | GroupCommand::AddOrMod, None) => self.add_group(m.group.clone()),
+            (_, None) => Err(unknown(id)),
+            (GroupCommand::InsertBucket, Some(old)) => {
+                let group = inserted(&old.group, m)?;
+                self.change_group(&old, group)
+            }
+            (GroupCommand::RemoveBucket, Some(old)) => {
+                let group = removed(&old.group, m.command_bucket)?;
+                self.change_group(&old, group)
+            }
+            (GroupCommand::Modify | GroupCommand::AddOrMod, Some(old)) => {
+                self.change_group(&old, m.group.clone())
+            }
+        }
+    }
+
+    fn add_group(&mut self, group: Group) -> Result<(), OfError> {
+        let limit = self.state.limits.groups;
+        if self.bridge.groups.len() >= limit {
+            return Err(ErrorCode::GmfcOutOfGroups.because(format!("there are {limit} groups")));
+        }
+        self.check_group(&group)?;
+        let info = GroupInfo {
+            created: self.now,
+            parents: BTreeSet::new(),
+        };
+        self.step(Step::Group(group.id, None));
+        self.state.groups.insert(group.id, info);
+        self.link(&group, true);
+        self.put_group(GroupEntry::new(group));
+        Ok(())
+    }
+
+    fn change_group(&mut self, old: &GroupEntry, group: Group) -> Result<(), OfError> {
+        self.check_group(&group)?;
+        self.link(&old.group, false);
+        self.link(&group, true);
+        self.put_group(old.changed(group));
+        Ok(())
+    }
+
+    fn put_group(&mut self, entry: GroupEntry) {
+        let id = entry.group.id;
+        Arc::make_mut(&mut self.bridge.groups).insert(id, Arc::new(entry));
+        self.changed_group(id);
+    }
+
+    /// Flows that refer to the group go with it. A group that another one forwards to stays.
+    fn delete_group(&mut self, group: &Group) -> Result<(), OfError> {
+        let id = group.id;
+        let parent = self.state.groups.get(&id).and_then(|g| g.parents.first());
+        if let Some(parent) = parent {
+            return Err(ErrorCode::GmfcChainedGroup.because(format!(
+                "group {} forwards to group {}; delete it first",
+                parent.0, id.0
+            )));
+        }
+        let flows: Vec<_> = self.state.index.by_group(id).collect();
+        self.remove_flows(&flows, FlowRemovedReason::GroupDelete);
+        self.link(group, false);
+        let info = self.state.groups.remove(&id);
+        self.step(Step::Group(id, info));
+        Arc::make_mut(&mut self.bridge.groups).remove(&id);
+        self.changed_group(id);
+        Ok(())
+    }
+
+    pub(super) fn delete_all_groups(&mut self) {
+        let groups = std::mem::take(&mut self.bridge.groups);
+        for id in groups.keys() {
+            let flows: Vec<_> = self.state.index.by_group(*id).collect();
+            self.remove_flows(&flows, FlowRemovedReason::GroupDelete);
+            let info = self.state.groups.remove(id);
+            self.step(Step::Group(*id, info));
+            self.changed_group(*id);
+        }
+    }
+
+    /// Notes in the groups that this one forwards to that it does so, or no longer.
+    fn link(&mut self, group: &Group, add: bool) {
+        for child in children(group) {
+            let Some(info) = self.state.groups.get_mut(&child) else {
+                continue;
+            };
+            let old = info.clone();
+            if add {
+                info.parents.insert(group.id);
+            } else {
+                info.parents.remove(&group.id);
+            }
+            self.step(Step::Group(child, Some(old)));
+        }
+    }
+
+    fn check_group(&self, group: &Group) -> Result<(), OfError> {
+        let (n, limit) = (group.buckets.len(), self.state.limits.buckets);
+        if n > limit {
+            return Err(ErrorCode::GmfcOutOfBuckets
+                .because(format!("{n} buckets; a group has {limit} at most")));
+        }
+        if group.kind == GroupKind::Indirect && n != 1 {
+            return Err(ErrorCode::GmfcInvalidGroup
+                .because(format!("an indirect group with {n} buckets; it has one")));
+        }
+        let ids: BTreeSet<u32> = group.buckets.iter().map(|b| b.id).collect();
+        if ids.len() != n {
+            return Err(ErrorCode::GmfcBucketExists.because("two buckets with the same number"));
+        }
+        let children = children(group);
+        if children.contains(&group.id) {
+            return Err(looping(group.id));
+        }
+        for b in &group.buckets {
+            check_bucket(group.kind, b)?;
+            self.check_actions(&b.actions)?;
+        }
+        if children.is_empty() {
+            return Ok(());
+        }
+        let down = self.chain_down(group.id, &children, &mut BTreeMap::new())?;
+        let up = self.chain_up(group.id, &mut BTreeMap::new());
+        let limit = self.state.limits.chain;
+        if up + down > limit {
+            return Err(ErrorCode::GmfcLoop.because(format!(
+                "a chain of {} groups; {limit} may follow one another",
+                up + down
+            )));
+        }
+        Ok(())
+    }
+
+    /// Groups on the longest way on from `children`. Each group is walked once, however many ways lead to it; the groups
+    /// that are there hold no loop and no chain longer than the limit.
+    fn chain_down(
+        &self,
+        start: GroupId,
+        children_: &BTreeSet<GroupId>,
+        known: &mut BTreeMap<GroupId, usize>,
+    ) -> Result<usize, OfError> {
+        let mut longest = 0;
+        for child in children_ {
+            if *child == start {
+                return Err(looping(start));
+            }
+            let n = match known.get(child) {
+                Some(n) => *n,
+                None => {
+                    let entry = self.bridge.groups.get(child);
+                    let next = entry.map(|e| children(&e.group)).unwrap_or_default();
+                    let n = 1 + self.chain_down(start, &next, known)?;
+                    known.insert(*child, n);
+                    n
+                }
+            };
+            longest = longest.max(n);
+        }
+        Ok(longest)
+    }
+
+    /// Groups on the longest way to this one, itself included.
+    fn chain_up(&self, id: GroupId, known: &mut BTreeMap<GroupId, usize>) -> usize {
+        if let Some(n) = known.get(&id) {
+            return *n;
+        }
+        let parents = self.state.groups.get(&id).map(|g| &g.parents);
+        let longest = parents
+            .into_iter()
+            .flatten()
+            .map(|p| self.chain_up(*p, known))
+            .max();
+        let n = 1 + longest.unwrap_or(0);
+        known.insert(id, n);
+        n
+    }
+}
+
+/// The groups that a group forwards to.
+fn children(group: &Group) -> BTreeSet<GroupId> {
+    let mut all = BTreeSet::new();
+    for b in &group.buckets {
+        uses::each(&b.actions, &mut |a| {
+            if let Action::Group(g) = a {
+                all.insert(*g);
+            }
+        });
+    }
+    all
+}
+
+/// What the codec can't check of a bucket that comes without its group.
+fn check_bucket(kind: GroupKind, b: &Bucket) -> Result<(), OfError> {
+    if b.weight != 0 && kind != GroupKind::Select {
+        return Err(ErrorCode::GmfcInvalidGroup
+            .because("a weight in a group that does not select by weight"));
+    }
+    if kind == GroupKind::FastFailover && b.watch_port.is_none() && b.watch_group.is_none() {
+        return Err(ErrorCode::GmfcInvalidGroup
+            .because("a fast failover bucket that watches neither a port nor a group"));
+    }
+    Ok(())
+}
+
+/// The group with the message's buckets put in.
+fn inserted(old: &Group, m: &GroupMod) -> Result<Group, OfError> {
+    let at = match m.command_bucket {
+        BUCKET_FIRST => 0,
+        BUCKET_LAST => old.buckets.len(),
+        id => 1 + place(old, id)?,
+    };
+    let mut buckets = old.buckets.to_vec();
+    buckets.splice(at..at, m.group.buckets.iter().cloned());
+    Ok(Group {
+        buckets: buckets.into(),
+        ..old.clone()
+    })
+}
+
+/// The group without the bucket, or without any.
+fn removed(old: &Group, bucket: u32) -> Result<Group, OfError> {
+    let mut buckets = old.buckets.to_vec();
+    match bucket {
+        BUCKET_ALL => buckets.clear(),
+        BUCKET_FIRST if !buckets.is_empty() => drop(buckets.remove(0)),
+        BUCKET_LAST if !buckets.is_empty() => drop(buckets.pop()),
+        id => drop(buckets.remove(place(old, id)?)),
+    }
+    Ok(Group {
+        buckets: buckets.into(),
+        ..old.clone()
+    })
+}
+
+fn place(group: &Group, bucket: u32) -> Result<usize, OfError> {
+    let found = group.buckets.iter().position(|b| b.id == bucket);
+    found.ok_or_else(|| {
+        ErrorCode::GmfcUnknownBucket.because(format!("group {} has no bucket {bucket}", group.id.0))
+    })
+}
+
+fn unknown(id: GroupId) -> OfError {
+    ErrorCode::GmfcUnknownGroup.because(format!("no group {} is there", id.0))
+}
+
+fn looping(id: GroupId) -> OfError {
+    ErrorCode::GmfcLoop.because(format!("group {} would forward to itself", id.0))
+}

@@ -1,0 +1,308 @@
+//! What the tables don't answer quickly: which flows time out next, which refer to a group or meter, which were learned.
+//!
+//! The tables' classifiers are the book of flows. This holds ids alone, and only of the flows that it concerns: a flow
+//! without timeouts, groups and meters costs nothing here. It follows every change at once; a transaction that fails undoes
+//! its steps in reverse.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use ahash::RandomState;
+use rvs_classifier::RuleId;
+use rvs_openflow::{Action, GroupId, MeterId, TableId};
+use rvs_packet::Now;
+use rvs_pipeline::Rule;
+
+use super::uses;
+
+/// A flow of the bridge, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FlowId {
+    pub(super) table: TableId,
+    pub(super) rule: RuleId,
+}
+
+/// How often flows are looked at whose timeouts packets may lower.
+const FIN_POLL: Duration = Duration::from_secs(1);
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+pub(super) struct Index {
+    /// Flows of all tables.
+    pub(super) flows: usize,
+    deadlines: BTreeSet<(Now, FlowId)>,
+    deadline_of: Map<FlowId, Now>,
+    by_group: Map<GroupId, BTreeSet<FlowId>>,
+    by_meter: Map<MeterId, BTreeSet<FlowId>>,
+    /// Learned flows and when they were learned last.
+    learned: Map<FlowId, Now>,
+    learned_by: Map<(TableId, u64), u32>,
+    /// How many flows have a learn action with `delete_learned` for that table and cookie.
+    teachers: Map<(TableId, u64), u32>,
+    /// Tables and cookies that may have lost their last teacher.
+    pub(super) orphans: Vec<(TableId, u64)>,
+    /// Flows of tables that evict, in the order of eviction.
+    evictable: Map<TableId, Evictable>,
+}
+
+#[derive(Default)]
+struct Evictable {
+    order: BTreeSet<(u16, Now, RuleId)>,
+    place: Map<RuleId, (u16, Now)>,
+    /// Flows without a timeout too.
+    all: bool,
+}
+
+impl Index {
+    pub(super) fn new(hasher: &RandomState) -> Self {
+        Self {
+            flows: 0,
+            deadlines: BTreeSet::new(),
+            deadline_of: Map::with_hasher(hasher.clone()),
+            by_group: Map::with_hasher(hasher.clone()),
+            by_meter: Map::with_hasher(hasher.clone()),
+            learned: Map::with_hasher(hasher.clone()),
+            learned_by: Map::with_hasher(hasher.clone()),
+            teachers: Map::with_hasher(hasher.clone()),
+            orphans: Vec::new(),
+            evictable: Map::with_hasher(hasher.clone()),
+        }
+    }
+
+    /// A rule is there from now on; `learned` says when it was learned.
+    pub(super) fn add(&mut self, now: Now, id: FlowId, rule: &Rule, learned: Option<Now>) {
+        self.flows += 1;
+        if let Some(at) = learned {
+            self.learned.insert(id, at);
+            *self.learned_by.entry((id.table, rule.cookie)).or_default() += 1;
+        }
+        self.watch(id, deadline(rule, learned, now).map(|d| d.at));
+        self.refer(id, rule, true);
+        if let Some(e) = self.evictable.get_mut(&id.table) {
+            e.add(id.rule, rule);
+        }
+    }
+
+    /// A rule is gone. Returns when it was learned last, if it was.
+    pub(super) fn remove(&mut self, id: FlowId, rule: &Rule) -> Option<Now> {
+        self.flows = self.flows.saturating_sub(1);
+        self.watch(id, None);
+        self.refer(id, rule, false);
+        if let Some(e) = self.evictable.get_mut(&id.table) {
+            e.remove(id.rule);
+        }
+        let learned = if self.learned.is_empty() {
+            None
+        } else {
+            self.learned.remove(&id)
+        };
+        if learned.is_some() {
+            release(&mut self.learned_by, (id.table, rule.cookie));
+        }
+        learned
+    }
+
+    /// Sets or forgets when the flow is looked at for timeouts.
+    pub(super) fn watch(&mut self, id: FlowId, at: Option<Now>) {
+        let old = match at {
+            Some(at) => self.deadline_of.insert(id, at),
+            None if self.deadline_of.is_empty() => None,
+            None => self.deadline_of.remove(&id),
+        };
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    /// Counts or forgets what the rule's actions refer to.
+    fn refer(&mut self, id: FlowId, rule: &Rule, add: bool) {
+        if let Some(m) = rule.instructions.meter {
+            link(&mut self.by_meter, m, id, add);
+        }
+        uses::each_of(&rule.instructions, &mut |a| match a {
+            Action::Group(g) => link(&mut self.by_group, *g, id, add),
+            Action::Meter(m) => link(&mut self.by_meter, *m, id, add),
+            Action::Learn(l) if l.delete_learned => {
+                let key = (l.table, l.cookie);
+                if add {
+                    *self.teachers.entry(key).or_default() += 1;
+                } else if release(&mut self.teachers, key) {
+                    self.orphans.push(key);
+                }
+            }
+            _ => {}
+        });
+    }
+
+    /// Tables and cookies whose learned flows are to go, as no flow teaches them any more.
+    pub(super) fn take_orphans(&mut self) -> Vec<(TableId, u64)> {
+        let mut all = std::mem::take(&mut self.orphans);
+        all.retain(|key| !self.teachers.contains_key(key));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    pub(super) fn by_group(&self, id: GroupId) -> impl ExactSizeIterator<Item = FlowId> + '_ {
+        let none: &BTreeSet<_> = const { &BTreeSet::new() };
+        self.by_group.get(&id).unwrap_or(none).iter().copied()
+    }
+
+    pub(super) fn by_meter(&self, id: MeterId) -> impl ExactSizeIterator<Item = FlowId> + '_ {
+        let none: &BTreeSet<_> = const { &BTreeSet::new() };
+        self.by_meter.get(&id).unwrap_or(none).iter().copied()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Now> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The flows to look at by now, most urgent first.
+    pub(super) fn due(&self, now: Now, max: usize) -> Vec<FlowId> {
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        due.take(max).map(|(_, id)| *id).collect()
+    }
+
+    /// When the flow was learned last; `None` if it was not learned.
+    pub(super) fn learned(&self, id: FlowId) -> Option<Now> {
+        self.learned.get(&id).copied()
+    }
+
+    /// The flow was learned again.
+    pub(super) fn relearned(&mut self, id: FlowId, at: Now) {
+        if let Some(old) = self.learned.get_mut(&id) {
+            *old = at.max(*old);
+        }
+    }
+
+    /// Learned flows of that cookie in that table.
+    pub(super) fn learned_count(&self, table: TableId, cookie: u64) -> u32 {
+        self.learned_by.get(&(table, cookie)).copied().unwrap_or(0)
+    }
+
+    /// The flow that a full table gives up first.
+    pub(super) fn victim(&self, table: TableId) -> Option<RuleId> {
+        let order = &self.evictable.get(&table)?.order;
+        order.first().map(|(_, _, id)| *id)
+    }
+
+    /// Evicts in a table from now on: flows with timeouts, or `all`.
+    pub(super) fn evict(
+        &mut self,
+        table: TableId,
+        all: bool,
+        rules: impl Iterator<Item = (RuleId, std::sync::Arc<Rule>)>,
+    ) {
+        let mut e = Evictable {
+            all,
+            ..Evictable::default()
+        };
+        rules.for_each(|(id, rule)| e.add(id, &rule));
+        self.evictable.insert(table, e);
+    }
+
+    pub(super) fn keep(&mut self, table: TableId) {
+        self.evictable.remove(&table);
+    }
+}
+
+impl Evictable {
+    /// The least important goes first; among equals the one that expires soonest, going by the timeouts it came with.
+    fn add(&mut self, id: RuleId, rule: &Rule) {
+        let (idle, hard) = rule.timeouts();
+        let timeout = [idle, hard].into_iter().filter(|t| *t != 0).min();
+        if rule.flags.hidden || timeout.is_none() && !self.all {
+            return;
+        }
+        let expires = timeout.map_or(Now(u64::MAX), |t| after(rule.created, t));
+        self.place.insert(id, (rule.importance, expires));
+        self.order.insert((rule.importance, expires, id));
+    }
+
+    fn remove(&mut self, id: RuleId) {
+        if let Some((importance, expires)) = self.place.remove(&id) {
+            self.order.remove(&(importance, expires, id));
+        }
+    }
+}
+
+fn link<K: std::hash::Hash + Eq>(
+    map: &mut Map<K, BTreeSet<FlowId>>,
+    key: K,
+    id: FlowId,
+    add: bool,
+) {
+    if add {
+        map.entry(key).or_default().insert(id);
+    } else if let Some(set) = map.get_mut(&key) {
+        set.remove(&id);
+        if set.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+/// Counts down; true when nothing is left.
+fn release<K: std::hash::Hash + Eq>(map: &mut Map<K, u32>, key: K) -> bool {
+    let Some(n) = map.get_mut(&key) else {
+        return false;
+    };
+    *n -= 1;
+    let last = *n == 0;
+    if last {
+        map.remove(&key);
+    }
+    last
+}
+
+/// When a flow is to be looked at, and why it would go then.
+pub(super) struct Deadline {
+    pub(super) at: Now,
+    /// Idle timeout; hard timeout otherwise. Means nothing before `at`.
+    pub(super) idle: bool,
+    /// The flow goes at `at`; otherwise it is only looked at again.
+    pub(super) expires: bool,
+}
+
+/// When the flow times out, going by what its counters say now. The hard timeout of a learned flow starts again whenever it
+/// is learned.
+pub(super) fn deadline(rule: &Rule, learned: Option<Now>, now: Now) -> Option<Deadline> {
+    let (idle, hard) = rule.timeouts();
+    let idle = (idle != 0).then(|| after(rule.created.max(rule.counters.used()), idle));
+    let hard = (hard != 0).then(|| after(learned.unwrap_or(rule.created), hard));
+    let first = match (idle, hard) {
+        (Some(i), Some(h)) => Some((i.min(h), i < h)),
+        (Some(i), None) => Some((i, true)),
+        (None, Some(h)) => Some((h, false)),
+        (None, None) => None,
+    };
+    let poll = lowers_timeouts(rule).then(|| now + FIN_POLL);
+    match (first, poll) {
+        (Some((at, idle)), p) if p.is_none_or(|p| at <= p) => Some(Deadline {
+            at,
+            idle,
+            expires: true,
+        }),
+        (_, Some(at)) => Some(Deadline {
+            at,
+            idle: false,
+            expires: false,
+        }),
+        _ => None,
+    }
+}
+
+fn lowers_timeouts(rule: &Rule) -> bool {
+    let mut found = false;
+    uses::each(&rule.instructions.apply, &mut |a| {
+        found |= matches!(a, Action::FinTimeout { .. });
+    });
+    found
+}
+
+fn after(start: Now, seconds: u16) -> Now {
+    start + Duration::from_secs(seconds.into())
+}

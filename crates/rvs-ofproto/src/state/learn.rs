@@ -1,0 +1,99 @@
+//! Flows that learn actions make.
+
+use rvs_openflow::{Instructions, OfError, TableId};
+use rvs_packet::Now;
+use rvs_pipeline::{LearnedFlow, Rule, RuleFlags};
+
+use super::flow_mod::like;
+use super::index::FlowId;
+use super::ofproto::Ofproto;
+use super::select::find;
+use super::txn::{match_of, Txn};
+use super::FlowChangeKind;
+use crate::{Author, Plant};
+
+impl Ofproto {
+    /// Adds the flow of a learn action, or makes the one that is there young again. `used` is when the last packet came that
+    /// taught it. A flow that does not fit (limits, missing groups) is not learned.
+    pub fn learn(&mut self, now: Now, flow: &LearnedFlow, used: Now, plant: &mut impl Plant) {
+        if flow.table > TableId::MAX || self.refreshed(flow, used, plant) {
+            return;
+        }
+        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
+            return;
+        };
+        match txn.learn(flow, used) {
+            Ok(()) => txn.commit(),
+            Err(e) => {
+                tracing::debug!(error = %e, "flow not learned");
+                txn.rollback();
+            }
+        }
+    }
+
+    /// Nothing but the age of the flow is different. True when that is so.
+    fn refreshed(&mut self, flow: &LearnedFlow, used: Now, plant: &impl Plant) -> bool {
+        let Some(bridge) = plant.bridge(self.id) else {
+            return true;
+        };
+        let Some(table) = bridge.table(flow.table) else {
+            return false;
+        };
+        let rules = table.read();
+        let version = plant.next_version() - 1;
+        let Some(found) = find(&rules, version, &flow.matching, flow.priority) else {
+            return false;
+        };
+        let rule = found.payload();
+        if rule.cookie != flow.cookie || rule.instructions != flow.instructions {
+            return false;
+        }
+        rule.counters.count(0, 0, used);
+        let id = FlowId {
+            table: flow.table,
+            rule: found.id(),
+        };
+        self.index.relearned(id, used);
+        true
+    }
+}
+
+impl<P: Plant> Txn<'_, P> {
+    fn learn(&mut self, flow: &LearnedFlow, used: Now) -> Result<(), OfError> {
+        self.check_actions(&flow.instructions.apply)?;
+        let table = self.table(flow.table);
+        let mut rules = table.write();
+        let found = find(&rules, self.version, &flow.matching, flow.priority);
+        if let Some((id, matching)) = found.map(|r| (r.id(), match_of(&r))) {
+            let Some((old, learned)) = self.remove(flow.table, &mut rules, id, None) else {
+                return Ok(());
+            };
+            let mut rule = like(&old, self.now);
+            rule.cookie = flow.cookie;
+            rule.instructions = flow.instructions.clone();
+            rule.counters.count(0, 0, used);
+            let learned = learned.map(|at| at.max(used));
+            let kind = FlowChangeKind::Modified;
+            self.insert(&table, &mut rules, &matching, rule, kind, learned)?;
+            return Ok(());
+        }
+        let known = self.state.index.learned_count(flow.table, flow.cookie);
+        if flow.limit != 0 && known >= flow.limit {
+            return Ok(());
+        }
+        self.make_room(&table, &mut rules)?;
+        let mut rule = Rule::new(flow.table, flow.priority, Instructions::default());
+        rule.instructions = flow.instructions.clone();
+        rule.cookie = flow.cookie;
+        rule.flags = RuleFlags {
+            send_flow_removed: flow.send_flow_removed,
+            ..RuleFlags::default()
+        };
+        (rule.created, rule.modified) = (self.now, self.now);
+        rule.set_timeouts(flow.idle_timeout, flow.hard_timeout);
+        rule.counters.count(0, 0, used);
+        let (kind, learned) = (FlowChangeKind::Added, Some(used));
+        self.insert(&table, &mut rules, &flow.matching, rule, kind, learned)?;
+        Ok(())
+    }
+}

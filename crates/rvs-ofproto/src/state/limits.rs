@@ -1,0 +1,39 @@
+//! What a bridge holds at most. At a limit there is an error for whoever asked, and nothing has changed.
+
+/// Limits of one bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows of all tables together; a table can be given less.
+    pub flows: usize,
+    pub groups: usize,
+    /// Buckets of one group.
+    pub buckets: usize,
+    /// Groups that a packet may pass one after another.
+    pub chain: usize,
+    pub meters: usize,
+    /// Bands of one meter.
+    pub bands: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: 1_000_000,
+            groups: 65_536,
+            buckets: 256,
+            chain: 16,
+            meters: 65_536,
+            bands: 8,
+        }
+    }
+}
+
+/// Rule changes that are named one by one. With more of them, everything is said to have changed: judging every cached flow
+/// by each of them would take longer than translating all flows anew.
+pub(super) const CHANGES: usize = 1024;
+
+/// Rules that are changed under one lock, and looked at in one slice of a dump: between them packets get their turn.
+pub(super) const SLICE: usize = 1024;
+
+/// Flows that one call of `expire` looks at, and rules that one call of `tidy` forgets.
+pub(super) const PER_TURN: usize = 8192;

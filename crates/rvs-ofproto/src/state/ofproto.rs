@@ -1,0 +1,240 @@
+//! The state of one bridge's agent, and its way in: transactions, settings, events, garbage.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+
+use ahash::RandomState;
+use rvs_classifier::Config;
+use rvs_flow::OfPort;
+use rvs_openflow::message::{FlowCommand, FlowMod, Port, PortConfig};
+use rvs_openflow::{
+    Action, ErrorCode, FlowMatch, GroupId, Instructions, MeterId, OfError, TableId,
+};
+use rvs_packet::Now;
+use rvs_pipeline::{BridgeId, FragMode, Miss, Settings};
+
+use super::group_mod::GroupInfo;
+use super::index::Index;
+use super::limits::{Limits, PER_TURN};
+use super::meter_mod::MeterInfo;
+use super::table_mod::TableState;
+use super::txn::{Scratch, Txn};
+use super::{Event, Mod};
+use crate::{Author, Plant};
+
+/// The one writer of a bridge's tables, groups, meters and port configurations.
+///
+/// What packets see lives in the published [`rvs_pipeline::Bridge`] and is read from there; here is what only the agent
+/// needs beside it.
+pub struct Ofproto {
+    pub(super) id: BridgeId,
+    hasher: RandomState,
+    pub(super) limits: Limits,
+    pub(super) index: Index,
+    pub(super) groups: HashMap<GroupId, GroupInfo, RandomState>,
+    pub(super) meters: HashMap<MeterId, MeterInfo, RandomState>,
+    pub(super) tables: BTreeMap<TableId, TableState>,
+    pub(super) ports: BTreeMap<OfPort, Port>,
+    pub(super) configs: BTreeMap<OfPort, PortConfig>,
+    frags: FragMode,
+    invalid_ttl: bool,
+    miss: Miss,
+    /// Somebody monitors flows.
+    pub(super) watched: bool,
+    pub(super) events: Vec<Event>,
+    /// Versions that dumps show.
+    pub(super) pins: Vec<Weak<u64>>,
+    /// Tables with removed rules.
+    pub(super) dirty: BTreeSet<TableId>,
+    pub(super) scratch: Scratch,
+}
+
+impl Ofproto {
+    /// The agent of a bridge that has no flows beyond those that [`Self::adopt`] finds.
+    pub fn new(id: BridgeId, hasher: RandomState) -> Self {
+        Self::with_limits(id, hasher, Limits::default())
+    }
+
+    /// As [`Self::new`], with other limits.
+    pub fn with_limits(id: BridgeId, hasher: RandomState, limits: Limits) -> Self {
+        Self {
+            id,
+            limits,
+            index: Index::new(&hasher),
+            groups: HashMap::with_hasher(hasher.clone()),
+            meters: HashMap::with_hasher(hasher.clone()),
+            hasher,
+            tables: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            frags: FragMode::Normal,
+            invalid_ttl: false,
+            miss: Miss::Drop,
+            watched: false,
+            events: Vec::new(),
+            pins: Vec::new(),
+            dirty: BTreeSet::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    pub fn id(&self) -> BridgeId {
+        self.id
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Does all of `mods` or nothing, in one version with one publication.
+    ///
+    /// # Errors
+    /// The first modification that failed, and why. Nothing has changed then, not a counter, not a timeout.
+    pub fn apply(
+        &mut self,
+        now: Now,
+        author: &Author,
+        mods: impl IntoIterator<Item = Mod>,
+        plant: &mut impl Plant,
+    ) -> Result<(), (usize, OfError)> {
+        let Some(mut txn) = Txn::begin(self, now, *author, plant) else {
+            return Err((0, ErrorCode::BrcEperm.because("the bridge is not up")));
+        };
+        for (i, m) in mods.into_iter().enumerate() {
+            if let Err(e) = txn.modify(m) {
+                txn.rollback();
+                return Err((i, e));
+            }
+        }
+        txn.commit();
+        Ok(())
+    }
+
+    /// Deletes all flows, groups and meters, as when the set of controllers changes; then, if `standalone`, adds the flow
+    /// by which the bridge is a learning switch.
+    pub fn reset(&mut self, now: Now, standalone: bool, plant: &mut impl Plant) {
+        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
+            return;
+        };
+        let mut all = FlowMod::new(FlowCommand::Delete, FlowMatch::any());
+        all.table = TableId::ALL;
+        let deleted = txn.flow_mod(all);
+        debug_assert!(deleted.is_ok(), "deleting does not fail");
+        txn.delete_all_groups();
+        txn.delete_all_meters();
+        if standalone {
+            let mut normal = FlowMod::new(FlowCommand::Add, FlowMatch::any());
+            normal.priority = 0;
+            normal.instructions = Instructions::apply([Action::output(OfPort::NORMAL)]);
+            if let Err(e) = txn.flow_mod(normal) {
+                tracing::warn!(error = %e, "no flow for standalone mode");
+            }
+        }
+        txn.commit();
+    }
+
+    /// Counts flows that the published bridge has already, and that no transaction put there.
+    pub fn adopt(&mut self, now: Now, plant: &impl Plant) {
+        let Some(bridge) = plant.bridge(self.id) else {
+            return;
+        };
+        self.index = Index::new(&self.hasher);
+        let version = plant.next_version() - 1;
+        for table in bridge.tables.iter() {
+            for r in table.read().select(version, rvs_classifier::Filter::All) {
+                let id = super::index::FlowId {
+                    table: table.id,
+                    rule: r.id(),
+                };
+                self.index.add(now, id, r.payload(), None);
+            }
+        }
+    }
+
+    /// Tells every flow that is added, changed or removed from now on, or not. Costs a copy of each flow.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// What happened since the last call, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Changes the settings in which OpenFlow has a say. Whoever publishes the bridge calls it.
+    pub fn adjust(&self, settings: &mut Settings) {
+        settings.frags = self.frags;
+        settings.invalid_ttl_to_controller = self.invalid_ttl;
+        settings.miss = self.miss;
+    }
+
+    /// `OFPT_SET_CONFIG`.
+    pub fn set_config(&mut self, frags: FragMode, invalid_ttl: bool, plant: &mut impl Plant) {
+        if (self.frags, self.invalid_ttl) != (frags, invalid_ttl) {
+            (self.frags, self.invalid_ttl) = (frags, invalid_ttl);
+            self.publish_settings(plant);
+        }
+    }
+
+    /// (fragments, packets whose TTL expires go to controllers), as set.
+    pub fn config(&self) -> (FragMode, bool) {
+        (self.frags, self.invalid_ttl)
+    }
+
+    /// What a packet without a flow does: it goes to the controller while one is connected that speaks 1.2 or less.
+    pub fn set_miss(&mut self, miss: Miss, plant: &mut impl Plant) {
+        if self.miss != miss {
+            self.miss = miss;
+            self.publish_settings(plant);
+        }
+    }
+
+    fn publish_settings(&mut self, plant: &mut impl Plant) {
+        let Some(mut txn) = Txn::begin(self, Now::ZERO, Author::switch(), plant) else {
+            return;
+        };
+        let mut settings = (*txn.bridge.settings).clone();
+        txn.state.adjust(&mut settings);
+        txn.bridge.settings = Arc::new(settings);
+        txn.changed_everything();
+        txn.commit();
+    }
+
+    /// Forgets removed rules that no dump shows any more, so many in one call. True when there is more to do at once.
+    ///
+    /// Translations read the newest version alone: they run on the thread that publishes.
+    pub fn tidy(&mut self, plant: &impl Plant) -> bool {
+        if self.dirty.is_empty() {
+            return false;
+        }
+        let Some(bridge) = plant.bridge(self.id) else {
+            return false;
+        };
+        self.pins.retain(|p| p.strong_count() > 0);
+        let pinned = self.pins.iter().filter_map(Weak::upgrade).map(|v| *v).min();
+        let up_to = (plant.next_version() - 1).min(pinned.unwrap_or(u64::MAX));
+        let mut left = PER_TURN;
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(table) = bridge.table(id) else {
+                continue;
+            };
+            let mut rules = table.write();
+            left -= rules.purge(up_to, left, |rule| {
+                if rule.is_clause() {
+                    table.clause_purged();
+                }
+            });
+            if rules.garbage() > 0 {
+                self.dirty.insert(id);
+            }
+        }
+        left == 0
+    }
+
+    pub(super) fn classifier_config(&self) -> Config {
+        Config {
+            hasher: self.hasher.clone(),
+            round_prefixes: true,
+        }
+    }
+}

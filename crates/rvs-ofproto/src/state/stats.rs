@@ -1,0 +1,260 @@
+//! Statistics and descriptions of tables, groups and meters.
+
+use rvs_flow::field::{FieldId, FIELDS};
+use rvs_openflow::message::{
+    GroupFeatures, GroupStats, MeterFeatures, MeterStats, PacketCount, TableConfig, TableFeatures,
+    TableProperty, TableStats,
+};
+use rvs_openflow::{ErrorCode, Group, GroupId, Meter, MeterId, OfError, TableId, Version};
+use rvs_packet::Now;
+use rvs_pipeline::{Counters, GroupEntry};
+
+use super::dump::seconds;
+use super::ofproto::Ofproto;
+use super::table_mod::INSTRUCTIONS;
+use crate::Plant;
+
+/// Types of actions that every table takes: 0 output, 11 to 29 all but none of the standard's.
+const ACTIONS: [u16; 17] = [
+    0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+];
+
+/// `OFPTC_EVICTION | OFPTC_VACANCY_EVENTS`.
+const TABLE_CAPABILITIES: u32 = 0xc;
+
+/// Weights, liveness, chaining, loops checked.
+const GROUP_CAPABILITIES: u32 = 0xf;
+
+/// Types drop and dscp_remark; units kbps and pktps, burst, statistics.
+const BAND_TYPES: u32 = 1 << 1 | 1 << 2;
+const METER_CAPABILITIES: u32 = 0xf;
+
+/// What a table is called that nobody has named.
+pub(super) fn default_name(id: TableId) -> String {
+    format!("table{}", id.0)
+}
+
+fn tables() -> impl Iterator<Item = TableId> {
+    (0..=TableId::MAX.0).map(TableId)
+}
+
+impl Ofproto {
+    /// Every table, used or not.
+    pub fn table_stats(&self, plant: &mut impl Plant) -> Vec<TableStats> {
+        plant.credit();
+        let Some(bridge) = plant.bridge(self.id) else {
+            return Vec::new();
+        };
+        tables()
+            .map(|id| {
+                let table = bridge.table(id);
+                let (lookups, matched) = table.map_or((0, 0), |t| t.counters());
+                TableStats {
+                    table: id,
+                    name: self.table_name(&bridge, id),
+                    max_entries: count(self.table_limit(id)),
+                    config: self.table_config(&bridge, id).miss as u32,
+                    active: table.map_or(0, |t| count(t.read().len())),
+                    lookups,
+                    matched,
+                }
+            })
+            .collect()
+    }
+
+    fn table_name(&self, bridge: &rvs_pipeline::Bridge, id: TableId) -> String {
+        let name = bridge
+            .table_configs
+            .get(&id)
+            .and_then(|c| c.name.as_deref());
+        name.map_or_else(|| default_name(id), Into::into)
+    }
+
+    /// Every table, in the fields of `version`. All can do the same, but the last has no next.
+    pub fn table_features(&self, version: Version, plant: &impl Plant) -> Vec<TableFeatures> {
+        let Some(bridge) = plant.bridge(self.id) else {
+            return Vec::new();
+        };
+        tables()
+            .map(|id| TableFeatures {
+                table: id,
+                command: 0,
+                name: self.table_name(&bridge, id),
+                metadata_match: u64::MAX,
+                metadata_write: u64::MAX,
+                capabilities: TABLE_CAPABILITIES,
+                max_entries: count(self.table_limit(id)),
+                properties: properties(id, version),
+            })
+            .collect()
+    }
+
+    /// Every table's configuration.
+    pub fn table_desc(&self, plant: &impl Plant) -> Vec<TableConfig> {
+        let Some(bridge) = plant.bridge(self.id) else {
+            return Vec::new();
+        };
+        tables().map(|id| self.table_config(&bridge, id)).collect()
+    }
+
+    /// One group, or [`GroupId::ALL`]. No group is no error.
+    pub fn group_stats(&self, now: Now, id: GroupId, plant: &mut impl Plant) -> Vec<GroupStats> {
+        plant.credit();
+        let mut all = Vec::new();
+        self.each_group(id, plant, |g| all.push(self.stats_of_group(now, g)));
+        all
+    }
+
+    fn stats_of_group(&self, now: Now, g: &GroupEntry) -> GroupStats {
+        let id = g.group.id;
+        let info = self.groups.get(&id);
+        let there = info.map_or_else(Default::default, |i| now.since(i.created));
+        let parents = info.map_or(0, |i| i.parents.len());
+        GroupStats {
+            id,
+            ref_count: count(self.index.by_group(id).len() + parents),
+            total: counted(&g.counters.group),
+            duration_sec: seconds(there.as_secs()),
+            duration_nsec: there.subsec_nanos(),
+            buckets: g.counters.buckets.iter().map(|b| counted(b)).collect(),
+        }
+    }
+
+    /// One group, or [`GroupId::ALL`].
+    pub fn group_desc(&self, id: GroupId, plant: &impl Plant) -> Vec<Group> {
+        let mut all = Vec::new();
+        self.each_group(id, plant, |g| all.push(g.group.clone()));
+        all
+    }
+
+    fn each_group(&self, id: GroupId, plant: &impl Plant, mut f: impl FnMut(&GroupEntry)) {
+        let Some(bridge) = plant.bridge(self.id) else {
+            return;
+        };
+        if id == GroupId::ALL || id == GroupId::ANY {
+            bridge.groups.values().for_each(|g| f(g));
+        } else if let Some(g) = bridge.groups.get(&id) {
+            f(g);
+        }
+    }
+
+    pub fn group_features(&self) -> GroupFeatures {
+        let actions = ACTIONS.iter().fold(0, |all, a| all | 1u32 << a);
+        GroupFeatures {
+            types: 0xf,
+            capabilities: GROUP_CAPABILITIES,
+            max_groups: [count(self.limits.groups); 4],
+            actions: [actions; 4],
+        }
+    }
+
+    /// One meter, or [`MeterId::ALL`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::MmfcUnknownMeter`].
+    pub fn meter_stats(
+        &self,
+        now: Now,
+        id: MeterId,
+        plant: &mut impl Plant,
+    ) -> Result<Vec<MeterStats>, OfError> {
+        plant.credit();
+        let mut all = Vec::new();
+        for m in self.meter_config(id, plant)? {
+            all.extend(self.stats_of_meter(now, m.id));
+        }
+        Ok(all)
+    }
+
+    fn stats_of_meter(&self, now: Now, id: MeterId) -> Option<MeterStats> {
+        let info = self.meters.get(&id)?;
+        let there = now.since(info.created);
+        let count_of = |c: rvs_dpif::meter::MeterCount| PacketCount {
+            packets: c.packets,
+            bytes: c.bytes,
+        };
+        Some(MeterStats {
+            id,
+            flow_count: count(self.index.by_meter(id).len()),
+            total: count_of(info.meter.total()),
+            duration_sec: seconds(there.as_secs()),
+            duration_nsec: there.subsec_nanos(),
+            bands: info.meter.bands().map(|(_, c)| count_of(c)).collect(),
+        })
+    }
+
+    /// One meter, or [`MeterId::ALL`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::MmfcUnknownMeter`].
+    pub fn meter_config(&self, id: MeterId, plant: &impl Plant) -> Result<Vec<Meter>, OfError> {
+        let bridge = plant.bridge(self.id);
+        let meters = bridge.iter().flat_map(|b| b.meters.values());
+        let all: Vec<_> = meters
+            .filter(|m| id == MeterId::ALL || m.meter.id == id)
+            .map(|m| m.meter.clone())
+            .collect();
+        if all.is_empty() && id != MeterId::ALL {
+            return Err(ErrorCode::MmfcUnknownMeter.because(format!("no meter {} is there", id.0)));
+        }
+        Ok(all)
+    }
+
+    pub fn meter_features(&self) -> MeterFeatures {
+        MeterFeatures {
+            max_meter: count(self.limits.meters),
+            band_types: BAND_TYPES,
+            capabilities: METER_CAPABILITIES,
+            max_bands: self.limits.bands,
+            max_color: 0,
+        }
+    }
+}
+
+fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
+    let next: Vec<u8> = (id.0 + 1..=TableId::MAX.0).collect();
+    let instructions = INSTRUCTIONS
+        .filter(|i| *i != 1 || !next.is_empty())
+        .collect();
+    let named = || {
+        FIELDS
+            .iter()
+            .filter(|f| f.oxm_for(version.wire()).is_some())
+    };
+    let fields: Vec<FieldId> = named().map(|f| f.id).collect();
+    let writable: Vec<FieldId> = named().filter(|f| f.writable).map(|f| f.id).collect();
+    let (miss, types) = (false, ACTIONS.to_vec());
+    vec![
+        TableProperty::Instructions {
+            miss,
+            types: instructions,
+        },
+        TableProperty::NextTables { miss, tables: next },
+        TableProperty::WriteActions {
+            miss,
+            types: types.clone(),
+        },
+        TableProperty::ApplyActions { miss, types },
+        TableProperty::Match(named().map(|f| (f.id, f.maskable)).collect()),
+        TableProperty::Wildcards(fields),
+        TableProperty::WriteSetField {
+            miss,
+            fields: writable.clone(),
+        },
+        TableProperty::ApplySetField {
+            miss,
+            fields: writable,
+        },
+    ]
+}
+
+fn counted(c: &Counters) -> PacketCount {
+    PacketCount {
+        packets: c.packets(),
+        bytes: c.bytes(),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

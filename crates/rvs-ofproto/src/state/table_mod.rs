@@ -1,0 +1,302 @@
+//! Table-mods, table features that controllers set, and the limits of tables.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rvs_openflow::message::{TableConfig, TableFeatures, TableMiss, TableProperty};
+use rvs_openflow::message::{TableReason, TableStatus, Vacancy};
+use rvs_openflow::{ErrorCode, OfError, TableId, Version};
+use rvs_packet::Now;
+use rvs_pipeline::{Bridge, Miss};
+
+use super::ofproto::Ofproto;
+use super::txn::{Step, Txn};
+use super::Event;
+use crate::{Author, Plant};
+
+/// What is configured of a table beside what packets see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TableState {
+    /// Flows at most, by the database.
+    pub(super) limit: Option<u32>,
+    /// Flows with a timeout make room in a full table, says the database.
+    pub(super) evict_timed: bool,
+    /// All flows do, says a controller (`OFPTC_EVICTION`).
+    pub(super) evict_all: bool,
+    pub(super) vacancy: Option<VacancyEvents>,
+}
+
+/// Percents of room at which events go out, and which one is next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct VacancyEvents {
+    down: u8,
+    up: u8,
+    next: TableReason,
+}
+
+/// `OFPTMPEF_IMPORTANCE | OFPTMPEF_LIFETIME`: what counts in an eviction.
+pub(super) const EVICTION_FLAGS: u32 = 6;
+
+/// Types of instructions: 1 goto_table to 6 meter.
+pub(super) const INSTRUCTIONS: std::ops::RangeInclusive<u16> = 1..=6;
+
+/// `OFPTFC_*`.
+const REPLACE: u8 = 0;
+const MODIFY: u8 = 1;
+
+impl<P: Plant> Txn<'_, P> {
+    /// Configures one table or all.
+    pub(super) fn table_mod(&mut self, m: &TableConfig) -> Result<(), OfError> {
+        let all = match m.table {
+            TableId::ALL => 0..=TableId::MAX.0,
+            id if id <= TableId::MAX => id.0..=id.0,
+            id => {
+                return Err(ErrorCode::TmfcBadTable.because(format!("no table {} is there", id.0)))
+            }
+        };
+        for id in all.map(TableId) {
+            // What a miss does is a setting of 1.1 and 1.2; from 1.3 on a flow says it.
+            if self.author.version < Version::Of13 {
+                self.set_miss(id, m.miss);
+            } else if self.author.version >= Version::Of14 {
+                self.set_eviction(id, m);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_miss(&mut self, id: TableId, miss: TableMiss) {
+        let miss = match miss {
+            TableMiss::Controller => Miss::Controller,
+            TableMiss::Continue => Miss::Continue,
+            TableMiss::Drop => Miss::Drop,
+        };
+        let configs = Arc::make_mut(&mut self.bridge.table_configs);
+        configs.entry(id).or_default().miss = Some(miss);
+        self.changed_everything();
+    }
+
+    fn set_eviction(&mut self, id: TableId, m: &TableConfig) {
+        self.configure(id, |t, room| {
+            t.evict_all = m.eviction;
+            let given = m.vacancy.unwrap_or_default();
+            t.vacancy = m.vacancy_events.then_some(VacancyEvents {
+                down: given.down,
+                up: given.up,
+                // Whichever side the table is on, the event that comes next is the one of the other side.
+                next: if room < given.up {
+                    TableReason::VacancyUp
+                } else {
+                    TableReason::VacancyDown
+                },
+            });
+        });
+    }
+
+    /// Changes what is configured of a table; `f` is told how much room there is, in percent.
+    pub(super) fn configure(&mut self, id: TableId, f: impl FnOnce(&mut TableState, u8)) {
+        let room = self.state.room(&self.bridge, id);
+        let old = self.state.tables.get(&id).cloned();
+        let t = self.state.tables.entry(id).or_default();
+        let (evict_timed, evict_all) = (t.evict_timed, t.evict_all);
+        f(t, room);
+        let evicts = (t.evict_timed, t.evict_all) != (evict_timed, evict_all);
+        self.step(Step::Table(id, old.map(Box::new)));
+        if evicts {
+            self.state.index_evictions(&self.bridge, id, self.version);
+        }
+    }
+
+    /// Takes the names of tables, and refuses whatever tables can't do or can't do without (OpenFlow 1.3.5 section 7.3.5.5).
+    pub(super) fn set_table_features(&mut self, all: &[TableFeatures]) -> Result<(), OfError> {
+        let old = self.author.version < Version::Of15;
+        let mut seen = BTreeSet::new();
+        for f in all {
+            if f.table > TableId::MAX {
+                return Err(ErrorCode::TffcBadTable.because(format!("no table {}", f.table.0)));
+            }
+            if !seen.insert(f.table) {
+                return Err(ErrorCode::NxtffcDupTable.because(format!("table {} twice", f.table.0)));
+            }
+            if f.command > MODIFY {
+                return Err(ErrorCode::TffcEperm.because("tables can't be enabled or disabled"));
+            }
+            let limit = self.state.table_limit(f.table);
+            if usize::try_from(f.max_entries) != Ok(limit) {
+                let code = if old {
+                    ErrorCode::TffcEperm
+                } else {
+                    ErrorCode::TffcBadMaxEnt
+                };
+                return Err(code.because(format!(
+                    "{} entries in table {}; it holds {limit}",
+                    f.max_entries, f.table.0
+                )));
+            }
+            let code = if old {
+                ErrorCode::TffcEperm
+            } else {
+                ErrorCode::TffcBadFeatures
+            };
+            f.properties
+                .iter()
+                .try_for_each(|p| check_property(f.table, p, code))?;
+        }
+        let replaces = old || all.iter().any(|f| f.command == REPLACE);
+        if replaces && seen.len() <= usize::from(TableId::MAX.0) {
+            return Err(ErrorCode::TffcEperm.because(format!(
+                "{} tables; there are always {}",
+                seen.len(),
+                u16::from(TableId::MAX.0) + 1
+            )));
+        }
+        for f in all {
+            self.name_table(f.table, Some(&f.name));
+        }
+        Ok(())
+    }
+
+    /// `None` or nothing gives the table back its number as its name.
+    pub(super) fn name_table(&mut self, id: TableId, name: Option<&str>) {
+        let name = name.filter(|n| !n.is_empty() && **n != super::stats::default_name(id));
+        let old = self.bridge.table_configs.get(&id);
+        if old.and_then(|c| c.name.as_deref()) == name {
+            return;
+        }
+        let configs = Arc::make_mut(&mut self.bridge.table_configs);
+        configs.entry(id).or_default().name = name.map(Into::into);
+        self.changed = true;
+    }
+}
+
+fn check_property(table: TableId, p: &TableProperty, code: ErrorCode) -> Result<(), OfError> {
+    let bad = match p {
+        TableProperty::Instructions { types, .. } => {
+            types.iter().find(|t| !INSTRUCTIONS.contains(t)).copied()
+        }
+        TableProperty::NextTables { tables, .. } => {
+            let ok = |t: u8| t > table.0 && t <= TableId::MAX.0;
+            tables.iter().find(|t| !ok(**t)).map(|t| u16::from(*t))
+        }
+        _ => None,
+    };
+    bad.map_or(Ok(()), |n| {
+        Err(code.because(format!("{n} among what table {} shall do", table.0)))
+    })
+}
+
+impl Ofproto {
+    /// Limit, eviction and name of a table, as the database has them.
+    pub fn set_table_limit(
+        &mut self,
+        now: Now,
+        table: TableId,
+        limit: Option<u32>,
+        evict: bool,
+        name: Option<&str>,
+        plant: &mut impl Plant,
+    ) {
+        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
+            return;
+        };
+        txn.configure(table, |t, _| {
+            t.limit = limit;
+            t.evict_timed = evict;
+        });
+        txn.name_table(table, name);
+        txn.commit();
+    }
+
+    /// Flows that a table holds at most.
+    pub(super) fn table_limit(&self, id: TableId) -> usize {
+        let limit = self.tables.get(&id).and_then(|t| t.limit);
+        limit.map_or(self.limits.flows, |n| (n as usize).min(self.limits.flows))
+    }
+
+    /// Room in the table, in percent of its limit.
+    fn room(&self, bridge: &Bridge, id: TableId) -> u8 {
+        let used = bridge.table(id).map_or(0, |t| t.read().len());
+        let limit = self.table_limit(id);
+        let free = limit.saturating_sub(used);
+        (free * 100 / limit.max(1)) as u8
+    }
+
+    /// Remembers in which order the flows of a table make room, or forgets it.
+    pub(super) fn index_evictions(&mut self, bridge: &Bridge, id: TableId, version: u64) {
+        let (timed, all) = self
+            .tables
+            .get(&id)
+            .map_or((false, false), |t| (t.evict_timed, t.evict_all));
+        if !timed && !all {
+            return self.index.keep(id);
+        }
+        let Some(table) = bridge.table(id) else {
+            return self.index.evict(id, all, std::iter::empty());
+        };
+        let rules = table.read();
+        let there = rules.select(version, rvs_classifier::Filter::All);
+        self.index
+            .evict(id, all, there.map(|r| (r.id(), r.payload().clone())));
+    }
+
+    pub(super) fn restore_table(&mut self, id: TableId, old: Option<&TableState>) {
+        match old {
+            Some(t) => self.tables.insert(id, t.clone()),
+            None => self.tables.remove(&id),
+        };
+    }
+
+    /// Tells of tables that have filled or emptied past the marks that a controller set.
+    pub(super) fn check_vacancy(&mut self, bridge: &Bridge) {
+        let watched: Vec<_> = self
+            .tables
+            .iter()
+            .filter(|(_, t)| t.vacancy.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in watched {
+            let room = self.room(bridge, id);
+            let Some(v) = self.tables.get_mut(&id).and_then(|t| t.vacancy.as_mut()) else {
+                continue;
+            };
+            let reason = v.next;
+            let crossed = match reason {
+                TableReason::VacancyDown => room < v.down,
+                TableReason::VacancyUp => room > v.up,
+            };
+            if !crossed {
+                continue;
+            }
+            v.next = match reason {
+                TableReason::VacancyDown => TableReason::VacancyUp,
+                TableReason::VacancyUp => TableReason::VacancyDown,
+            };
+            let table = self.table_config(bridge, id);
+            self.events
+                .push(Event::TableStatus(TableStatus { reason, table }));
+        }
+    }
+
+    /// A table as table descriptions have it.
+    pub(super) fn table_config(&self, bridge: &Bridge, id: TableId) -> TableConfig {
+        let state = self.tables.get(&id);
+        let vacancy = state.and_then(|t| t.vacancy);
+        let eviction = state.is_some_and(|t| t.evict_all);
+        TableConfig {
+            table: id,
+            miss: match bridge.miss(id) {
+                Miss::Controller => TableMiss::Controller,
+                Miss::Continue => TableMiss::Continue,
+                Miss::Drop => TableMiss::Drop,
+            },
+            eviction,
+            vacancy_events: vacancy.is_some(),
+            eviction_flags: eviction.then_some(EVICTION_FLAGS),
+            vacancy: vacancy.map(|v| Vacancy {
+                down: v.down,
+                up: v.up,
+                current: self.room(bridge, id),
+            }),
+        }
+    }
+}

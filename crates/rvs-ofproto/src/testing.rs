@@ -1,0 +1,142 @@
+//! A switch around one bridge that keeps what it is told, for tests of both rooms.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use rvs_flow::{DpPort, Match, NoPortNames, OfPort};
+use rvs_openflow::message::PortStats;
+use rvs_openflow::FlowMatch;
+use rvs_packet::Now;
+use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState, Port, Ports};
+
+use crate::Plant;
+
+pub(crate) const BRIDGE: BridgeId = BridgeId(1);
+
+/// What a [`FakePlant`] was asked to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    Publish(ChangeSet),
+    Settle,
+    Credit,
+    Execute(Box<FrozenState>, Vec<u8>),
+    PortUp(OfPort, bool),
+    Meter(rvs_dpif::MeterId, bool),
+}
+
+/// A bridge without packets.
+pub(crate) struct FakePlant {
+    pub(crate) bridge: Option<Arc<Bridge>>,
+    pub(crate) version: u64,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) meters: BTreeMap<rvs_dpif::MeterId, Option<Arc<rvs_dpif::Meter>>>,
+    pub(crate) max_meters: usize,
+    /// Runs while a `credit` or `settle` is under way, as packets' counts arrive.
+    pub(crate) on_settle: Option<Box<dyn FnMut(&Bridge)>>,
+}
+
+impl FakePlant {
+    /// A bridge with three ports and no flows.
+    pub(crate) fn new() -> Self {
+        let mut bridge = Bridge::new(BRIDGE, "br0");
+        let ports = (1..=3).map(|n| {
+            let port = Port::device(OfPort(n), DpPort(n), &format!("eth{n}"));
+            (port, Default::default())
+        });
+        bridge.ports = Arc::new(Ports::singles(ports).unwrap());
+        Self {
+            bridge: Some(Arc::new(bridge)),
+            version: 1,
+            calls: Vec::new(),
+            meters: BTreeMap::new(),
+            max_meters: usize::MAX,
+            on_settle: None,
+        }
+    }
+
+    pub(crate) fn up(&self) -> &Arc<Bridge> {
+        self.bridge.as_ref().unwrap()
+    }
+
+    /// The calls since the last time, without those that only ask for counts.
+    pub(crate) fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
+    }
+
+    fn counts_arrive(&mut self) {
+        if let (Some(f), Some(b)) = (&mut self.on_settle, &self.bridge) {
+            f(b);
+        }
+    }
+}
+
+impl Plant for FakePlant {
+    fn bridge(&self, id: BridgeId) -> Option<Arc<Bridge>> {
+        self.bridge.clone().filter(|b| b.id == id)
+    }
+
+    fn next_version(&self) -> u64 {
+        self.version + 1
+    }
+
+    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
+        self.version += 1;
+        self.bridge = Some(Arc::new(bridge));
+        self.calls.push(Call::Publish(changes.clone()));
+    }
+
+    fn settle(&mut self) {
+        self.calls.push(Call::Settle);
+        self.counts_arrive();
+    }
+
+    fn credit(&mut self) {
+        self.calls.push(Call::Credit);
+        self.counts_arrive();
+    }
+
+    fn execute(&mut self, _now: Now, start: FrozenState, frame: Vec<u8>) {
+        self.calls.push(Call::Execute(Box::new(start), frame));
+    }
+
+    fn port_stats(&mut self, _now: Now, _bridge: BridgeId, port: OfPort) -> Option<PortStats> {
+        self.up().ports.get(port)?;
+        Some(PortStats {
+            port,
+            ..PortStats::default()
+        })
+    }
+
+    fn set_port_up(&mut self, _bridge: BridgeId, port: OfPort, up: bool) {
+        self.calls.push(Call::PortUp(port, up));
+    }
+
+    fn new_meter(&mut self) -> Option<rvs_dpif::MeterId> {
+        if self.meters.len() >= self.max_meters {
+            return None;
+        }
+        let free = (0..).map(rvs_dpif::MeterId);
+        let id = free.into_iter().find(|id| !self.meters.contains_key(id))?;
+        self.meters.insert(id, None);
+        Some(id)
+    }
+
+    fn set_meter(&mut self, id: rvs_dpif::MeterId, meter: Option<Arc<rvs_dpif::Meter>>) {
+        self.calls.push(Call::Meter(id, meter.is_some()));
+        match meter {
+            Some(m) => self.meters.insert(id, Some(m)),
+            None => self.meters.remove(&id),
+        };
+    }
+}
+
+/// A hasher that is the same in every run.
+pub(crate) fn hasher() -> RandomState {
+    RandomState::with_seeds(1, 2, 3, 4)
+}
+
+/// A match in the words of `ovs-ofctl`.
+pub(crate) fn matching(text: &str) -> FlowMatch {
+    Match::parse(text, &NoPortNames).unwrap()
+}
