@@ -1,0 +1,288 @@
+//! Bundles: changes that are collected and then made together (OpenFlow 1.4.1 section 7.3.9; ONF's extension for 1.3).
+//!
+//! A message is decoded when it is added, so that what is wrong with it is said at once, and kept as octets: a hundred
+//! thousand flow-mods take ten times less room that way. At the commit they are decoded again one by one.
+
+use std::collections::BTreeMap;
+
+use rvs_openflow::framer::RawHeader;
+use rvs_openflow::message::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
+use rvs_openflow::{Dialect, ErrorCode, Message, OfError};
+use rvs_packet::Now;
+
+use super::agent::{Agent, Call};
+use super::connection::Connection;
+use super::dispatch::to_mod;
+use super::limits::{BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS};
+use crate::plant::Plant;
+use crate::Author;
+
+/// Octets of a piece of a bundle's store: growing one copies no more than this.
+const CHUNK: usize = 64 << 10;
+
+/// Messages, one after the other.
+#[derive(Debug, Default)]
+struct Store {
+    chunks: Vec<Vec<u8>>,
+    messages: usize,
+    octets: usize,
+}
+
+impl Store {
+    fn push(&mut self, message: &[u8]) {
+        match self.chunks.last_mut() {
+            Some(last) if last.len() + message.len() <= CHUNK => last.extend_from_slice(message),
+            _ => self.chunks.push(message.to_vec()),
+        }
+        self.messages += 1;
+        self.octets += message.len();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().flat_map(|chunk| {
+            let mut rest = &chunk[..];
+            std::iter::from_fn(move || {
+                let len = RawHeader::parse(rest)?.length;
+                let (message, tail) = rest.split_at_checked(len.into())?;
+                rest = tail;
+                Some(message)
+            })
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Bundle {
+    flags: BundleFlags,
+    closed: bool,
+    /// Of its messages.
+    dialect: Dialect,
+    used: Now,
+    /// The start of the message that opened it.
+    opened_by: Vec<u8>,
+    store: Store,
+}
+
+/// The bundles of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Bundles(BTreeMap<u32, Bundle>);
+
+/// What the bundles of all connections of an agent hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BundleUse {
+    pub(super) messages: usize,
+    pub(super) octets: usize,
+}
+
+impl Bundles {
+    fn open(
+        &mut self,
+        now: Now,
+        id: u32,
+        flags: BundleFlags,
+        dialect: Dialect,
+        head: &[u8],
+    ) -> Result<(), OfError> {
+        if self.0.len() >= BUNDLES {
+            return Err(ErrorCode::BfcOutOfBundles.because(format!(
+                "a connection has {BUNDLES} bundles at most; commit or discard one"
+            )));
+        }
+        let bundle = Bundle {
+            flags,
+            closed: false,
+            dialect,
+            used: now,
+            opened_by: head.to_vec(),
+            store: Store::default(),
+        };
+        self.0.insert(id, bundle);
+        Ok(())
+    }
+
+    /// Takes bundle `id` away.
+    fn take(&mut self, id: u32, total: &mut BundleUse) -> Option<Bundle> {
+        let bundle = self.0.remove(&id)?;
+        total.messages -= bundle.store.messages;
+        total.octets -= bundle.store.octets;
+        Some(bundle)
+    }
+
+    /// Takes all of them away.
+    pub(super) fn clear(&mut self, total: &mut BundleUse) {
+        while let Some(&id) = self.0.keys().next() {
+            self.take(id, total);
+        }
+    }
+
+    /// Takes those away that nothing was added to for too long, and gives the messages that opened them.
+    pub(super) fn expire(&mut self, now: Now, total: &mut BundleUse) -> Vec<Vec<u8>> {
+        let idle = |b: &Bundle| now.since(b.used) >= BUNDLE_IDLE;
+        let old: Vec<u32> = self
+            .0
+            .iter()
+            .filter(|(_, b)| idle(b))
+            .map(|(i, _)| *i)
+            .collect();
+        old.into_iter()
+            .filter_map(|id| self.take(id, total).map(|b| b.opened_by))
+            .collect()
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Now> {
+        self.0.values().map(|b| b.used + BUNDLE_IDLE).min()
+    }
+}
+
+fn unknown(id: u32) -> OfError {
+    ErrorCode::BfcBadId.because(format!("bundle {id} is not open"))
+}
+
+/// What makes a bundle unusable for the message: both are then gone.
+fn mismatch(bundle: &Bundle, id: u32, flags: BundleFlags, closing: bool) -> Option<OfError> {
+    if bundle.closed && closing {
+        let why = format!("bundle {id} is closed; only commit and discard are left");
+        return Some(ErrorCode::BfcBundleClosed.because(why));
+    }
+    (bundle.flags != flags).then(|| {
+        ErrorCode::BfcBadFlags.because(format!(
+            "flags {:#x} for bundle {id}, which was opened with {:#x}",
+            flags.0, bundle.flags.0
+        ))
+    })
+}
+
+impl Agent {
+    /// Opens, closes, commits or discards.
+    pub(super) fn bundle_control<P: Plant>(
+        &mut self,
+        conn: &mut Connection,
+        call: &mut Call<'_, P>,
+        m: BundleControl,
+    ) -> Result<(), OfError> {
+        let total = &mut self.bundle_use;
+        match m.command {
+            BundleCommand::OpenRequest => {
+                if conn.bundles.take(m.bundle, total).is_some() {
+                    return Err(ErrorCode::BfcBadId.because(format!(
+                        "bundle {} was open already and is discarded",
+                        m.bundle
+                    )));
+                }
+                let d = conn.dialect;
+                conn.bundles
+                    .open(call.now, m.bundle, m.flags, d, call.head)?;
+            }
+            BundleCommand::CloseRequest => {
+                let bundle = conn
+                    .bundles
+                    .0
+                    .get_mut(&m.bundle)
+                    .ok_or_else(|| unknown(m.bundle))?;
+                if let Some(e) = mismatch(bundle, m.bundle, m.flags, true) {
+                    conn.bundles.take(m.bundle, total);
+                    return Err(e);
+                }
+                bundle.closed = true;
+                bundle.used = call.now;
+            }
+            BundleCommand::DiscardRequest => {
+                conn.bundles
+                    .take(m.bundle, total)
+                    .ok_or_else(|| unknown(m.bundle))?;
+            }
+            BundleCommand::CommitRequest => {
+                let bundle = conn
+                    .bundles
+                    .take(m.bundle, total)
+                    .ok_or_else(|| unknown(m.bundle))?;
+                if let Some(e) = mismatch(&bundle, m.bundle, m.flags, false) {
+                    return Err(e);
+                }
+                self.commit(conn, call, &bundle)?;
+            }
+            _ => {
+                return Err(ErrorCode::BfcBadType
+                    .because("a reply to a bundle control, which a controller doesn't send"))
+            }
+        }
+        let reply = BundleControl {
+            command: m.command.reply(),
+            ..m
+        };
+        conn.send(call.xid, &Message::BundleControl(reply));
+        Ok(())
+    }
+
+    /// All of the bundle or nothing.
+    fn commit<P: Plant>(
+        &mut self,
+        conn: &mut Connection,
+        call: &mut Call<'_, P>,
+        bundle: &Bundle,
+    ) -> Result<(), OfError> {
+        let author = Author {
+            conn: Some(conn.id),
+            version: conn.version(),
+            xid: call.xid,
+        };
+        let mods = bundle.store.iter().map(|bytes| {
+            decode_mod(&bundle.dialect, bytes)
+                .expect("invariant: what a bundle holds was decoded when it was added")
+        });
+        let applied = self.state.apply(call.now, &author, mods, call.plant);
+        let Err((at, error)) = applied else {
+            return Ok(());
+        };
+        if let Some(message) = bundle.store.iter().nth(at) {
+            conn.refuse(call.now, &error, message);
+        }
+        Err(ErrorCode::BfcMsgFailed.because(format!(
+            "message {} of {} of the bundle failed, nothing was changed",
+            at + 1,
+            bundle.store.messages
+        )))
+    }
+
+    /// Adds a message to a bundle, which need not be open yet.
+    pub(super) fn bundle_add<P: Plant>(
+        &mut self,
+        conn: &mut Connection,
+        call: &mut Call<'_, P>,
+        m: &BundleAdd,
+    ) -> Result<(), OfError> {
+        let total = &mut self.bundle_use;
+        let mut dialect = conn.dialect;
+        if let Some(bundle) = conn.bundles.0.get(&m.bundle) {
+            if let Some(e) = mismatch(bundle, m.bundle, m.flags, true) {
+                conn.bundles.take(m.bundle, total);
+                return Err(e);
+            }
+            dialect = bundle.dialect;
+        }
+        decode_mod(&dialect, &m.message)?;
+        if total.messages >= BUNDLE_MESSAGES || total.octets + m.message.len() > BUNDLE_OCTETS {
+            return Err(ErrorCode::BfcMsgTooMany.because(format!(
+                "bundles hold {BUNDLE_MESSAGES} messages or {BUNDLE_OCTETS} octets at most, all connections together"
+            )));
+        }
+        if !conn.bundles.0.contains_key(&m.bundle) {
+            let (now, head) = (call.now, call.head);
+            conn.bundles.open(now, m.bundle, m.flags, dialect, head)?;
+        }
+        let Some(bundle) = conn.bundles.0.get_mut(&m.bundle) else {
+            return Err(unknown(m.bundle));
+        };
+        bundle.store.push(&m.message);
+        bundle.used = call.now;
+        total.messages += 1;
+        total.octets += m.message.len();
+        Ok(())
+    }
+}
+
+/// The change that a message in a bundle asks for.
+fn decode_mod(dialect: &Dialect, bytes: &[u8]) -> Result<crate::state::Mod, OfError> {
+    let (_, message) = dialect.decode(bytes)?;
+    to_mod(message)?.ok_or_else(|| ErrorCode::BfcMsgUnsup.because("no change that a bundle takes"))
+}
