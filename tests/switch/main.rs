@@ -8,6 +8,7 @@ mod fuzz;
 mod hosts;
 mod learning;
 mod limits;
+mod openflow;
 mod parking;
 mod random;
 mod script;

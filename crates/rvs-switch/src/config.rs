@@ -31,6 +31,9 @@ pub struct BridgeConfig {
     /// `other_config:hwaddr`: MAC of the bridge's own interface.
     pub hwaddr: Option<MacAddr>,
     pub datapath_id: Option<u64>,
+    /// `other_config:dp-desc` and `dp-sn`: texts for controllers.
+    pub dp_desc: Option<String>,
+    pub dp_sn: Option<String>,
     pub flood_vlans: Vec<VlanId>,
     pub warnings: Vec<String>,
 }
@@ -105,6 +108,8 @@ impl BridgeConfig {
                     .ok()
                     .filter(|m: &MacAddr| !m.is_multicast() && !m.is_zero())
             }),
+            dp_desc: other("dp-desc").map(str::to_owned),
+            dp_sn: other("dp-sn").map(str::to_owned),
             datapath_id: w.parse("datapath-id", other("datapath-id"), parse_datapath_id),
             flood_vlans: row.set_of_int("flood_vlans").filter_map(vlan_id).collect(),
             warnings: w.list,

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod controllers;
+mod openflow;
+mod plant;
 pub mod platform;
 pub mod ports;
 pub mod prepare;
@@ -9,4 +12,5 @@ mod snapshot;
 mod status;
 pub mod switch;
 
+pub use plant::SwitchPlant;
 pub use switch::{Rim, Switch, DATABASE};

@@ -79,5 +79,8 @@ pub trait Platform {
     /// Changes MAC or MTU of an internal interface.
     fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
 
+    /// Sets the port's device administratively up or down.
+    fn set_up(&mut self, dp: DpPort, up: bool);
+
     fn counters(&mut self, dp: DpPort) -> PortCounters;
 }

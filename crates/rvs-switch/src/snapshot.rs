@@ -1,20 +1,15 @@
 //! From the state of a bridge to the snapshot that translations read.
 
-use std::sync::Arc;
-
-use ahash::RandomState;
-use rvs_flow::{Mask, OfPort, PipelineKey};
+use rvs_flow::OfPort;
 use rvs_l2::{BundleId, MacConfig, VlanSet};
-use rvs_openflow::{Action, Instructions, TableId};
-use rvs_pipeline::{
-    Bridge, BridgeId, Bundle, Port, Ports, Rule, RuleFlags, Settings, Table, Tables,
-};
+use rvs_pipeline::{Bundle, Port, PortConfig, Ports, Settings};
 
 use crate::config::BridgeConfig;
 use crate::ports::BridgeState;
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
-pub fn ports(state: &BridgeState) -> Ports {
+/// `config` tells what a controller has configured of a port.
+pub fn ports(state: &BridgeState, config: impl Fn(OfPort) -> PortConfig) -> Ports {
     let mut ports = Vec::new();
     let mut bundles = Vec::new();
     for p in state.ports.values() {
@@ -33,6 +28,11 @@ pub fn ports(state: &BridgeState) -> Ports {
             port.bundle = bundle;
             port.mac = link.mac;
             port.mtu = link.mtu;
+            // A device that is down sends nothing, and says so where the frame is lost.
+            port.config = PortConfig {
+                down: false,
+                ..config(i.of_port)
+            };
             port.live = link.admin_up && link.link_up;
             ports.push(port);
         }
@@ -63,29 +63,4 @@ pub fn mac_config(cfg: &BridgeConfig) -> MacConfig {
         ageing: cfg.mac_aging,
         size: cfg.mac_table_size,
     }
-}
-
-/// A bridge as it is before any controller speaks to it: one visible rule, `priority=0 actions=NORMAL`.
-pub fn standalone(id: BridgeId, name: &str, version: u64, hasher: RandomState) -> Bridge {
-    let config = rvs_classifier::Config {
-        hasher,
-        round_prefixes: true,
-    };
-    let table = Table::new(TableId(0), config);
-    let normal = Action::output(OfPort::NORMAL);
-    let mut rule = Rule::new(TableId(0), 0, Instructions::apply([normal]));
-    rule.flags = RuleFlags::default();
-    table
-        .write()
-        .insert(
-            &PipelineKey::default(),
-            &Mask::none(),
-            0,
-            Arc::new(rule),
-            version,
-        )
-        .expect("invariant: the first rule of a new table is no duplicate");
-    let mut bridge = Bridge::new(id, name);
-    bridge.tables = Arc::new(Tables::default().with(Arc::new(table)));
-    bridge
 }

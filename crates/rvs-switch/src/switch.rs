@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ahash::RandomState;
+use ahash::{AHashMap, RandomState};
 use rvs_dpif::{AckToken, WorkerId};
 use rvs_flow::{DpPort, OfPort};
 use rvs_l2::{FdbKey, Flush};
@@ -17,9 +17,11 @@ use rvs_ovsdb::database::{Database, Delta};
 use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
 use rvs_ovsdb::Uuid;
 use rvs_packet::{MacAddr, Now, VlanId};
-use rvs_pipeline::BridgeId;
+use rvs_pipeline::{Bridge, BridgeId};
 use rvs_slowpath::{Dispatch, SlowPath};
 
+use crate::openflow::Office;
+use crate::plant::MeterPool;
 use crate::platform::{Platform, PortEvent};
 use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
@@ -33,21 +35,32 @@ pub const DATABASE: &str = "Open_vSwitch";
 pub trait Rim: Platform + Dispatch {
     /// Waits until these workers have obeyed everything up to the token.
     fn settle(&mut self, token: AckToken, workers: &[WorkerId]);
+
+    /// How many workers there are; they are numbered from 0.
+    fn workers(&self) -> u16;
+
+    /// The time. Whoever calls the switch reads the clock; what happens deep inside asks here.
+    fn now(&self) -> Now;
 }
 
 /// The control half of the switch. The other half, the slow path, is shared with whoever handles upcalls.
 pub struct Switch<R> {
     pub server: Server,
     pub rim: R,
-    slow: Arc<Mutex<SlowPath>>,
-    topology: Topology,
-    bridge_ids: BTreeMap<Uuid, BridgeId>,
+    pub(crate) slow: Arc<Mutex<SlowPath>>,
+    pub(crate) topology: Topology,
+    pub(crate) bridge_ids: BTreeMap<Uuid, BridgeId>,
     last_bridge: u32,
     vlan_limit: u8,
-    hasher: RandomState,
+    pub(crate) hasher: RandomState,
     /// Value of `next_cfg` that has not been answered by `cur_cfg`.
     next_cfg: Option<i64>,
     closed: Vec<(SessionId, CloseReason)>,
+    pub(crate) offices: BTreeMap<BridgeId, Office>,
+    pub(crate) meters: MeterPool,
+    /// When each port was opened.
+    pub(crate) opened: AHashMap<DpPort, Now>,
+    pub(crate) openflow_epoch: u64,
 }
 
 impl<R: Rim> Switch<R> {
@@ -64,6 +77,10 @@ impl<R: Rim> Switch<R> {
             hasher,
             next_cfg: None,
             closed: Vec::new(),
+            offices: BTreeMap::new(),
+            meters: MeterPool::default(),
+            opened: AHashMap::default(),
+            openflow_epoch: 0,
         }
     }
 
@@ -135,6 +152,11 @@ impl<R: Rim> Switch<R> {
         if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.after()).last() {
             self.global_settings(root.map_value("other_config", "vlan-limit"));
             self.next_cfg = Some(root.int("next_cfg"));
+            self.openflow_epoch += 1;
+        }
+        let controllers = rows("Controller").len() + rows("SSL").len();
+        if controllers + touched.bridges.len() > 0 {
+            self.openflow_epoch += 1;
         }
         if !touched.is_empty() {
             let db = self
@@ -201,7 +223,7 @@ impl<R: Rim> Switch<R> {
     }
 
     /// Status is written without waiting for the disk: after a crash it is found out anew.
-    fn write_status(&mut self, rows: &[RowStatus]) {
+    pub(crate) fn write_status(&mut self, rows: &[RowStatus]) {
         if rows.is_empty() {
             return;
         }
@@ -223,37 +245,63 @@ impl<R: Rim> Switch<R> {
     }
 
     /// Gives the slow path a bridge as it is now, or takes it away, and waits until no cache says otherwise.
-    fn publish(&mut self, uuid: Uuid) {
-        let Self {
-            topology,
-            bridge_ids,
-            slow,
-            rim,
-            ..
-        } = self;
-        let mut slow = slow.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = match (topology.bridge(uuid), bridge_ids.get(&uuid).copied()) {
-            (Some(state), known) => {
-                let version = slow.world().version() + 1;
+    pub(crate) fn publish(&mut self, uuid: Uuid) {
+        let known = self.bridge_ids.get(&uuid).copied();
+        match (self.topology.bridge(uuid).is_some(), known) {
+            (true, known) => {
                 let id = known.unwrap_or_else(|| {
                     self.last_bridge += 1;
                     BridgeId(self.last_bridge)
                 });
-                bridge_ids.insert(uuid, id);
-                let mut bridge = match slow.world().bridge(id) {
-                    Some(b) => (**b).clone(),
-                    None => snapshot::standalone(id, &state.cfg.name, version, self.hasher.clone()),
-                };
-                bridge.ports = Arc::new(snapshot::ports(state));
-                bridge.settings = Arc::new(snapshot::settings(&state.cfg, self.vlan_limit));
-                slow.set_bridge(bridge, snapshot::mac_config(&state.cfg), rim)
+                self.bridge_ids.insert(uuid, id);
+                if known.is_none() {
+                    // The agent has to find its bridge.
+                    self.publish_bridge(uuid, id);
+                }
+                self.tell_agent(uuid, id);
+                self.publish_bridge(uuid, id);
             }
-            (None, Some(id)) => {
-                bridge_ids.remove(&uuid);
-                slow.remove_bridge(id, rim)
+            (false, Some(id)) => {
+                self.bridge_ids.remove(&uuid);
+                self.offices.remove(&id);
+                self.openflow_epoch += 1;
+                let wait = self
+                    .slow
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove_bridge(id, &mut self.rim);
+                self.wait(wait);
             }
-            (None, None) => None,
+            (false, None) => {}
+        }
+    }
+
+    fn publish_bridge(&mut self, uuid: Uuid, id: BridgeId) {
+        let Self {
+            topology,
+            slow,
+            rim,
+            offices,
+            ..
+        } = self;
+        let Some(state) = topology.bridge(uuid) else {
+            return;
         };
+        let mut slow = slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bridge = match slow.world().bridge(id) {
+            Some(b) => (**b).clone(),
+            None => Bridge::new(id, &state.cfg.name),
+        };
+        let office = offices.get(&id);
+        let config = |of| office.map_or_else(Default::default, |o| o.agent.state.port_config(of));
+        bridge.ports = Arc::new(snapshot::ports(state, config));
+        let mut settings = snapshot::settings(&state.cfg, self.vlan_limit);
+        if let Some(office) = office {
+            office.agent.state.adjust(&mut settings);
+            settings.fail_open = office.fail_open;
+        }
+        bridge.settings = Arc::new(settings);
+        let wait = slow.set_bridge(bridge, snapshot::mac_config(&state.cfg), rim);
         drop(slow);
         self.wait(wait);
     }

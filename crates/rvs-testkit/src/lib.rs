@@ -5,7 +5,7 @@
 //! and the channels between threads. It is configured as a user configures it, by OVSDB transactions over a client session.
 //!
 //! Around it: [`packet`] builds frames, [`host`] puts real TCP/IP stacks on ports, [`counters`] says what must have been
-//! counted and that nothing else was, [`oracle`] says what must have left (by the naive interpreter) and that every cached
+//! counted and that nothing else was, [`openflow`] is a controller, [`oracle`] says what must have left (by the naive interpreter) and that every cached
 //! entry is true, [`capture`] keeps the last frames for the one who debugs, [`seed`] makes a failure repeatable, and
 //! [`fuzz`] holds the fuzz targets.
 //!
@@ -19,6 +19,7 @@ pub mod counters;
 pub mod flows;
 pub mod fuzz;
 pub mod host;
+pub mod openflow;
 pub mod oracle;
 pub mod packet;
 pub mod seed;

@@ -230,7 +230,25 @@ impl TestSwitch {
             busy |= worker.obey(fabric);
             busy |= worker.forward(fabric, self.batch);
         }
-        busy | (!self.stalled && self.handler_turn())
+        busy | (!self.stalled && self.handler_turn()) | self.control_turn()
+    }
+
+    /// Control takes what the handler has for controllers.
+    fn control_turn(&mut self) -> bool {
+        let now = self.now();
+        let rim = &mut self.switch.rim;
+        let (punted, learned) = (
+            std::mem::take(&mut rim.punted),
+            std::mem::take(&mut rim.learned),
+        );
+        let busy = !punted.is_empty() || !learned.is_empty();
+        for p in punted {
+            self.switch.punted(now, &p.upcall, &p.note);
+        }
+        for (bridge, flow, used) in learned {
+            self.switch.learned(now, bridge, &flow, used);
+        }
+        busy
     }
 
     /// One turn of the handler, as the daemon's thread does it.

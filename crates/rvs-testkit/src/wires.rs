@@ -288,6 +288,12 @@ impl Platform for Wires {
         Ok(device.info.clone())
     }
 
+    fn set_up(&mut self, dp: DpPort, up: bool) {
+        if let Some(device) = self.fabric.device_of(dp) {
+            device.info.admin_up = up;
+        }
+    }
+
     fn counters(&mut self, dp: DpPort) -> PortCounters {
         self.fabric
             .device_of(dp)
@@ -297,6 +303,14 @@ impl Platform for Wires {
 }
 
 impl Rim for Wires {
+    fn workers(&self) -> u16 {
+        self.workers.len() as u16
+    }
+
+    fn now(&self) -> Now {
+        self.fabric.now
+    }
+
     fn settle(&mut self, token: AckToken, workers: &[WorkerId]) {
         for id in workers {
             let worker = &mut self.workers[usize::from(id.0)];

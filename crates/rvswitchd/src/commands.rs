@@ -279,6 +279,7 @@ fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
         }
         add("poison_packets", worker.poisoned());
     }
+    add("letters_lost", daemon.switch.rim.wires.control.lost());
     let slow = daemon.switch.slow();
     let c = slow.counters();
     let named = [

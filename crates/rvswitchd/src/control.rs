@@ -25,11 +25,14 @@ use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS}
 use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
 use crate::handler::Wires;
+use crate::mailbox::{Letter, Mailbox};
 use crate::worker::Order;
 use crate::{clock, notify};
 
 /// Device events taken in one turn.
 const EVENTS: usize = 256;
+/// Letters of the handler taken in one turn.
+const LETTERS: usize = 512;
 /// How often ports that could not be opened are tried again, and the ingress drop's heartbeat is written.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often interface counters are written into the database (`other_config:stats-update-interval`).
@@ -73,6 +76,10 @@ impl Platform for Outside {
         self.devices.adjust(dp, spec)
     }
 
+    fn set_up(&mut self, dp: DpPort, up: bool) {
+        self.devices.set_up(dp, up);
+    }
+
     fn counters(&mut self, dp: DpPort) -> PortCounters {
         self.devices.counters(dp)
     }
@@ -84,6 +91,14 @@ impl Rim for Outside {
             tracing::error!("a forwarding thread did not answer within a second");
         }
     }
+
+    fn workers(&self) -> u16 {
+        self.wires.workers.len() as u16
+    }
+
+    fn now(&self) -> Now {
+        clock::now()
+    }
 }
 
 /// Everything the control thread owns.
@@ -93,6 +108,8 @@ pub struct Control {
     pub monitor: Monitor,
     pub signals: SignalFd,
     pub clients: Vec<Client>,
+    mailbox: Mailbox,
+    letters: Vec<Letter>,
     next_beat: Now,
     next_statistics: Now,
     /// No client is accepted before: there were no file descriptors left.
@@ -103,6 +120,7 @@ pub struct Control {
 struct Ready {
     monitor: bool,
     signals: bool,
+    mail: bool,
     listeners: Vec<usize>,
     clients: Vec<usize>,
 }
@@ -113,6 +131,7 @@ impl Control {
         listeners: Vec<Listener>,
         monitor: Monitor,
         signals: SignalFd,
+        mailbox: Mailbox,
     ) -> Self {
         Self {
             daemon,
@@ -120,6 +139,8 @@ impl Control {
             monitor,
             signals,
             clients: Vec::new(),
+            mailbox,
+            letters: Vec::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
             deaf_until: Now::ZERO,
@@ -145,6 +166,9 @@ impl Control {
             for i in ready.listeners {
                 self.accept(i);
             }
+            if ready.mail {
+                self.read_mail();
+            }
             if let Some(done) = self.serve(&ready.clients) {
                 // The client that asked gets its answer.
                 self.flush();
@@ -162,6 +186,7 @@ impl Control {
         let mut fds = vec![
             PollFd::new(self.monitor.fd(), PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.mailbox.fd(), PollFlags::POLLIN),
         ];
         let knocks = if self.deaf_until > clock::now() {
             PollFlags::empty()
@@ -182,7 +207,7 @@ impl Control {
             Err(e) => return Err(e).context("poll"),
         }
         let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
-        let (first, rest) = fds.split_at(2);
+        let (first, rest) = fds.split_at(3);
         let (listeners, clients) = rest.split_at(self.listeners.len());
         let indexes = |fds: &[PollFd<'_>]| {
             fds.iter()
@@ -194,6 +219,7 @@ impl Control {
         Ok(Ready {
             monitor: first.first().is_some_and(hot),
             signals: first.get(1).is_some_and(hot),
+            mail: first.get(2).is_some_and(hot),
             listeners: indexes(listeners),
             clients: indexes(clients),
         })
@@ -226,6 +252,20 @@ impl Control {
         Some(Done {
             cleanup: self.daemon.cleanup_on_exit,
         })
+    }
+
+    /// What the handler has for controllers.
+    fn read_mail(&mut self) {
+        self.mailbox.take(LETTERS, &mut self.letters);
+        let now = clock::now();
+        for letter in std::mem::take(&mut self.letters) {
+            match letter {
+                Letter::Punt(upcall, note) => self.switch().punted(now, &upcall, &note),
+                Letter::Learn { bridge, flow, used } => {
+                    self.switch().learned(now, bridge, &flow, used);
+                }
+            }
+        }
     }
 
     fn device_events(&mut self) {

@@ -562,6 +562,23 @@ impl Platform for Devices {
             .ok_or_else(|| PortError("the device vanished".to_owned()))
     }
 
+    /// Of an internal port the switch's end is set: its user sees the carrier go.
+    fn set_up(&mut self, dp: DpPort, up: bool) {
+        let Some(index) = self.open.get(&dp).map(|d| d.base.index()) else {
+            return;
+        };
+        let change = Change {
+            up: Some(up),
+            ..Change::default()
+        };
+        if let Err(e) = self.rtnl.change(index, &change) {
+            tracing::warn!(
+                "a port could not be set {}: {e}",
+                if up { "up" } else { "down" }
+            );
+        }
+    }
+
     fn counters(&mut self, dp: DpPort) -> PortCounters {
         let Some(s) = self.stats(dp) else {
             return PortCounters::default();

@@ -17,6 +17,7 @@ use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues};
 
 use crate::acks::AckBoard;
 use crate::clock;
+use crate::mailbox::{Letter, Slot};
 use crate::worker::{Order, WorkerHandle};
 
 /// Upcalls answered under one lock: the bound of the control thread's wait.
@@ -50,6 +51,7 @@ impl Latency {
 #[derive(Clone, Debug)]
 pub struct Wires {
     pub workers: Vec<WorkerHandle>,
+    pub control: Slot,
 }
 
 impl Dispatch for Wires {
@@ -60,14 +62,15 @@ impl Dispatch for Wires {
     }
 
     fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>) {
-        tracing::debug!(
-            "a frame from port {} for {note:?} has no taker",
-            upcall.key.in_port
-        );
+        self.control.put(Letter::Punt(upcall, note));
     }
 
-    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, _used: Now) {
-        tracing::debug!("bridge {bridge:?}: flow {flow:?} has no taker");
+    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
+        self.control.put(Letter::Learn {
+            bridge,
+            flow: flow.clone(),
+            used,
+        });
     }
 }
 

@@ -11,6 +11,7 @@ mod devices;
 mod egress;
 mod handler;
 mod logging;
+mod mailbox;
 mod notify;
 mod rundir;
 mod setup;

@@ -31,6 +31,7 @@ use crate::commands::Daemon;
 use crate::control::{Control, Outside};
 use crate::devices::Devices;
 use crate::handler::{Handler, Latency, Wires};
+use crate::mailbox::mailbox;
 use crate::rundir::{self, RunDir};
 use crate::{clock, notify, worker};
 
@@ -110,8 +111,10 @@ pub fn run(args: &Args) -> Result<()> {
         let q = queues.lock().unwrap_or_else(PoisonError::into_inner);
         (q.doorbell().clone(), q.ringer())
     };
+    let (slot, mailbox) = mailbox()?;
     let wires = Wires {
         workers: workers.clone(),
+        control: slot,
     };
     let latency = Arc::new(Latency::default());
     let handler = Handler {
@@ -147,7 +150,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let listeners = listen(&mut rundir)?;
     let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
-    let mut control = Control::new(daemon, listeners, monitor, signals);
+    let mut control = Control::new(daemon, listeners, monitor, signals, mailbox);
     println!("{READY} (run directory {})", dir.display());
     std::io::stdout().flush().ok();
     notify::notify("READY=1");

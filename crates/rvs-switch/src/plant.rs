@@ -1,0 +1,153 @@
+//! The switch as the OpenFlow agents see it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::AHashMap;
+use rvs_dpif::{DpCommand, Meter, MeterId, WorkerId};
+use rvs_flow::{DpPort, OfPort};
+use rvs_ofproto::Plant;
+use rvs_openflow::message::PortStats;
+use rvs_ovsdb::Uuid;
+use rvs_packet::{Frame, Now};
+use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState};
+use rvs_slowpath::SlowPath;
+
+use crate::ports::{IfaceState, Topology};
+use crate::switch::Rim;
+
+/// Meters of the daemon's datapath. A number is free again once no flow can name it.
+#[derive(Debug, Default)]
+pub(crate) struct MeterPool {
+    next: u32,
+    free: Vec<MeterId>,
+    /// Given back while caches may still name it: free after the next settling.
+    leaving: Vec<MeterId>,
+}
+
+impl MeterPool {
+    /// Meters of all bridges together.
+    const MAX: u32 = 65_536;
+
+    fn take(&mut self) -> Option<MeterId> {
+        if let Some(id) = self.free.pop() {
+            return Some(id);
+        }
+        let id = self.next;
+        self.next = id.checked_add(1).filter(|n| *n <= Self::MAX)?;
+        Some(MeterId(id))
+    }
+}
+
+/// What an agent's calls act on. Borrowed from the switch for one turn.
+pub struct SwitchPlant<'a, R> {
+    pub(crate) slow: &'a Arc<Mutex<SlowPath>>,
+    pub(crate) rim: &'a mut R,
+    pub(crate) topology: &'a Topology,
+    pub(crate) bridge_ids: &'a BTreeMap<Uuid, BridgeId>,
+    pub(crate) meters: &'a mut MeterPool,
+    pub(crate) opened: &'a AHashMap<DpPort, Now>,
+}
+
+impl<R: Rim> SwitchPlant<'_, R> {
+    fn lock(&self) -> MutexGuard<'_, SlowPath> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn iface(&self, bridge: BridgeId, port: OfPort) -> Option<&IfaceState> {
+        let uuid = self
+            .bridge_ids
+            .iter()
+            .find_map(|(u, id)| (*id == bridge).then_some(*u))?;
+        let state = self.topology.bridge(uuid)?;
+        state.ifaces().map(|(_, i)| i).find(|i| i.of_port == port)
+    }
+}
+
+impl<R: Rim> Plant for SwitchPlant<'_, R> {
+    fn bridge(&self, id: BridgeId) -> Option<Arc<Bridge>> {
+        self.lock().world().bridge(id).cloned()
+    }
+
+    fn next_version(&self) -> u64 {
+        self.lock().world().version() + 1
+    }
+
+    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.publish(bridge, changes, self.rim);
+    }
+
+    fn settle(&mut self) {
+        let owed = {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            slow.outstanding(self.rim)
+        };
+        for (token, worker) in &owed {
+            self.rim.settle(*token, &[*worker]);
+        }
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        for (token, worker) in owed {
+            slow.acknowledged(worker, token, self.rim);
+        }
+        self.meters.free.append(&mut self.meters.leaving);
+    }
+
+    fn credit(&mut self) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.credit_all(self.rim);
+    }
+
+    fn execute(&mut self, now: Now, start: FrozenState, frame: Vec<u8>) {
+        // One worker for all: packets of controllers leave in the order in which they came.
+        const WORKER: WorkerId = WorkerId(0);
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.execute(now, WORKER, &start, Frame::from_slice(&frame), self.rim);
+    }
+
+    fn port_stats(&mut self, now: Now, bridge: BridgeId, port: OfPort) -> Option<PortStats> {
+        let dp = self.iface(bridge, port)?.open.as_ref()?.0;
+        let up = now.since(self.opened.get(&dp).copied().unwrap_or(now));
+        let c = self.rim.counters(dp);
+        Some(PortStats {
+            port,
+            duration_sec: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
+            duration_nsec: up.subsec_nanos(),
+            rx_packets: c.rx_packets,
+            tx_packets: c.tx_packets,
+            rx_bytes: c.rx_bytes,
+            tx_bytes: c.tx_bytes,
+            rx_dropped: c.rx_dropped,
+            tx_dropped: c.tx_dropped,
+            rx_errors: c.rx_errors,
+            tx_errors: c.tx_errors,
+            // An Ethernet device of the kernel counts these among the errors, and veth has none.
+            rx_frame_err: 0,
+            rx_over_err: 0,
+            rx_crc_err: 0,
+            collisions: 0,
+        })
+    }
+
+    fn set_port_up(&mut self, bridge: BridgeId, port: OfPort, up: bool) {
+        let open = self.iface(bridge, port).and_then(|i| i.open.as_ref());
+        if let Some(dp) = open.map(|(dp, _)| *dp) {
+            self.rim.set_up(dp, up);
+        }
+    }
+
+    fn new_meter(&mut self) -> Option<MeterId> {
+        self.meters.take()
+    }
+
+    fn set_meter(&mut self, id: MeterId, meter: Option<Arc<Meter>>) {
+        if meter.is_none() {
+            self.meters.leaving.push(id);
+        }
+        for worker in 0..self.rim.workers() {
+            let meter = meter.clone();
+            self.rim
+                .command(WorkerId(worker), DpCommand::Meter { id, meter });
+        }
+    }
+}
