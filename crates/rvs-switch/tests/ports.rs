@@ -34,6 +34,8 @@ impl Dispatch for Names {
 }
 
 impl Platform for Names {
+    fn set_up(&mut self, _: DpPort, _: bool) {}
+
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
         if spec.kind != IfaceKind::Internal && !self.devices.contains(&spec.name) {
             return Err(PortError(format!("{} (No such device)", spec.name)));
@@ -54,6 +56,14 @@ impl Platform for Names {
 }
 
 impl Rim for Names {
+    fn workers(&self) -> u16 {
+        1
+    }
+
+    fn now(&self) -> rvs_packet::Now {
+        rvs_packet::Now::ZERO
+    }
+
     fn settle(&mut self, _: AckToken, _: &[WorkerId]) {}
 }
 
