@@ -191,7 +191,7 @@ impl Agent {
             self.state.expire(now, plant);
         }
         self.hand_out(now, None);
-        self.tell_wishes(plant);
+        self.tell_wishes(None, plant);
         self.copy_to_snoops();
         self.state.tidy(plant) || more
     }
@@ -216,7 +216,7 @@ impl Agent {
         }
         self.mind_monitors(now, conn, plant);
         conn.pump(now);
-        conn.has_request() || conn.job.is_some() && conn.backlog() < REPLY_BACKLOG
+        conn.wants_turn()
     }
 
     fn answer<P: Plant>(
@@ -257,7 +257,7 @@ impl Agent {
             self.state.expire(now, plant);
         }
         self.hand_out(now, None);
-        self.tell_wishes(plant);
+        self.tell_wishes(None, plant);
         self.copy_to_snoops();
     }
 
@@ -279,13 +279,20 @@ impl Agent {
             .min()
     }
 
-    /// Tells the state what the connections together ask of the pipeline.
-    pub(super) fn tell_wishes<P: Plant>(&mut self, plant: &mut P) {
+    /// True when [`Self::turn`] has something to do without new input: after [`Self::sent`] made room, for example.
+    pub fn wants_turn(&self) -> bool {
+        self.wishes_changed || self.conns.values().any(|c| c.wants_turn())
+    }
+
+    /// Tells the state what the connections together ask of the pipeline. `current` is the one whose request is being
+    /// handled, if it is not among the others.
+    pub(super) fn tell_wishes<P: Plant>(&mut self, current: Option<&Connection>, plant: &mut P) {
         if !std::mem::take(&mut self.wishes_changed) {
             return;
         }
+        let all = || current.into_iter().chain(self.conns.values().map(|c| &**c));
         let wants_misses = |c: &Connection| c.hears_events() && c.version() <= Version::Of12;
-        let miss = match self.conns.values().any(|c| wants_misses(c)) {
+        let miss = match all().any(wants_misses) {
             true => Miss::Controller,
             false => Miss::Drop,
         };
@@ -297,8 +304,8 @@ impl Agent {
         let ttl = rvs_openflow::PacketInReason::InvalidTtl;
         let wants_ttl =
             |c: &Connection| c.hears_events() && c.masks.wants_packet_in(ttl, c.is_secondary());
-        let ttl = self.conns.values().any(|c| wants_ttl(c));
-        let watched = self.conns.values().any(|c| !c.monitors.is_empty());
+        let ttl = all().any(wants_ttl);
+        let watched = all().any(|c| !c.monitors.is_empty());
         self.state.set_watched(watched);
         let told = std::mem::replace(&mut self.told, (miss, frags, ttl));
         if told.0 != miss {

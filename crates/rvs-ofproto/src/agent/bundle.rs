@@ -251,16 +251,16 @@ impl Agent {
         call: &mut Call<'_, P>,
         m: &BundleAdd,
     ) -> Result<(), OfError> {
-        let total = &mut self.bundle_use;
         let mut dialect = conn.dialect;
         if let Some(bundle) = conn.bundles.0.get(&m.bundle) {
             if let Some(e) = mismatch(bundle, m.bundle, m.flags, true) {
-                conn.bundles.take(m.bundle, total);
+                conn.bundles.take(m.bundle, &mut self.bundle_use);
                 return Err(e);
             }
             dialect = bundle.dialect;
         }
-        decode_mod(&dialect, &m.message)?;
+        self.check_in_port(&decode_mod(&dialect, &m.message)?)?;
+        let total = &mut self.bundle_use;
         if total.messages >= BUNDLE_MESSAGES || total.octets + m.message.len() > BUNDLE_OCTETS {
             return Err(ErrorCode::BfcMsgTooMany.because(format!(
                 "bundles hold {BUNDLE_MESSAGES} messages or {BUNDLE_OCTETS} octets at most, all connections together"

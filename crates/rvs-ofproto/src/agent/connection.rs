@@ -275,6 +275,15 @@ impl Connection {
             && RawHeader::parse(waiting).is_some_and(|h| waiting.len() >= h.length.into())
     }
 
+    /// True when a turn would get something done without new input.
+    pub(super) fn wants_turn(&self) -> bool {
+        let room = self.outbox.len() < REPLY_BACKLOG && !self.is_closing();
+        self.has_request()
+            || self.job.is_some() && room
+            || self.monitors.may_resume(self.outbox.len())
+            || self.packet_ins.may_go() && self.outbox.len() < PACKET_IN_WINDOW
+    }
+
     /// Notes when the peer was last heard.
     pub(super) fn read_clock(&mut self, now: Now) {
         if std::mem::take(&mut self.heard) {
@@ -436,7 +445,7 @@ impl Connection {
 
     /// Moves packet-ins that may go out now to where they do.
     pub(super) fn pump(&mut self, now: Now) {
-        while self.outbox.len() < PACKET_IN_WINDOW {
+        while self.outbox.len() < PACKET_IN_WINDOW && !self.is_closing() {
             let Some(message) = self.packet_ins.next(now) else {
                 break;
             };

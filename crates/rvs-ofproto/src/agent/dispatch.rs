@@ -84,6 +84,7 @@ impl Agent {
             | M::TableMod(_)
             | M::PortMod(_) => self.change(conn, call, m),
             M::BarrierRequest => {
+                self.tell_wishes(Some(conn), call.plant);
                 call.plant.settle();
                 conn.send(xid, &M::BarrierReply);
                 Ok(())
@@ -176,9 +177,25 @@ impl Agent {
             xid: call.xid,
         };
         let change = to_mod(m)?;
+        change.iter().try_for_each(|m| self.check_in_port(m))?;
         self.state
             .apply(call.now, &author, change, call.plant)
             .map_err(|(_, e)| e)
+    }
+
+    /// # Errors
+    /// A packet-out as if from a port that the bridge doesn't have. The codec has checked reserved ports.
+    pub(super) fn check_in_port(&self, m: &Mod) -> Result<(), OfError> {
+        let Mod::PacketOut(m) = m else {
+            return Ok(());
+        };
+        if m.in_port().is_reserved() || self.has_port(m.in_port()) {
+            return Ok(());
+        }
+        Err(ErrorCode::BrcBadPort.because(format!(
+            "a packet-out as if from port {}, which the bridge doesn't have",
+            m.in_port().0
+        )))
     }
 
     fn send_features(&self, conn: &mut Connection, xid: u32) {

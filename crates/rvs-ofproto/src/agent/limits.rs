@@ -13,8 +13,8 @@ pub const INPUT_BACKLOG: usize = 1 << 20;
 pub const INPUT_MAX: usize = 4 << 20;
 
 /// Octets that wait to be sent at which a connection is closed: what it is told unasked (flows removed, ports changed) may
-/// not be lost, and it does not read.
-pub const EVENT_BACKLOG: usize = 16 << 20;
+/// not be lost, and it does not read. A million flows that are deleted at once, and told of, come close.
+pub const EVENT_BACKLOG: usize = 128 << 20;
 
 /// Octets of packet-ins that wait on a connection.
 pub const PACKET_IN_BACKLOG: usize = 1 << 20;

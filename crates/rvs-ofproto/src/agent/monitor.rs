@@ -122,6 +122,11 @@ impl Monitors {
         self.pending.push(of_change(c, flags));
     }
 
+    /// True when they are paused and need not be, with so much waiting.
+    pub(super) const fn may_resume(&self, backlog: usize) -> bool {
+        self.paused.is_some() && backlog <= MONITOR_BACKLOG / 2
+    }
+
     /// What there is to tell.
     pub(super) fn take_pending(&mut self) -> Vec<FlowUpdate> {
         std::mem::take(&mut self.pending)
@@ -247,7 +252,7 @@ impl Agent {
         conn: &mut Connection,
         plant: &mut P,
     ) {
-        if conn.job.is_some() || conn.backlog() > MONITOR_BACKLOG / 2 {
+        if conn.job.is_some() || !conn.is_open() || !conn.monitors.may_resume(conn.backlog()) {
             return;
         }
         let Some(pause) = conn.monitors.paused else {

@@ -204,6 +204,11 @@ impl PacketIns {
         self.queues.iter().all(|q| q.len() == 0)
     }
 
+    /// True when something waits for room alone.
+    pub(super) fn may_go(&self) -> bool {
+        self.buckets.is_none() && !self.is_empty()
+    }
+
     /// When a token comes for what waits.
     pub(super) fn next_token(&self) -> Option<Now> {
         let buckets = self.buckets.as_ref()?;

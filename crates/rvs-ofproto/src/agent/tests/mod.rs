@@ -1,6 +1,12 @@
 //! An agent driven by encoded messages, as a controller would.
 
+mod bundles;
 mod channel;
+mod long_replies;
+mod monitors;
+mod packets;
+mod requests;
+mod roles;
 
 use std::time::Duration;
 

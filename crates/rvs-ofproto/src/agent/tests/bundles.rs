@@ -1,0 +1,318 @@
+//! Bundles.
+
+use super::*;
+
+const BOTH: BundleFlags = BundleFlags(3);
+
+fn control(bundle: u32, command: BundleCommand) -> Message {
+    Message::BundleControl(BundleControl {
+        bundle,
+        command,
+        flags: BOTH,
+    })
+}
+
+fn add(c: Client, bundle: u32, xid: u32, m: &Message) -> Message {
+    Message::BundleAdd(BundleAdd {
+        bundle,
+        flags: BOTH,
+        message: c.dialect.encode(m, xid).unwrap(),
+    })
+}
+
+impl Rig {
+    fn control(&mut self, c: Client, bundle: u32, command: BundleCommand) {
+        let reply = self.ask_one(c, &control(bundle, command));
+        assert_eq!(reply, control(bundle, command.reply()));
+    }
+
+    fn add(&mut self, c: Client, bundle: u32, xid: u32, m: &Message) {
+        self.say(c, xid, &add(c, bundle, xid, m));
+        assert!(self.hear(c).is_empty());
+    }
+
+    fn add_error(&mut self, c: Client, bundle: u32, m: &Message) -> ErrorCode {
+        self.error(c, &add(c, bundle, 77, m))
+    }
+}
+
+use BundleCommand::{CloseRequest, CommitRequest, DiscardRequest, OpenRequest};
+
+const VERSIONS: [Version; 3] = [Version::Of13, Version::Of14, Version::Of15];
+
+#[test]
+fn a_bundle_is_done_when_it_is_committed() {
+    for version in VERSIONS {
+        let mut rig = Rig::new();
+        let c = rig.controller(version);
+        rig.control(c, 9, OpenRequest);
+        for n in 0..100 {
+            rig.add(c, 9, n, &flow_mod(add_flow(n as u16)));
+        }
+        assert!(rig.flows(c).is_empty());
+        rig.control(c, 9, CloseRequest);
+        assert!(rig.flows(c).is_empty());
+        rig.plant.take_calls();
+        rig.control(c, 9, CommitRequest);
+        let calls = rig.plant.take_calls();
+        let published = |c: &&crate::testing::Call| matches!(c, crate::testing::Call::Publish(_));
+        assert_eq!(calls.iter().filter(published).count(), 1, "one version");
+        assert_eq!(rig.flows(c).len(), 100);
+        assert_eq!(
+            rig.error(c, &control(9, CommitRequest)),
+            ErrorCode::BfcBadId
+        );
+        assert_eq!(rig.agent.bundle_use, Default::default());
+    }
+}
+
+#[test]
+fn a_failed_bundle_names_the_message_and_changes_nothing() {
+    for version in VERSIONS {
+        let mut rig = Rig::new();
+        let c = rig.controller(version);
+        rig.done(c, &flow_mod(add_flow(1)));
+        let before = rig.flows(c);
+        rig.control(c, 1, OpenRequest);
+        let mut bad = add_flow(3);
+        bad.instructions = Instructions::apply([Action::Group(GroupId(10))]);
+        let bad = flow_mod(bad);
+        rig.add(c, 1, 100, &delete_all());
+        rig.add(c, 1, 101, &flow_mod(add_flow(2)));
+        rig.add(c, 1, 102, &bad);
+        rig.add(c, 1, 103, &flow_mod(add_flow(4)));
+        rig.say(c, 200, &control(1, CommitRequest));
+        let heard = rig.hear(c);
+        let [(102, Message::Error(first)), (200, Message::Error(second))] = &heard[..] else {
+            panic!("{heard:?}")
+        };
+        assert_eq!(first.known(version), Some(ErrorCode::BacBadOutGroup));
+        assert_eq!(first.data, c.dialect.encode(&bad, 102).unwrap()[..64]);
+        assert_eq!(second.known(version), Some(ErrorCode::BfcMsgFailed));
+        assert_eq!(rig.flows(c), before);
+        assert_eq!(
+            rig.error(c, &control(1, DiscardRequest)),
+            ErrorCode::BfcBadId
+        );
+    }
+}
+
+#[test]
+fn a_discarded_bundle_leaves_nothing() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.control(c, 1, OpenRequest);
+    rig.add(c, 1, 5, &flow_mod(add_flow(1)));
+    rig.control(c, 1, DiscardRequest);
+    assert!(rig.flows(c).is_empty());
+    assert_eq!(rig.agent.bundle_use, Default::default());
+}
+
+#[test]
+fn an_add_opens_the_bundle() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.add(c, 4, 5, &flow_mod(add_flow(1)));
+    rig.control(c, 4, CommitRequest);
+    assert_eq!(rig.flows(c).len(), 1);
+}
+
+#[test]
+fn misuse_discards_the_bundle() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    let gone = |rig: &mut Rig| {
+        assert_eq!(
+            rig.error(c, &control(1, DiscardRequest)),
+            ErrorCode::BfcBadId
+        );
+    };
+    // Opened twice.
+    rig.control(c, 1, OpenRequest);
+    assert_eq!(rig.error(c, &control(1, OpenRequest)), ErrorCode::BfcBadId);
+    gone(&mut rig);
+    // Added to, or closed again, after it was closed.
+    for m in [
+        add(c, 1, 77, &flow_mod(add_flow(1))),
+        control(1, CloseRequest),
+    ] {
+        rig.control(c, 1, OpenRequest);
+        rig.control(c, 1, CloseRequest);
+        assert_eq!(rig.error(c, &m), ErrorCode::BfcBundleClosed);
+        gone(&mut rig);
+    }
+    // Other flags.
+    for command in [CloseRequest, CommitRequest] {
+        rig.control(c, 1, OpenRequest);
+        let m = Message::BundleControl(BundleControl {
+            bundle: 1,
+            command,
+            flags: BundleFlags(0),
+        });
+        assert_eq!(rig.error(c, &m), ErrorCode::BfcBadFlags);
+        gone(&mut rig);
+    }
+    for command in [CloseRequest, CommitRequest, DiscardRequest] {
+        assert_eq!(rig.error(c, &control(8, command)), ErrorCode::BfcBadId);
+    }
+    let reply = control(1, BundleCommand::OpenReply);
+    assert_eq!(rig.error(c, &reply), ErrorCode::BfcBadType);
+}
+
+#[test]
+fn what_is_wrong_with_a_message_is_said_when_it_is_added() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.control(c, 1, OpenRequest);
+    let mut m = add_flow(1);
+    m.buffer_id = Some(4);
+    assert_eq!(
+        rig.add_error(c, 1, &flow_mod(m)),
+        ErrorCode::BrcBufferUnknown
+    );
+    let barrier = Message::BarrierRequest;
+    assert_eq!(rig.add_error(c, 1, &barrier), ErrorCode::BfcMsgUnsup);
+    rig.add(c, 1, 3, &flow_mod(add_flow(2)));
+    rig.control(c, 1, CommitRequest);
+    assert_eq!(rig.flows(c).len(), 1);
+}
+
+#[test]
+fn packet_outs_run_when_the_flows_are_there() {
+    use crate::testing::Call;
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.control(c, 1, OpenRequest);
+    rig.add(
+        c,
+        1,
+        3,
+        &packet_out(OfPort(1), vec![Action::output(OfPort::TABLE)]),
+    );
+    rig.add(c, 1, 4, &flow_mod(add_flow(2)));
+    rig.plant.take_calls();
+    rig.control(c, 1, CommitRequest);
+    let calls = rig.plant.take_calls();
+    assert!(
+        calls.iter().any(|c| matches!(c, Call::Execute(..))),
+        "{calls:?}"
+    );
+}
+
+#[test]
+fn eight_bundles_are_the_most() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    for id in 0..8 {
+        rig.control(c, id, OpenRequest);
+    }
+    assert_eq!(
+        rig.error(c, &control(8, OpenRequest)),
+        ErrorCode::BfcOutOfBundles
+    );
+    let m = flow_mod(add_flow(1));
+    assert_eq!(rig.add_error(c, 8, &m), ErrorCode::BfcOutOfBundles);
+    rig.add(c, 7, 5, &m);
+    // Another connection has its own.
+    let d = rig.controller(Version::Of14);
+    rig.control(d, 0, OpenRequest);
+    rig.control(c, 3, DiscardRequest);
+    rig.control(c, 8, OpenRequest);
+}
+
+#[test]
+fn a_bundle_holds_so_much_and_no_more() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    let m = flow_mod(add_flow(1));
+    rig.add(c, 1, 5, &m);
+    rig.agent.bundle_use.messages = limits::BUNDLE_MESSAGES - 1;
+    rig.add(c, 1, 5, &m);
+    assert_eq!(rig.add_error(c, 1, &m), ErrorCode::BfcMsgTooMany);
+    rig.agent.bundle_use.messages = 2;
+    let len = c.dialect.encode(&m, 1).unwrap().len();
+    rig.agent.bundle_use.octets = limits::BUNDLE_OCTETS - len;
+    rig.add(c, 1, 5, &m);
+    assert_eq!(rig.add_error(c, 1, &m), ErrorCode::BfcMsgTooMany);
+    rig.agent.bundle_use.octets = 3 * len;
+    rig.control(c, 1, CommitRequest);
+    assert_eq!(rig.agent.bundle_use, Default::default());
+}
+
+#[test]
+fn a_forgotten_bundle_is_given_up_after_ten_seconds() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.agent
+        .set_options(rig.now, c.conn, None, ConnOptions::default());
+    rig.say(c, 55, &control(1, OpenRequest));
+    rig.hear(c);
+    let t = rig.now;
+    rig.tick(t + Duration::from_secs(9));
+    rig.add(c, 1, 3, &flow_mod(add_flow(1)));
+    rig.tick(t + Duration::from_millis(18_999));
+    assert!(rig.hear(c).is_empty());
+    assert_eq!(rig.agent.next_deadline(), Some(t + Duration::from_secs(19)));
+    rig.tick(t + Duration::from_secs(19));
+    let heard = rig.hear(c);
+    let [(55, Message::Error(e))] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(e.known(Version::Of14), Some(ErrorCode::BfcTimeout));
+    assert_eq!(rig.agent.bundle_use, Default::default());
+}
+
+#[test]
+fn bundles_go_with_their_connection() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    for n in 0..50 {
+        rig.add(c, n % 5, n, &flow_mod(add_flow(1)));
+    }
+    assert_eq!(rig.agent.bundle_use.messages, 50);
+    rig.agent.disconnect(c.conn);
+    assert_eq!(rig.agent.bundle_use, Default::default());
+}
+
+/// CVE-2018-17205: a bundle that has to be taken back.
+#[test]
+fn ten_thousand_bundles_that_fail_somewhere_leave_no_trace() {
+    use rvs_flow::testing::Entropy;
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    for n in 0..4 {
+        rig.done(c, &flow_mod(add_flow(n)));
+    }
+    let before = rig.flows(c);
+    let mut bad = add_flow(1);
+    bad.instructions = Instructions::apply([Action::Group(GroupId(10))]);
+    for seed in 0..2_000u64 {
+        let mut e = Entropy::seed(seed);
+        let mut bytes = Vec::new();
+        let put = |bytes: &mut Vec<u8>, m: &Message| {
+            bytes.extend(c.dialect.encode(m, 7).unwrap());
+        };
+        put(&mut bytes, &control(1, OpenRequest));
+        let n = e.below(6);
+        for _ in 0..n {
+            let mut m = add_flow(e.below(6) as u16);
+            m.command = e.pick(&[
+                FlowCommand::Add,
+                FlowCommand::Modify,
+                FlowCommand::ModifyStrict,
+                FlowCommand::Delete,
+                FlowCommand::DeleteStrict,
+            ]);
+            m.priority = if e.one_in(3) { 5 } else { 0x8000 };
+            m.instructions = Instructions::apply([Action::output(OfPort(e.below(3) as u32 + 1))]);
+            put(&mut bytes, &add(c, 1, 7, &flow_mod(m)));
+        }
+        put(&mut bytes, &add(c, 1, 7, &flow_mod(bad.clone())));
+        put(&mut bytes, &control(1, CommitRequest));
+        rig.say_bytes(c.conn, &bytes);
+        let heard = rig.hear(c);
+        let errors = |m: &&(u32, Message)| matches!(m.1, Message::Error(_));
+        assert_eq!(heard.iter().filter(errors).count(), 2, "seed {seed}");
+    }
+    assert_eq!(rig.flows(c), before);
+}

@@ -1,0 +1,230 @@
+//! Flow monitors.
+
+use super::*;
+
+const ALL: u16 = MonitorFlags::INITIAL.0
+    | MonitorFlags::ADD.0
+    | MonitorFlags::REMOVED.0
+    | MonitorFlags::MODIFY.0
+    | MonitorFlags::INSTRUCTIONS.0;
+
+fn monitor(id: u32, flags: u16, of: &str) -> FlowMonitorRequest {
+    FlowMonitorRequest {
+        id,
+        command: MonitorCommand::Add,
+        flags: MonitorFlags(flags),
+        out_port: OfPort::ANY,
+        out_group: GroupId::ANY,
+        table: TableId::ALL,
+        matching: matching(of),
+    }
+}
+
+fn request(q: Vec<FlowMonitorRequest>) -> Message {
+    Message::MultipartRequest(MultipartRequest::new(Request::FlowMonitor(q)))
+}
+
+fn updates(heard: &[(u32, Message)]) -> Vec<FlowUpdate> {
+    let of = |(_, m): &(u32, Message)| match m {
+        Message::MultipartReply(MultipartReply {
+            body: Reply::FlowMonitor(u),
+            ..
+        }) => u.clone(),
+        Message::FlowMonitorPaused => vec![FlowUpdate::Paused],
+        Message::FlowMonitorResumed => vec![FlowUpdate::Resumed],
+        m => panic!("{m:?}"),
+    };
+    heard.iter().flat_map(of).collect()
+}
+
+fn start(rig: &mut Rig, c: Client, q: FlowMonitorRequest) -> Vec<FlowUpdate> {
+    rig.say(c, 30, &request(vec![q]));
+    let heard = rig.hear(c);
+    assert!(heard.iter().all(|(x, _)| *x == 30));
+    assert!(!heard.is_empty());
+    updates(&heard)
+}
+
+fn events(u: &[FlowUpdate]) -> Vec<FlowEvent> {
+    let of = |u: &FlowUpdate| match u {
+        FlowUpdate::Flow(f) => f.event,
+        u => panic!("{u:?}"),
+    };
+    u.iter().map(of).collect()
+}
+
+#[test]
+fn what_others_change_is_told_in_full() {
+    for version in Version::ALL {
+        let mut rig = Rig::new();
+        let (a, b) = (rig.controller(version), rig.controller(version));
+        rig.done(b, &flow_mod(add_flow(1)));
+        let first = start(&mut rig, a, monitor(1, ALL, ""));
+        let initial = match version {
+            Version::Of14 | Version::Of15 => FlowEvent::Initial,
+            _ => FlowEvent::Added,
+        };
+        assert_eq!(events(&first), [initial]);
+        rig.done(b, &flow_mod(add_flow(2)));
+        let mut m = add_flow(2);
+        m.command = FlowCommand::ModifyStrict;
+        m.instructions = Instructions::apply([Action::output(OfPort(3))]);
+        rig.done(b, &flow_mod(m.clone()));
+        m.command = FlowCommand::DeleteStrict;
+        m.table = TableId(0);
+        rig.done(b, &flow_mod(m));
+        let heard = rig.hear(a);
+        assert!(heard.iter().all(|(x, _)| *x == 0));
+        let told = updates(&heard);
+        let removed = FlowEvent::Removed(FlowRemovedReason::Delete);
+        let want = [FlowEvent::Added, FlowEvent::Modified, removed];
+        assert_eq!(events(&told), want, "{version}");
+        let FlowUpdate::Flow(f) = &told[1] else {
+            panic!()
+        };
+        assert_eq!(f.instructions.apply[..], [Action::output(OfPort(3))]);
+        assert!(updates(&rig.hear(b)).is_empty());
+    }
+}
+
+#[test]
+fn what_a_connection_does_itself_is_told_in_short() {
+    for version in Version::ALL {
+        let mut rig = Rig::new();
+        let c = rig.controller(version);
+        start(&mut rig, c, monitor(1, ALL, ""));
+        rig.say(c, 42, &flow_mod(add_flow(1)));
+        let heard = rig.hear(c);
+        assert_eq!(updates(&heard), [FlowUpdate::Abbrev { xid: 42 }]);
+        let full = ALL | MonitorFlags::NO_ABBREV.0;
+        start(&mut rig, c, monitor(2, full, ""));
+        rig.say(c, 43, &flow_mod(add_flow(2)));
+        let heard = rig.hear(c);
+        assert_eq!(events(&updates(&heard)), [FlowEvent::Added]);
+    }
+}
+
+#[test]
+fn a_monitor_sees_what_it_asked_for() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of13), rig.controller(Version::Of13));
+    let adds = MonitorFlags::ADD.0;
+    start(&mut rig, a, monitor(1, adds, "udp,tp_dst=7"));
+    let mut by_port = monitor(2, adds, "tcp");
+    by_port.out_port = OfPort(3);
+    start(&mut rig, a, by_port);
+    rig.done(b, &flow_mod(add_flow(6)));
+    assert!(rig.hear(a).is_empty());
+    rig.done(b, &flow_mod(add_flow(7)));
+    let told = updates(&rig.hear(a));
+    assert_eq!(events(&told), [FlowEvent::Added]);
+    let FlowUpdate::Flow(f) = &told[0] else {
+        panic!()
+    };
+    assert!(f.instructions.is_empty(), "not asked for");
+    rig.done(b, &delete_all());
+    assert!(rig.hear(a).is_empty());
+    for port in [1, 3] {
+        let mut m = FlowMod::new(FlowCommand::Add, matching("tcp"));
+        m.instructions = Instructions::apply([Action::output(OfPort(port))]);
+        rig.done(b, &flow_mod(m));
+        assert_eq!(rig.hear(a).len(), usize::from(port == 3));
+    }
+}
+
+#[test]
+fn only_own_changes() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of14), rig.controller(Version::Of14));
+    let own = MonitorFlags::ADD.0 | MonitorFlags::ONLY_OWN.0 | MonitorFlags::NO_ABBREV.0;
+    start(&mut rig, a, monitor(1, own, ""));
+    rig.done(b, &flow_mod(add_flow(1)));
+    assert!(rig.hear(a).is_empty());
+    rig.say(a, 3, &flow_mod(add_flow(2)));
+    assert_eq!(updates(&rig.hear(a)).len(), 1);
+}
+
+#[test]
+fn monitors_have_numbers_and_a_limit() {
+    for version in [Version::Of10, Version::Of13, Version::Of14] {
+        let mut rig = Rig::new();
+        let c = rig.controller(version);
+        for id in 0..16 {
+            start(&mut rig, c, monitor(id, ALL, ""));
+        }
+        let again = request(vec![monitor(3, ALL, "")]);
+        assert_eq!(rig.error(c, &again), ErrorCode::MofcMonitorExists);
+        let m = c.dialect.encode(&request(vec![monitor(16, ALL, "")]), 5);
+        rig.say_bytes(c.conn, &m.unwrap());
+        assert!(matches!(rig.hear(c)[..], [(5, Message::Error(_))]));
+        if version < Version::Of14 {
+            rig.done(c, &Message::FlowMonitorCancel(3));
+            let unknown = Message::FlowMonitorCancel(3);
+            assert_eq!(rig.error(c, &unknown), ErrorCode::MofcUnknownMonitor);
+        } else {
+            let mut q = monitor(3, 0, "");
+            q.command = MonitorCommand::Delete;
+            rig.say(c, 1, &request(vec![q.clone()]));
+            assert_eq!(rig.hear(c).len(), 1);
+            let m = request(vec![q.clone()]);
+            assert_eq!(rig.error(c, &m), ErrorCode::MofcUnknownMonitor);
+            q.command = MonitorCommand::Modify;
+            q.flags = MonitorFlags(ALL);
+            let m = request(vec![q]);
+            assert_eq!(rig.error(c, &m), ErrorCode::MofcUnknownMonitor);
+        }
+        start(&mut rig, c, monitor(16, ALL, ""));
+    }
+}
+
+/// At 128 KiB monitors pause; what they missed is told when they have been read, and nothing more than that.
+#[test]
+fn a_slow_reader_is_paused_and_told_later() {
+    for version in [Version::Of10, Version::Of13, Version::Of15] {
+        let mut rig = Rig::new();
+        let (a, b) = (rig.controller(version), rig.controller(version));
+        start(&mut rig, a, monitor(1, ALL, ""));
+        let n = 3000u16;
+        for i in 0..n {
+            rig.now = rig.now + Duration::from_millis(1);
+            rig.say(b, 1, &flow_mod(add_flow(i)));
+        }
+        // Some that it knows are deleted, some changed.
+        for i in 0..10 {
+            let mut m = add_flow(i);
+            m.command = FlowCommand::DeleteStrict;
+            rig.say(b, 1, &flow_mod(m));
+            let mut m = add_flow(10 + i);
+            m.command = FlowCommand::ModifyStrict;
+            m.instructions = Instructions::apply([Action::output(OfPort(2))]);
+            rig.say(b, 1, &flow_mod(m));
+        }
+        let waits = rig.agent.output(a.conn).len();
+        assert!(waits < limits::MONITOR_BACKLOG + 4000, "{waits}");
+        let told = updates(&rig.hear(a));
+        let at = |u| told.iter().position(|x| *x == u);
+        let (paused, resumed) = (at(FlowUpdate::Paused), at(FlowUpdate::Resumed));
+        assert!(paused.is_some_and(|p| p > 100) && resumed == Some(told.len() - 1));
+        // What is told adds up to what is there.
+        let mut flows = std::collections::BTreeMap::new();
+        for u in &told {
+            let FlowUpdate::Flow(f) = u else { continue };
+            let port = f.matching.field(rvs_flow::FieldId::UdpDst).0;
+            match f.event {
+                FlowEvent::Removed(_) => {
+                    assert!(flows.remove(&port).is_some());
+                }
+                _ => {
+                    flows.insert(port, f.instructions.clone());
+                }
+            }
+        }
+        let there = rig.flows(b).into_iter().map(|f| {
+            let port = f.matching.field(rvs_flow::FieldId::UdpDst).0;
+            (port, f.instructions)
+        });
+        assert_eq!(flows, there.collect(), "{version}");
+        rig.say(b, 1, &flow_mod(add_flow(9999)));
+        assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Added]);
+    }
+}
