@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         vlans::frame_too_large_after_a_push_costs_itself_only,
         offload::dhcp_lease_is_granted,
         offload::vxlan_inside_the_hosts,
+        offload::every_tunnel_inside_the_hosts,
         offload::software_fallbacks_carry_tcp,
         offload::udp_super_frames_arrive_as_datagrams,
         devices::deleted_and_made_again,

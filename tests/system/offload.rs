@@ -68,6 +68,76 @@ pub fn vxlan_inside_the_hosts(lab: &Lab) {
     assert!(mbits > 100.0, "TCP inside VXLAN at {mbits} Mbit/s");
 }
 
+/// Every tunnel that the hosts' kernel can make, its outer header with a checksum and without, cut by us and by the kernel.
+pub fn every_tunnel_inside_the_hosts(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.sh("ip -n red addr add fd00::1/64 dev eth0-r nodad; ip -n green addr add fd00::2/64 dev eth0-g nodad");
+    lab.ping("red", "10.0.0.2");
+    lab.ping("red", "fd00::2");
+    let tunnels = [
+        ("vxlan id 1 dstport 4789 udpcsum", "10.0.0."),
+        ("vxlan id 2 dstport 4790 noudpcsum", "10.0.0."),
+        ("vxlan id 3 dstport 4791", "fd00::"),
+        ("geneve id 4 udpcsum", "10.0.0."),
+        ("geneve id 5 dstport 6082", "fd00::"),
+        ("gretap", "10.0.0."),
+        ("ipip", "10.0.0."),
+    ];
+    let errors = |ns: &str| {
+        let all = lab.sh_in(ns, "nstat -asz");
+        let bad = [
+            "TcpInCsumErrors",
+            "UdpInCsumErrors",
+            "UdpInErrors",
+            "Udp6InErrors",
+        ];
+        all.lines()
+            .filter(|l| bad.iter().any(|b| l.starts_with(b)))
+            .any(|l| l.split_whitespace().nth(1) != Some("0"))
+    };
+    'tunnels: for (i, (kind, net)) in tunnels.into_iter().enumerate() {
+        for (ns, device, own, other) in [("red", "eth0-r", 1, 2), ("green", "eth0-g", 2, 1)] {
+            let local = if kind.starts_with("geneve") {
+                String::new()
+            } else {
+                format!("local {net}{own} dev {device}")
+            };
+            let (kind, rest) = kind.split_once(' ').unwrap_or((kind, ""));
+            let made = lab.try_sh(&format!(
+                "ip -n {ns} link add t{i} type {kind} remote {net}{other} {local} {rest}"
+            ));
+            if made.err.contains("Unknown device type") {
+                println!("    this kernel has no {kind}");
+                continue 'tunnels;
+            }
+            assert_eq!(made.code, 0, "{}", made.err);
+            lab.sh(&format!(
+                "ip -n {ns} addr add 10.4{i}.0.{own}/24 dev t{i} && ip -n {ns} link set t{i} up"
+            ));
+        }
+        for by_kernel in ["on", "off"] {
+            lab.sh(&format!(
+                "ethtool -K veth-g tx-udp-segmentation {by_kernel}; ethtool -K veth-r tx-udp-segmentation {by_kernel}"
+            ));
+            for (from, to, n) in [("red", "green", 2), ("green", "red", 1)] {
+                let address = format!("10.4{i}.0.{n}");
+                lab.ping_size(from, &address, 1300);
+                let mbits = lab.tcp(from, to, &address);
+                println!("    {kind} over {net}, UDP segmentation {by_kernel}: {mbits:.0} Mbit/s");
+                assert!(
+                    mbits > 50.0,
+                    "TCP in {kind} at {mbits} Mbit/s\n{}",
+                    switch.ctl("coverage")
+                );
+                assert!(!errors(to), "{kind}\n{}", lab.sh_in(to, "nstat -as"));
+            }
+        }
+        lab.sh(&format!(
+            "ip -n red link del t{i}; ip -n green link del t{i}"
+        ));
+    }
+}
+
 /// Hosts with every mix of offloads switched off still talk.
 pub fn software_fallbacks_carry_tcp(lab: &Lab) {
     let _switch = red_and_green(lab, "br1");

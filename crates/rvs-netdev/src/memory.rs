@@ -8,7 +8,7 @@ use rvs_packet::{Frame, FramePool};
 
 use crate::stats::{Counters, PortStats};
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
-use crate::tx::Mtu;
+use crate::tx::Limits;
 
 /// One direction of the wire.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Lane {
 pub struct MemoryPort {
     port: PortNo,
     depth: usize,
-    mtu: Mtu,
+    limits: Limits,
     inbound: Arc<Lane>,
     outbound: Arc<Lane>,
     counters: Counters,
@@ -41,7 +41,7 @@ impl MemoryPort {
         let end = |port, inbound: &Arc<Lane>, outbound: &Arc<Lane>| Self {
             port,
             depth,
-            mtu: Mtu::new(u32::MAX),
+            limits: Limits::new(u32::MAX),
             inbound: inbound.clone(),
             outbound: outbound.clone(),
             counters: Counters::default(),
@@ -79,7 +79,7 @@ impl FrameSource for MemoryPort {
 
 impl Transmit for MemoryPort {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, _: &mut TxScratch) {
-        let mtu = self.mtu.octets();
+        let mtu = self.limits.mtu();
         let gone = Arc::strong_count(&self.outbound) == 1;
         let mut lane = self.outbound.lock();
         for frame in frames.drain(..) {
@@ -102,7 +102,7 @@ impl Transmit for MemoryPort {
     }
 
     fn set_mtu(&self, mtu: u32) {
-        self.mtu.set(mtu);
+        self.limits.set_mtu(mtu);
     }
 
     fn stats(&self) -> PortStats {

@@ -32,7 +32,7 @@ use crate::sys::mmsg;
 use crate::sys::opt::{self, PacketMreq, PacketStats};
 use crate::sys::ring::{RxRing, Slot};
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
-use crate::tx::{self, Mtu};
+use crate::tx::{self, Limits};
 use crate::vlan::restore_tag;
 use crate::vnet::{self, VnetError, VNET_LEN};
 
@@ -97,7 +97,7 @@ impl OpenError {
 struct Shared {
     fd: OwnedFd,
     ifindex: u32,
-    mtu: Mtu,
+    limits: Limits,
     counters: Counters,
 }
 
@@ -180,7 +180,7 @@ pub fn open(
     let shared = Arc::new(Shared {
         fd,
         ifindex: device.index,
-        mtu: Mtu::new(device.mtu),
+        limits: Limits::new(device.mtu),
         counters: Counters::default(),
     });
     Ok((
@@ -378,14 +378,21 @@ impl PacketTx {
 impl Transmit for PacketTx {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
         let fd = self.shared.fd.as_fd();
-        let Shared { counters, mtu, .. } = &*self.shared;
-        tx::send_all(counters, mtu, frames, pool, scratch, |headers, frames| {
-            mmsg::send(fd, headers, frames)
-        });
+        let Shared {
+            counters, limits, ..
+        } = &*self.shared;
+        tx::send_all(
+            counters,
+            limits,
+            frames,
+            pool,
+            scratch,
+            |headers, frames| mmsg::send(fd, headers, frames),
+        );
     }
 
     fn set_mtu(&self, mtu: u32) {
-        self.shared.mtu.set(mtu);
+        self.shared.limits.set_mtu(mtu);
     }
 
     fn stats(&self) -> PortStats {

@@ -16,7 +16,7 @@ use rvs_packet::{Frame, FramePool};
 use crate::stats::{Counters, PortStats};
 use crate::sys::opt;
 use crate::traits::{FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
-use crate::tx::{self, Mtu};
+use crate::tx::{self, Limits};
 use crate::vnet::{self, VnetError, VnetHdr, VNET_LEN};
 
 /// Octets of the largest frame taken from the device.
@@ -29,7 +29,7 @@ const BATCH_OCTETS: usize = 256 * 1024;
 #[derive(Debug)]
 struct Shared {
     fd: OwnedFd,
-    mtu: Mtu,
+    limits: Limits,
     counters: Counters,
 }
 
@@ -63,7 +63,7 @@ pub fn open(name: &str, port: PortNo) -> io::Result<(TapRx, TapTx)> {
         .or_else(|_| opt::tun_offload(fd.as_fd(), tcp))?;
     let shared = Arc::new(Shared {
         fd,
-        mtu: Mtu::new(u32::MAX),
+        limits: Limits::new(u32::MAX),
         counters: Counters::default(),
     });
     Ok((
@@ -170,14 +170,21 @@ impl FrameSource for TapRx {
 impl Transmit for TapTx {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
         let fd = self.shared.fd.as_fd();
-        let Shared { counters, mtu, .. } = &*self.shared;
-        tx::send_all(counters, mtu, frames, pool, scratch, |headers, frames| {
-            write_some(fd, headers, frames)
-        });
+        let Shared {
+            counters, limits, ..
+        } = &*self.shared;
+        tx::send_all(
+            counters,
+            limits,
+            frames,
+            pool,
+            scratch,
+            |headers, frames| write_some(fd, headers, frames),
+        );
     }
 
     fn set_mtu(&self, mtu: u32) {
-        self.shared.mtu.set(mtu);
+        self.shared.limits.set_mtu(mtu);
     }
 
     fn stats(&self) -> PortStats {

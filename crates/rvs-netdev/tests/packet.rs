@@ -6,8 +6,8 @@ mod support;
 use rvs_netdev::{
     packet, tap, FrameSource, Liveness, OpenError, PacketConfig, Transmit, TxScratch,
 };
-use rvs_packet::{csum, Csum, Frame, FramePool, Gso, GsoKind, Offload};
-use support::{carrier, ethernet, in_namespace, ip, plain, tc, TestPort};
+use rvs_packet::{csum, gso, Csum, Frame, FramePool, Gso, GsoKind, Offload};
+use support::{carrier, ethernet, ethtool, in_namespace, ip, plain, tc, TestPort};
 
 /// A veth pair x0, x1 with a port on each end.
 fn wire(mtu: u32) -> (TestPort, TestPort) {
@@ -209,22 +209,28 @@ fn a_full_queue_costs_what_does_not_fit_and_nothing_more() {
     });
 }
 
+/// A TCP super-frame of five segments in VXLAN, with this in the outer UDP checksum.
+fn super_frame_in_vxlan(csum: u16) -> Frame {
+    let mut frame = tcp_super_frame(false, 7_000);
+    let inner = frame.len() as u16;
+    frame.insert(0, 50);
+    let mut outer = vec![0x45, 0];
+    outer.extend((inner + 36).to_be_bytes());
+    outer.extend([0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    outer.extend([0x80, 0, 0x12, 0xb5]);
+    outer.extend((inner + 16).to_be_bytes());
+    outer.extend(csum.to_be_bytes());
+    outer.extend([8, 0, 0, 0, 0, 0, 42, 0]);
+    frame.bytes_mut()[..50].copy_from_slice(&ethernet(0x0800, &outer));
+    frame
+}
+
 /// The kernel would take the inner segments for the outer ones.
 #[test]
 fn a_super_frame_inside_a_tunnel_is_cut_before_it_is_sent() {
     in_namespace("tunnel", || {
         let (mut a, mut b) = wire(1500);
-        let mut frame = tcp_super_frame(false, 7_000);
-        let inner = frame.len() as u16;
-        frame.insert(0, 50);
-        let mut outer = vec![0x45, 0];
-        outer.extend((inner + 36).to_be_bytes());
-        outer.extend([0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-        outer.extend([0x80, 0, 0x12, 0xb5]);
-        outer.extend((inner + 16).to_be_bytes());
-        outer.extend([0, 0, 8, 0, 0, 0, 0, 0, 42, 0]);
-        frame.bytes_mut()[..50].copy_from_slice(&ethernet(0x0800, &outer));
-        a.send(&[plain(1, 60), frame, plain(2, 60)]);
+        a.send(&[plain(1, 60), super_frame_in_vxlan(0), plain(2, 60)]);
         let got = b.receive(7);
         assert_eq!((&got[0], &got[6]), (&plain(1, 60), &plain(2, 60)));
         for segment in &got[1..6] {
@@ -233,6 +239,31 @@ fn a_super_frame_inside_a_tunnel_is_cut_before_it_is_sent() {
         }
         let s = a.tx.stats();
         assert_eq!((s.tx_segmented, s.tx_packets, s.tx_lost()), (1, 7, 0));
+    });
+}
+
+/// With an outer checksum it travels as a super-frame of datagrams. Whoever cuts that, we or the kernel, gets the same.
+#[test]
+fn a_super_frame_inside_udp_is_sent_as_datagrams() {
+    in_namespace("bundle", || {
+        let (mut a, mut b) = wire(1500);
+        let (mut pool, mut want) = (FramePool::new(), Vec::new());
+        gso::segment(&super_frame_in_vxlan(0xabcd), &mut pool, &mut want).unwrap();
+        a.send(&[plain(1, 60), super_frame_in_vxlan(0xabcd), plain(2, 60)]);
+        let got = b.receive(3);
+        assert_eq!((&got[0], &got[2]), (&plain(1, 60), &plain(2, 60)));
+        let mut cut = Vec::new();
+        gso::segment(&got[1], &mut pool, &mut cut).unwrap();
+        assert_eq!(cut, want);
+        let s = a.tx.stats();
+        assert_eq!((s.tx_segmented, s.tx_packets, s.tx_lost()), (1, 3, 0));
+
+        ethtool("-K x0 tx-udp-segmentation off");
+        a.send(&[super_frame_in_vxlan(0xabcd)]);
+        for (mut got, want) in b.receive(5).into_iter().zip(&want) {
+            csum::complete(&mut got).unwrap();
+            assert_eq!(got.bytes(), want.bytes());
+        }
     });
 }
 

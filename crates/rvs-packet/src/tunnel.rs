@@ -3,7 +3,7 @@
 //! `virtio_net_hdr` can say where the innermost checksum begins (`csum_start`) and how the payload is to be cut, but not
 //! that tunnel headers stand in front. A super-frame inside VXLAN arrives as "TCP, cut at 1448" with a `csum_start` far
 //! behind the outermost transport. Sent back as it came, the kernel would take the outer UDP for what is to be cut: it has
-//! to be segmented in software ([`crate::gso::segment`]), and for that all headers up to `csum_start` must be known.
+//! to be segmented in software ([`crate::gso::segment`], [`crate::gso::bundle`]), and for that all headers up to `csum_start` must be known.
 //!
 //! Recognised: VLAN tags, MPLS labels and instance tags anywhere, 4in4, 6in4, 4in6, 6in6, GRE (checksum, key, sequence;
 //! IP, Ethernet or MPLS inside), VXLAN on any port, Geneve on its port; one in another, up to [`MAX_HEADERS`] headers with a
@@ -118,6 +118,18 @@ pub(crate) enum Header {
         csum: Option<usize>,
         seq: Option<usize>,
     },
+}
+
+impl Header {
+    /// Where it begins.
+    pub(crate) fn at(self) -> usize {
+        match self {
+            Self::Ipv4 { at, .. }
+            | Self::Ipv6 { at, .. }
+            | Self::Udp { at }
+            | Self::Gre { at, .. } => at,
+        }
+    }
 }
 
 /// The headers in front of a transport.

@@ -6,7 +6,9 @@ mod common;
 
 use common::{Ip, Rng, TCP, UDP};
 use proptest::prelude::*;
-use rvs_packet::gso::{fits, segment, segment_count, wire_len, Fit, SegmentError, MAX_SEGMENTS};
+use rvs_packet::gso::{
+    bundle, fits, segment, segment_count, wire_len, Fit, SegmentError, MAX_SEGMENTS,
+};
 use rvs_packet::tunnel::{is_encapsulated, TunnelKind, Unfollowed};
 use rvs_packet::view::Lse;
 use rvs_packet::{csum, edit, Csum, EtherType, Frame, FramePool, Gso, GsoKind, IpProto, VlanTci};
@@ -319,6 +321,35 @@ fn judge(spec: &Spec) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What a bundle stands for is what [`segment`] gives, and a kernel can be told how to cut it.
+fn judge_bundles(spec: &Spec) -> Result<(), TestCaseError> {
+    let f = spec.super_frame();
+    let (mut pool, mut bundles, mut out) = (FramePool::new(), Vec::new(), Vec::new());
+    bundle(&f, &mut pool, &mut bundles).map_err(|e| TestCaseError::fail(e.to_string()))?;
+    let want = spec.pieces();
+    for b in &bundles {
+        prop_assert_eq!(fits(b, 65_535), Fit::AsIs);
+        prop_assert!(b.len() <= 65_535 && segment_count(b) <= 64);
+        segment(b, &mut pool, &mut out).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(b.offload.gso.is_some(), segment_count(b) > 1);
+    }
+    prop_assert_eq!(out.len(), want.len());
+    for (got, want) in out.iter().zip(&want) {
+        prop_assert_eq!(got.bytes(), &want[..]);
+    }
+    let udp = matches!(
+        spec.wraps.first(),
+        Some((ip, Wrap::Vxlan { csum: true, .. } | Wrap::Geneve { csum: true, .. })) if ip.ext.is_empty()
+    );
+    let bundled = udp && spec.labels == 0 && !spec.pbb;
+    if bundled {
+        prop_assert!(bundles.len() <= want.len().div_ceil(64) + 1 + f.len() / 16_000);
+    } else {
+        prop_assert_eq!(bundles, out);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -336,6 +367,15 @@ proptest! {
         let software = !spec.wraps.is_empty() || spec.labels > 0 || spec.pbb;
         let want = if software { Fit::Segment } else { Fit::AsIs };
         prop_assert_eq!(fits(&spec.super_frame(), mtu), want);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bundles_stand_for_the_naive_pieces(spec in any_spec(2)) {
+        judge_bundles(&spec)?;
     }
 }
 
@@ -375,6 +415,50 @@ fn a_whole_64_kib_super_frame() {
     assert!(out
         .iter()
         .all(|s| s.len() <= 1514 && csum::verify(s) == Ok(())));
+}
+
+/// The largest super-frame in VXLAN exceeds what one IP packet holds once each segment has its own headers.
+#[test]
+fn a_whole_64_kib_super_frame_in_two_bundles() {
+    let outer = Ip::v4([192, 0, 2, 1], [192, 0, 2, 2]);
+    let vxlan = Wrap::Vxlan {
+        csum: true,
+        tagged: false,
+    };
+    let spec = Spec {
+        wraps: vec![(outer, vxlan)],
+        ..plain(true, false, 65_535 - 90 - 32, 1398)
+    };
+    let (mut pool, mut bundles) = (FramePool::new(), vec![]);
+    bundle(&spec.super_frame(), &mut pool, &mut bundles).unwrap();
+    let counts: Vec<usize> = bundles.iter().map(segment_count).collect();
+    assert_eq!(counts, [24, 23]);
+    for b in &bundles {
+        let gso = b.offload.gso.unwrap();
+        let datagram = 8 + 14 + 20 + 32 + 1398;
+        assert_eq!((gso.kind, gso.size), (GsoKind::UdpL4, datagram));
+        assert_eq!(fits(b, 1500), Fit::AsIs);
+    }
+    assert_eq!(pieces_of(&bundles), spec.pieces());
+}
+
+/// RFC 768: 0 says that the sender computed none. A bundle could not say it.
+#[test]
+fn an_outer_checksum_of_zero_stays_zero() {
+    let outer = Ip::v4([192, 0, 2, 1], [192, 0, 2, 2]);
+    let vxlan = Wrap::Vxlan {
+        csum: false,
+        tagged: false,
+    };
+    let spec = Spec {
+        wraps: vec![(outer, vxlan)],
+        ..plain(true, false, 3000, 1000)
+    };
+    let mut bundles = vec![];
+    bundle(&spec.super_frame(), &mut FramePool::new(), &mut bundles).unwrap();
+    assert_eq!(bundles.len(), 3);
+    assert!(bundles.iter().all(|b| b.bytes()[40..42] == [0, 0]));
+    assert_eq!(pieces_of(&bundles), spec.pieces());
 }
 
 #[test]
@@ -633,6 +717,15 @@ fn fits_a_port() {
 }
 
 /// 10^5 damaged frames with damaged metadata: no panic; what is cut has true checksums and bounded sizes.
+/// The octets of all frames that `bundles` stand for.
+fn pieces_of(bundles: &[Frame]) -> Vec<Vec<u8>> {
+    bundles
+        .iter()
+        .flat_map(|b| cut(b).unwrap())
+        .map(|f| f.bytes().to_vec())
+        .collect()
+}
+
 #[test]
 fn hostile_super_frames_cost_nothing() {
     let mut rng = Rng(40);
@@ -672,7 +765,14 @@ fn hostile_super_frames_cost_nothing() {
             }
             Err(_) => assert!(out.is_empty()),
         }
-        for s in out {
+        let mut bundles = vec![];
+        if bundle(&f, &mut pool, &mut bundles).is_ok() {
+            assert!(!out.is_empty());
+            let whole = out.drain(..).map(|s| s.bytes().to_vec());
+            assert!(whole.eq(pieces_of(&bundles)), "{f:?}");
+        }
+        assert!(out.is_empty(), "cut, but not bundled: {f:?}");
+        for s in out.into_iter().chain(bundles) {
             pool.give(s);
         }
     }

@@ -51,6 +51,11 @@ pub fn tc(args: &str) {
     run("tc", args);
 }
 
+/// `ethtool ARGS` in this thread's namespace.
+pub fn ethtool(args: &str) {
+    run("ethtool", args);
+}
+
 fn run(program: &str, args: &str) {
     let out = Command::new(program)
         .args(args.split_whitespace())

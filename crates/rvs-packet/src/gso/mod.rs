@@ -4,11 +4,16 @@
 //! when it must. Passing it on whole is the largest lever on throughput there is, so it is cut here only where a way out
 //! cannot say what it is: a sink without a vnet header, a tunnel ([`crate::tunnel`]), MPLS, an instance tag. Each segment
 //! repeats all headers; in each, every length, IPv4 identification, sequence number and checksum is its own, and complete.
+//! What is cut inside a UDP tunnel may then leave in bundles that a way out does understand ([`bundle`]).
+
+mod bundle;
 
 use crate::csum::{complete, Incomplete, Sum};
 use crate::tunnel::{Header, Unfollowed, Walk};
 use crate::view::{Eth, Ipv4, Ipv6, Tcp, Udp};
 use crate::{Csum, EtherType, Frame, FramePool, Gso, GsoKind, IpProto};
+
+pub use bundle::bundle;
 
 /// Segments of one super-frame. The smallest segment that Linux' TCP makes holds 8 octets.
 pub const MAX_SEGMENTS: usize = 8192;
@@ -81,7 +86,7 @@ pub fn wire_len(frame: &Frame) -> usize {
 pub enum Fit {
     /// Send it as it is; the kernel cuts it if it is a super-frame.
     AsIs,
-    /// Each segment would fit, but the kernel cannot be told how to cut: [`segment`] it first.
+    /// Each segment would fit, but the kernel cannot be told how to cut: [`segment`] or [`bundle`] it first.
     Segment,
     /// It, or its largest segment, exceeds the MTU: this many octets count against it.
     TooBig { octets: usize },
@@ -228,16 +233,22 @@ impl Plan {
 
     /// Writes segment `i` of `whole` into `segment`, which has its length.
     fn write(&self, i: usize, whole: &[u8], segment: &mut [u8]) {
+        self.write_inside(i, 0, whole, segment);
+    }
+
+    /// As [`Self::write`]; what stands before `inside` is unspecified.
+    fn write_inside(&self, i: usize, inside: usize, whole: &[u8], segment: &mut [u8]) {
         let from = self.hdr_len + i * self.size;
         let (headers, payload) = segment.split_at_mut(self.hdr_len);
         headers.copy_from_slice(&whole[..self.hdr_len]);
         payload.copy_from_slice(&whole[from..from + payload.len()]);
-        for header in self.walk.headers() {
+        let written = self.walk.headers().filter(|h| h.at() >= inside);
+        for header in written.clone() {
             count_up(header, i, segment);
         }
         self.transport(i, whole, segment);
         // From the inside out: an outer checksum covers the inner ones.
-        let mut headers = self.walk.headers().rev();
+        let mut headers = written.rev();
         while let Some(header) = headers.next() {
             match header {
                 Header::Udp { at } if get16(segment, at + Udp::CSUM) != 0 => {
