@@ -3,7 +3,8 @@
 //! `virtio_net_hdr` can say where the innermost checksum begins (`csum_start`) and how the payload is to be cut, but not
 //! that tunnel headers stand in front. A super-frame inside VXLAN arrives as "TCP, cut at 1448" with a `csum_start` far
 //! behind the outermost transport. Sent back as it came, the kernel would take the outer UDP for what is to be cut: it has
-//! to be segmented in software ([`crate::gso::segment`], [`crate::gso::bundle`]), and for that all headers up to `csum_start` must be known.
+//! to be segmented in software ([`crate::gso::segment`], [`crate::gso::bundle`]), and for that all headers up to
+//! `csum_start` must be known.
 //!
 //! Recognised: VLAN tags, MPLS labels and instance tags anywhere, 4in4, 6in4, 4in6, 6in6, GRE (checksum, key, sequence;
 //! IP, Ethernet or MPLS inside), VXLAN on any port, Geneve on its port; one in another, up to [`MAX_HEADERS`] headers with a
