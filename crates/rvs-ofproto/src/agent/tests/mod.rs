@@ -2,11 +2,13 @@
 
 mod bundles;
 mod channel;
+mod hostile;
 mod long_replies;
 mod monitors;
 mod packets;
 mod requests;
 mod roles;
+mod stateful;
 
 use std::time::Duration;
 
@@ -80,8 +82,9 @@ impl Rig {
         let versions = VersionSet::default().with(dialect.version);
         let c = Client { conn, dialect };
         self.say(c, 1, &Message::Hello(Hello { versions }));
-        let hello = self.hear(c);
-        assert!(matches!(hello[..], [(_, Message::Hello(_))]), "{hello:?}");
+        let hello = self.read(conn);
+        assert_eq!(hello[1], 0);
+        assert!(self.agent.status(conn).unwrap().established);
         c
     }
 
