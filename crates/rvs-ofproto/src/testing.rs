@@ -32,6 +32,8 @@ pub(crate) struct FakePlant {
     pub(crate) calls: Vec<Call>,
     pub(crate) meters: BTreeMap<rvs_dpif::MeterId, Option<Arc<rvs_dpif::Meter>>>,
     pub(crate) max_meters: usize,
+    /// Calls are not kept.
+    pub(crate) silent: bool,
     /// Runs while a `credit` or `settle` is under way, as packets' counts arrive.
     pub(crate) on_settle: Option<Box<dyn FnMut(&Bridge)>>,
 }
@@ -51,6 +53,7 @@ impl FakePlant {
             calls: Vec::new(),
             meters: BTreeMap::new(),
             max_meters: usize::MAX,
+            silent: false,
             on_settle: None,
         }
     }
@@ -83,7 +86,9 @@ impl Plant for FakePlant {
     fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
         self.version += 1;
         self.bridge = Some(Arc::new(bridge));
-        self.calls.push(Call::Publish(changes.clone()));
+        if !self.silent {
+            self.calls.push(Call::Publish(changes.clone()));
+        }
     }
 
     fn settle(&mut self) {
@@ -139,4 +144,22 @@ pub(crate) fn hasher() -> RandomState {
 /// A match in the words of `ovs-ofctl`.
 pub(crate) fn matching(text: &str) -> FlowMatch {
     Match::parse(text, &NoPortNames).unwrap()
+}
+
+/// A port as the switch describes it.
+pub(crate) fn port(number: u32) -> rvs_openflow::message::Port {
+    use rvs_openflow::message::{Port, PortConfig, PortFeatures, PortState};
+    Port {
+        number: OfPort(number),
+        mac: rvs_packet::MacAddr([2, 0, 0, 0, 0, number as u8]),
+        name: format!("eth{number}"),
+        config: PortConfig::default(),
+        state: PortState::LIVE,
+        current: PortFeatures::GB10_FD,
+        advertised: PortFeatures::default(),
+        supported: PortFeatures::default(),
+        peer: PortFeatures::default(),
+        current_speed: 10_000_000,
+        max_speed: 10_000_000,
+    }
 }

@@ -178,7 +178,8 @@ impl Table {
         self.clauses.fetch_sub(1, Relaxed);
     }
 
-    pub(crate) fn has_clauses(&self) -> bool {
+    /// True while a rule with conjunction actions may be there.
+    pub fn has_clauses(&self) -> bool {
         self.clauses.load(Relaxed) > 0
     }
 }

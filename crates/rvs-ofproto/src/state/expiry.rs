@@ -4,7 +4,7 @@ use rvs_openflow::message::FlowRemovedReason;
 use rvs_packet::Now;
 
 use super::index::{deadline, FlowId};
-use super::limits::PER_TURN;
+use super::limits::EXPIRIES;
 use super::ofproto::Ofproto;
 use super::txn::Txn;
 use crate::{Author, Plant};
@@ -30,7 +30,7 @@ impl Ofproto {
             return;
         };
         let (mut idle, mut hard) = (Vec::new(), Vec::new());
-        for id in txn.state.index.due(now, PER_TURN) {
+        for id in txn.state.index.due(now, EXPIRIES) {
             match txn.judge(id) {
                 Some(FlowRemovedReason::IdleTimeout) => idle.push(id),
                 Some(_) => hard.push(id),

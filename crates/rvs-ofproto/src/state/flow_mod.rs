@@ -187,7 +187,11 @@ impl<P: Plant> Txn<'_, P> {
 
     fn delete(&mut self, m: &FlowMod) {
         let select = FlowSelect::of_mod(m);
+        let all = m.command == FlowCommand::Delete && select.is_all();
         for table in self.tables(m.table) {
+            if all && self.empty(&table) {
+                continue;
+            }
             let ids: Vec<RuleId> = {
                 let rules = table.read();
                 match m.command {

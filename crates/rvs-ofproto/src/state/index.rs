@@ -43,6 +43,8 @@ pub(super) struct Index {
     pub(super) orphans: Vec<(TableId, u64)>,
     /// Flows of tables that evict, in the order of eviction.
     evictable: Map<TableId, Evictable>,
+    /// For each table, how many of its flows anything here or any event is about.
+    special: Box<[u32; 256]>,
 }
 
 #[derive(Default)]
@@ -66,12 +68,14 @@ impl Index {
             teachers: Map::with_hasher(hasher.clone()),
             orphans: Vec::new(),
             evictable: Map::with_hasher(hasher.clone()),
+            special: Box::new([0; 256]),
         }
     }
 
     /// A rule is there from now on; `learned` says when it was learned.
     pub(super) fn add(&mut self, now: Now, id: FlowId, rule: &Rule, learned: Option<Now>) {
         self.flows += 1;
+        self.special[usize::from(id.table.0)] += u32::from(is_special(rule, learned));
         if let Some(at) = learned {
             self.learned.insert(id, at);
             *self.learned_by.entry((id.table, rule.cookie)).or_default() += 1;
@@ -99,7 +103,14 @@ impl Index {
         if learned.is_some() {
             release(&mut self.learned_by, (id.table, rule.cookie));
         }
+        self.special[usize::from(id.table.0)] -= u32::from(is_special(rule, learned));
         learned
+    }
+
+    /// True when all flows of the table can go at once without anybody noticing: none has a timeout, is referred to, or
+    /// wants to be told of.
+    pub(super) fn is_plain(&self, table: TableId) -> bool {
+        self.special[usize::from(table.0)] == 0 && !self.evictable.contains_key(&table)
     }
 
     /// Sets or forgets when the flow is looked at for timeouts.
@@ -256,6 +267,18 @@ fn release<K: std::hash::Hash + Eq>(map: &mut Map<K, u32>, key: K) -> bool {
         map.remove(&key);
     }
     last
+}
+
+/// True when removing the flow is more than taking it out of its table. What makes it so stays so while the flow lives.
+fn is_special(rule: &Rule, learned: Option<Now>) -> bool {
+    let mut refers = rule.instructions.meter.is_some() || learned.is_some();
+    uses::each_of(&rule.instructions, &mut |a| {
+        refers |= matches!(
+            a,
+            Action::Group(_) | Action::Meter(_) | Action::Learn(_) | Action::FinTimeout { .. }
+        );
+    });
+    refers || rule.flags.send_flow_removed || rule.flags.hidden || rule.timeouts() != (0, 0)
 }
 
 /// When a flow is to be looked at, and why it would go then.

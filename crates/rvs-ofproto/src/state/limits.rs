@@ -35,5 +35,8 @@ pub(super) const CHANGES: usize = 1024;
 /// Rules that are changed under one lock, and looked at in one slice of a dump: between them packets get their turn.
 pub(super) const SLICE: usize = 1024;
 
-/// Flows that one call of `expire` looks at, and rules that one call of `tidy` forgets.
-pub(super) const PER_TURN: usize = 8192;
+/// Flows that one call of `expire` looks at.
+pub(super) const EXPIRIES: usize = 4096;
+
+/// Rules that one call of `tidy` forgets: a millisecond or two.
+pub(super) const PURGES: usize = 1024;

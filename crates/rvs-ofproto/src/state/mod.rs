@@ -16,6 +16,7 @@
 mod dump;
 mod expiry;
 mod flow_mod;
+mod garbage;
 mod group_mod;
 mod index;
 mod learn;

@@ -13,9 +13,10 @@ use rvs_openflow::{
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss, Settings};
 
+use super::garbage::Dying;
 use super::group_mod::GroupInfo;
 use super::index::Index;
-use super::limits::{Limits, PER_TURN};
+use super::limits::Limits;
 use super::meter_mod::MeterInfo;
 use super::table_mod::TableState;
 use super::txn::{Scratch, Txn};
@@ -46,6 +47,8 @@ pub struct Ofproto {
     pub(super) pins: Vec<Weak<u64>>,
     /// Tables with removed rules.
     pub(super) dirty: BTreeSet<TableId>,
+    /// Tables that others have taken the place of.
+    pub(super) dying: Vec<Dying>,
     pub(super) scratch: Scratch,
 }
 
@@ -74,6 +77,7 @@ impl Ofproto {
             events: Vec::new(),
             pins: Vec::new(),
             dirty: BTreeSet::new(),
+            dying: Vec::new(),
             scratch: Scratch::default(),
         }
     }
@@ -198,37 +202,6 @@ impl Ofproto {
         txn.bridge.settings = Arc::new(settings);
         txn.changed_everything();
         txn.commit();
-    }
-
-    /// Forgets removed rules that no dump shows any more, so many in one call. True when there is more to do at once.
-    ///
-    /// Translations read the newest version alone: they run on the thread that publishes.
-    pub fn tidy(&mut self, plant: &impl Plant) -> bool {
-        if self.dirty.is_empty() {
-            return false;
-        }
-        let Some(bridge) = plant.bridge(self.id) else {
-            return false;
-        };
-        self.pins.retain(|p| p.strong_count() > 0);
-        let pinned = self.pins.iter().filter_map(Weak::upgrade).map(|v| *v).min();
-        let up_to = (plant.next_version() - 1).min(pinned.unwrap_or(u64::MAX));
-        let mut left = PER_TURN;
-        for id in std::mem::take(&mut self.dirty) {
-            let Some(table) = bridge.table(id) else {
-                continue;
-            };
-            let mut rules = table.write();
-            left -= rules.purge(up_to, left, |rule| {
-                if rule.is_clause() {
-                    table.clause_purged();
-                }
-            });
-            if rules.garbage() > 0 {
-                self.dirty.insert(id);
-            }
-        }
-        left == 0
     }
 
     pub(super) fn classifier_config(&self) -> Config {

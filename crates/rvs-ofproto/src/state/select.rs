@@ -38,6 +38,14 @@ impl FlowSelect {
         }
     }
 
+    /// True for every flow of whatever table it names.
+    pub(super) fn is_all(&self) -> bool {
+        Self {
+            table: TableId::ALL,
+            ..*self
+        } == Self::all()
+    }
+
     /// What a modify or delete means. Outputs restrict deletions alone.
     pub(super) fn of_mod(m: &FlowMod) -> Self {
         let filters = m.command.is_delete();

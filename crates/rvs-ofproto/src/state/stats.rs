@@ -14,10 +14,12 @@ use super::ofproto::Ofproto;
 use super::table_mod::INSTRUCTIONS;
 use crate::Plant;
 
-/// Types of actions that every table takes: 0 output, 11 to 29 all but none of the standard's.
-const ACTIONS: [u16; 17] = [
-    0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+/// Types of actions that every table takes: output, then copy_ttl_out to pop_pbb.
+const ACTIONS: [u16; 16] = [
+    0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
 ];
+/// Those of OpenFlow 1.5: copy_field and meter.
+const ACTIONS_15: [u16; 2] = [28, 29];
 
 /// `OFPTC_EVICTION | OFPTC_VACANCY_EVENTS`.
 const TABLE_CAPABILITIES: u32 = 0xc;
@@ -28,11 +30,6 @@ const GROUP_CAPABILITIES: u32 = 0xf;
 /// Types drop and dscp_remark; units kbps and pktps, burst, statistics.
 const BAND_TYPES: u32 = 1 << 1 | 1 << 2;
 const METER_CAPABILITIES: u32 = 0xf;
-
-/// What a table is called that nobody has named.
-pub(super) fn default_name(id: TableId) -> String {
-    format!("table{}", id.0)
-}
 
 fn tables() -> impl Iterator<Item = TableId> {
     (0..=TableId::MAX.0).map(TableId)
@@ -67,7 +64,7 @@ impl Ofproto {
             .table_configs
             .get(&id)
             .and_then(|c| c.name.as_deref());
-        name.map_or_else(|| default_name(id), Into::into)
+        name.unwrap_or_default().into()
     }
 
     /// Every table, in the fields of `version`. All can do the same, but the last has no next.
@@ -223,7 +220,10 @@ fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
     };
     let fields: Vec<FieldId> = named().map(|f| f.id).collect();
     let writable: Vec<FieldId> = named().filter(|f| f.writable).map(|f| f.id).collect();
-    let (miss, types) = (false, ACTIONS.to_vec());
+    let (miss, mut types) = (false, ACTIONS.to_vec());
+    if version >= Version::Of15 {
+        types.extend(ACTIONS_15);
+    }
     vec![
         TableProperty::Instructions {
             miss,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rvs_openflow::message::{TableConfig, TableFeatures, TableMiss, TableProperty};
+use rvs_openflow::message::{
+    FlowRemovedReason, TableConfig, TableFeatures, TableMiss, TableProperty,
+};
 use rvs_openflow::message::{TableReason, TableStatus, Vacancy};
 use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
@@ -156,9 +158,24 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    /// `None` or nothing gives the table back its number as its name.
+    /// Evicts what a lower limit leaves no room for. A table that does not evict keeps what it has.
+    fn shrink(&mut self, id: TableId) {
+        let Some(table) = self.bridge.table(id).cloned() else {
+            return;
+        };
+        let limit = self.state.table_limit(id);
+        let mut rules = table.write();
+        while rules.len() > limit {
+            let Some(victim) = self.state.index.victim(id) else {
+                return;
+            };
+            self.remove(id, &mut rules, victim, Some(FlowRemovedReason::Eviction));
+        }
+    }
+
+    /// `None` or nothing takes the name away.
     pub(super) fn name_table(&mut self, id: TableId, name: Option<&str>) {
-        let name = name.filter(|n| !n.is_empty() && **n != super::stats::default_name(id));
+        let name = name.filter(|n| !n.is_empty());
         let old = self.bridge.table_configs.get(&id);
         if old.and_then(|c| c.name.as_deref()) == name {
             return;
@@ -204,6 +221,7 @@ impl Ofproto {
             t.evict_timed = evict;
         });
         txn.name_table(table, name);
+        txn.shrink(table);
         txn.commit();
     }
 
@@ -291,7 +309,7 @@ impl Ofproto {
             },
             eviction,
             vacancy_events: vacancy.is_some(),
-            eviction_flags: eviction.then_some(EVICTION_FLAGS),
+            eviction_flags: Some(EVICTION_FLAGS),
             vacancy: vacancy.map(|v| Vacancy {
                 down: v.down,
                 up: v.up,

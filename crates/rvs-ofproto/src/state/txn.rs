@@ -6,7 +6,7 @@
 //! in reverse and takes the rules back, and success makes the events out of them. Counters and timeouts belong to rules, and
 //! a rule that is changed is a new rule, so a failure leaves nothing behind.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rvs_classifier::RuleId;
@@ -16,9 +16,10 @@ use rvs_openflow::{FlowMatch, GroupId, MeterId, OfError, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::{Bridge, ChangeSet, FrozenState, Rule, RuleChange, Table};
 
+use super::garbage::Dying;
 use super::group_mod::GroupInfo;
 use super::index::FlowId;
-use super::limits::CHANGES;
+use super::limits::{CHANGES, SLICE};
 use super::meter_mod::MeterInfo;
 use super::ofproto::Ofproto;
 use super::select::{FlowSelect, Found, Rules};
@@ -39,6 +40,11 @@ pub(super) enum Step {
         rule: Arc<Rule>,
         why: Option<FlowRemovedReason>,
         learned: Option<Now>,
+    },
+    /// A table gave way to an empty one, with so many flows.
+    Emptied {
+        table: Arc<Table>,
+        flows: usize,
     },
     /// What was there before.
     Group(GroupId, Option<GroupInfo>),
@@ -219,12 +225,33 @@ impl<'a, P: Plant> Txn<'a, P> {
 
     /// Removes flows of one table, slice by slice, so that packets get at the table between them.
     pub(super) fn remove_all(&mut self, table: &Table, ids: &[RuleId], why: FlowRemovedReason) {
-        for slice in ids.chunks(super::limits::SLICE) {
+        for slice in ids.chunks(SLICE) {
             let mut rules = table.write();
             for id in slice {
                 self.remove(table.id, &mut rules, *id, Some(why));
             }
         }
+    }
+
+    /// Puts an empty table in the place of this one, if that comes to the same as deleting its flows one by one. A million
+    /// flows are gone in a moment then, and forgotten little by little.
+    pub(super) fn empty(&mut self, table: &Arc<Table>) -> bool {
+        let flows = table.read().len();
+        let plain = self.state.index.is_plain(table.id) && !self.state.watched;
+        if flows < SLICE || !plain || !self.steps.is_empty() {
+            return false;
+        }
+        let empty = Table::new(table.id, self.state.classifier_config());
+        let (lookups, matches) = table.counters();
+        empty.count(lookups, matches);
+        self.bridge.tables = Arc::new(self.bridge.tables.with(Arc::new(empty)));
+        self.state.index.flows -= flows;
+        self.changed_everything();
+        self.steps.push(Step::Emptied {
+            table: table.clone(),
+            flows,
+        });
+        true
     }
 
     /// Removes flows of any table.
@@ -273,18 +300,25 @@ impl<'a, P: Plant> Txn<'a, P> {
     /// Takes everything back.
     pub(super) fn rollback(mut self) {
         let steps = std::mem::take(&mut self.steps);
-        let mut tables = BTreeMap::<TableId, u32>::new();
+        let mut tables = BTreeSet::new();
         for step in steps.iter().rev() {
             match step {
                 Step::Added { id, rule, .. } => {
                     self.state.index.remove(*id, rule);
-                    *tables.entry(id.table).or_default() += u32::from(rule.is_clause());
+                    if let Some(table) = self.bridge.table(id.table).filter(|_| rule.is_clause()) {
+                        table.clause_purged();
+                    }
+                    tables.insert(id.table);
                 }
                 Step::Removed {
                     id, rule, learned, ..
                 } => {
                     self.state.index.add(self.now, *id, rule, *learned);
-                    tables.entry(id.table).or_default();
+                    tables.insert(id.table);
+                }
+                Step::Emptied { table, flows } => {
+                    self.state.index.flows += flows;
+                    self.bridge.tables = Arc::new(self.bridge.tables.with(table.clone()));
                 }
                 Step::Group(id, old) => restore(&mut self.state.groups, *id, old),
                 Step::Meter(id, old) => restore(&mut self.state.meters, *id, old),
@@ -294,13 +328,9 @@ impl<'a, P: Plant> Txn<'a, P> {
                 }
             }
         }
-        for (id, clauses) in tables {
-            let Some(table) = self.bridge.table(id) else {
-                continue;
-            };
+        for table in tables.iter().filter_map(|id| self.bridge.table(*id)) {
             let undone = table.write().rollback(self.version);
             debug_assert!(undone.is_ok());
-            (0..clauses).for_each(|_| table.clause_purged());
         }
         for step in &steps {
             if let Step::Table(id, _) = step {
@@ -376,6 +406,7 @@ impl<'a, P: Plant> Txn<'a, P> {
                     self.report(*id, rule, FlowChangeKind::Removed(*why));
                 }
             }
+            Step::Emptied { table, .. } => self.state.dying.push(Dying::new(table.clone())),
             Step::Port(port, old) => self.configured(*port, *old),
             _ => {}
         }

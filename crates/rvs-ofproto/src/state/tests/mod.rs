@@ -1,6 +1,13 @@
 //! The agent's state against the text of the specification.
 
+mod bundles;
 mod flows;
+mod groups;
+mod meters;
+mod model;
+mod speed;
+mod tables;
+mod timeouts;
 
 use rvs_openflow::message::{FlowCommand, FlowRemovedReason, GroupCommand, MeterCommand, MeterMod};
 use rvs_openflow::text::{parse_flow, parse_group, parse_meter, Words};

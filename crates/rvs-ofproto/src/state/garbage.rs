@@ -1,0 +1,94 @@
+//! Removed rules are forgotten when nothing can show them any more, little by little.
+
+use std::sync::{Arc, Weak};
+
+use rvs_classifier::{Cursor, Filter};
+use rvs_pipeline::Table;
+
+use super::limits::PURGES;
+use super::ofproto::Ofproto;
+use crate::Plant;
+
+/// A table that an empty one has taken the place of.
+pub(super) struct Dying {
+    table: Arc<Table>,
+    /// What the new table has been told of its counters.
+    told: (u64, u64),
+}
+
+impl Dying {
+    pub(super) fn new(table: Arc<Table>) -> Self {
+        let told = table.counters();
+        Self { table, told }
+    }
+}
+
+impl Ofproto {
+    /// Forgets removed rules that no dump shows any more, so many in one call. True when there is more to do at once.
+    ///
+    /// Translations read the newest version alone: they run on the thread that publishes.
+    pub fn tidy(&mut self, plant: &impl Plant) -> bool {
+        if self.dirty.is_empty() && self.dying.is_empty() {
+            return false;
+        }
+        let Some(bridge) = plant.bridge(self.id) else {
+            return false;
+        };
+        self.pins.retain(|p| p.strong_count() > 0);
+        let pinned = self.pins.iter().filter_map(Weak::upgrade).map(|v| *v).min();
+        let up_to = (plant.next_version() - 1).min(pinned.unwrap_or(u64::MAX));
+        let mut left = PURGES;
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(table) = bridge.table(id) else {
+                continue;
+            };
+            let mut rules = table.write();
+            left -= rules.purge(up_to, left, |rule| {
+                if rule.is_clause() {
+                    table.clause_purged();
+                }
+            });
+            if rules.garbage() > 0 {
+                self.dirty.insert(id);
+            }
+        }
+        self.drain(&bridge, plant.next_version(), &mut left);
+        left == 0
+    }
+
+    /// Empties tables that nobody but us knows any more.
+    fn drain(&mut self, bridge: &rvs_pipeline::Bridge, version: u64, left: &mut usize) {
+        while *left > 0 {
+            let Some(at) = self
+                .dying
+                .iter()
+                .position(|d| Arc::strong_count(&d.table) == 1)
+            else {
+                return;
+            };
+            let Dying { table, told } = &mut self.dying[at];
+            // Flows that were cached when the table went have counted on.
+            let (lookups, matches) = table.counters();
+            if let Some(heir) = bridge.table(table.id) {
+                heir.count(lookups - told.0, matches - told.1);
+            }
+            *told = (lookups, matches);
+            let mut rules = table.write();
+            let mut ids = Vec::new();
+            rules.scan(version, &mut Cursor::default(), *left, Filter::All, |r| {
+                ids.push(r.id());
+            });
+            for id in &ids {
+                let removed = rules.remove_at(*id, version);
+                debug_assert!(removed.is_ok());
+            }
+            rules.purge(version, usize::MAX, drop);
+            *left -= ids.len().clamp(1, *left);
+            let empty = rules.is_empty();
+            drop(rules);
+            if empty {
+                self.dying.swap_remove(at);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Timeouts, learned flows, final counters.
+
+use rvs_openflow::{Action, Instructions, TableId};
+use rvs_pipeline::LearnedFlow;
+
+use super::*;
+use crate::testing::{matching, Call};
+
+/// Packets for every rule that is physically in table 0.
+fn count_all(bridge: &rvs_pipeline::Bridge, packets: u64, used: Now) {
+    let rules = bridge.table(TableId(0)).unwrap().read();
+    let mut cursor = rvs_classifier::Cursor::default();
+    rules.scan(2, &mut cursor, 10, rvs_classifier::Filter::All, |r| {
+        r.payload().counters.count(packets, packets * 60, used);
+    });
+}
+
+#[test]
+fn flows_go_when_idle_or_old() {
+    let mut lab = Lab::new(Version::Of13);
+    lab.all(&[
+        "add send_flow_rem,idle_timeout=10,in_port=1,actions=output:2",
+        "add send_flow_rem,hard_timeout=15,idle_timeout=10,in_port=2,actions=output:2",
+        "add in_port=3,actions=output:2",
+    ]);
+    assert_eq!(lab.state.next_expiry(), Some(Now::from_secs(1010)));
+    lab.pass(9_999);
+    lab.expire();
+    // Not due, not asked: nobody is bothered for counts.
+    assert_eq!(
+        lab.plant
+            .calls
+            .iter()
+            .filter(|c| **c == Call::Credit)
+            .count(),
+        0
+    );
+    lab.hit(0, "in_port=1", 3);
+    lab.hit(0, "in_port=2", 4);
+    lab.pass(1);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    // The flow with both timeouts lives on packets, until it is too old.
+    lab.pass(4_999);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    lab.pass(1);
+    lab.expire();
+    assert_eq!(lab.removed(), [(FlowRemovedReason::HardTimeout, 4)]);
+    lab.pass(4_999);
+    lab.expire();
+    assert_eq!(lab.removed(), [(FlowRemovedReason::IdleTimeout, 3)]);
+    assert_eq!(lab.state.next_expiry(), None);
+    assert_eq!(lab.dump(), ["in_port=3 actions=output:2"]);
+}
+
+/// Packets that a cache counted and has not told of yet.
+#[test]
+fn counts_that_arrive_late_are_in_time() {
+    let mut lab = Lab::new(Version::Of13);
+    lab.all(&["add send_flow_rem,idle_timeout=10,in_port=1,actions=output:2"]);
+    lab.pass(10_000);
+    let at = Now(lab.now.0 - 2_000_000_000);
+    let mut once = Some(());
+    lab.plant.on_settle = Some(Box::new(move |bridge| {
+        if once.take().is_some() {
+            count_all(bridge, 9, at);
+        }
+    }));
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    assert_eq!(lab.state.next_expiry(), Some(Now::from_secs(1018)));
+    // Final counters: what leaves the caches while the flow goes counts too.
+    lab.plant.on_settle = Some(Box::new(|bridge| count_all(bridge, 1, Now::ZERO)));
+    lab.plant.take_calls();
+    lab.all(&["del "]);
+    assert_eq!(lab.removed(), [(FlowRemovedReason::Delete, 10)]);
+    assert_eq!(lab.plant.take_calls()[1..], [Call::Settle]);
+}
+
+#[test]
+fn fin_timeout_lowers_timeouts() {
+    let mut lab = Lab::new(Version::Of10);
+    lab.all(&["add send_flow_rem,tcp,actions=fin_timeout(idle_timeout=2),output:1"]);
+    assert_eq!(lab.state.next_expiry(), Some(Now::from_secs(1001)));
+    lab.pass(1000);
+    lab.expire();
+    let bridge = lab.plant.up().clone();
+    {
+        let rules = bridge.table(TableId(0)).unwrap().read();
+        let rule = rules
+            .select(lab.plant.version, rvs_classifier::Filter::All)
+            .next()
+            .unwrap();
+        rule.payload().counters.count(1, 60, lab.now);
+        rule.payload().lower_timeouts(2, 0);
+    }
+    lab.pass(1000);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    lab.pass(1000);
+    lab.expire();
+    assert_eq!(lab.removed(), [(FlowRemovedReason::IdleTimeout, 1)]);
+}
+
+/// As many as time out, in slices.
+#[test]
+fn many_flows_expire_in_slices() {
+    let mut lab = Lab::new(Version::Of13);
+    for n in 0..5000 {
+        lab.all(&[&format!(
+            "add priority={n},hard_timeout=1,ip,actions=output:1"
+        )]);
+    }
+    lab.pass(1000);
+    lab.expire();
+    assert_eq!(lab.state.index.flows, 5000 - crate::state::limits::EXPIRIES);
+    assert!(lab.state.next_expiry().unwrap() <= lab.now);
+    lab.expire();
+    assert_eq!((lab.state.index.flows, lab.state.next_expiry()), (0, None));
+}
+
+fn learned(text: &str, cookie: u64) -> LearnedFlow {
+    LearnedFlow {
+        table: TableId(1),
+        priority: 10,
+        cookie,
+        matching: matching(text),
+        instructions: Instructions::apply([Action::output(rvs_flow::OfPort(1))]),
+        idle_timeout: 0,
+        hard_timeout: 10,
+        send_flow_removed: true,
+        delete_learned: false,
+        limit: 2,
+        teacher: 0,
+    }
+}
+
+#[test]
+fn learned_flows_stay_young() {
+    let mut lab = Lab::new(Version::Of10);
+    let flow = learned("in_port=1", 7);
+    lab.state.learn(lab.now, &flow, lab.now, &mut lab.plant);
+    assert_eq!(lab.dump(), ["cookie=0x7, table=1, hard_timeout=10, send_flow_rem priority=10,in_port=1 actions=output:1"]);
+    lab.plant.take_calls();
+    lab.pass(8000);
+    lab.state.learn(lab.now, &flow, lab.now, &mut lab.plant);
+    assert_eq!(
+        lab.plant.take_calls(),
+        [],
+        "the same lesson publishes nothing"
+    );
+    lab.pass(8000);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    // Another lesson about the same packets changes the flow.
+    let mut other = flow.clone();
+    other.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(2))]);
+    lab.state.learn(lab.now, &other, lab.now, &mut lab.plant);
+    assert!(lab.dump()[0].ends_with("output:2"));
+    lab.pass(9_999);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    lab.pass(1);
+    lab.expire();
+    assert_eq!(lab.removed(), [(FlowRemovedReason::HardTimeout, 0)]);
+}
+
+#[test]
+fn no_more_flows_are_learned_than_the_limit() {
+    let mut lab = Lab::new(Version::Of10);
+    for n in 1..=3 {
+        let flow = learned(&format!("in_port={n}"), 7);
+        lab.state.learn(lab.now, &flow, lab.now, &mut lab.plant);
+    }
+    assert_eq!(lab.state.index.flows, 2);
+    // Of another cookie there may be more, and room comes back.
+    lab.state
+        .learn(lab.now, &learned("in_port=3", 8), lab.now, &mut lab.plant);
+    lab.all(&["del table=1,cookie=7/-1,in_port=1"]);
+    lab.state
+        .learn(lab.now, &learned("in_port=1", 7), lab.now, &mut lab.plant);
+    assert_eq!(lab.state.index.flows, 3);
+    lab.all(&["del "]);
+    assert_eq!(lab.state.index.learned_count(TableId(1), 7), 0);
+    // What can't be learned changes nothing.
+    let mut bad = learned("in_port=1", 7);
+    bad.instructions = Instructions::apply([Action::Group(rvs_openflow::GroupId(4))]);
+    lab.state.learn(lab.now, &bad, lab.now, &mut lab.plant);
+    bad.table = TableId(254);
+    lab.state.learn(lab.now, &bad, lab.now, &mut lab.plant);
+    assert_eq!(lab.dump(), [""; 0]);
+}
+
+/// Learned flows go when the last flow that teaches them goes.
+#[test]
+fn learned_flows_go_with_their_teacher() {
+    let mut lab = Lab::new(Version::Of10);
+    let teach =
+        "actions=learn(table=1,delete_learned,cookie=0x7,NXM_OF_IN_PORT[],output:NXM_OF_IN_PORT[])";
+    lab.all(&[
+        &format!("add priority=1,in_port=1,{teach}"),
+        &format!("add priority=1,in_port=2,{teach}"),
+        "add table=1,cookie=8,arp,actions=drop",
+        "add table=2,cookie=7,arp,actions=drop",
+    ]);
+    lab.state
+        .learn(lab.now, &learned("in_port=1", 7), lab.now, &mut lab.plant);
+    lab.all(&["del-strict priority=1,in_port=1"]);
+    assert_eq!(lab.removed(), []);
+    // Changing what the teacher does ends the lesson too.
+    lab.all(&["mod in_port=2,actions=drop"]);
+    assert_eq!(lab.removed(), [(FlowRemovedReason::Delete, 0)]);
+    assert_eq!(
+        lab.dump(),
+        [
+            "cookie=0x7, table=2, reset_counts arp actions=drop",
+            "cookie=0x8, table=1, reset_counts arp actions=drop",
+            "reset_counts priority=1,in_port=2 actions=drop",
+        ]
+    );
+}
