@@ -98,9 +98,9 @@ impl Agent {
     ) -> ConnId {
         self.last_id += 1;
         let id = ConnId(self.last_id);
-        let mut conn = Box::new(Connection::new(now, id, kind, versions, probe));
-        conn.packet_ins
-            .limit(options.rate_limit, options.burst_limit, now);
+        let bridge = self.identity.name.as_str().into();
+        let mut conn = Box::new(Connection::new(now, bridge, id, kind, versions));
+        conn.set_options(now, probe, options);
         self.conns.insert(id, conn);
         self.set_taps();
         id
@@ -115,9 +115,7 @@ impl Agent {
         options: ConnOptions,
     ) {
         if let Some(c) = self.conns.get_mut(&conn) {
-            c.set_probe(probe);
-            c.packet_ins
-                .limit(options.rate_limit, options.burst_limit, now);
+            c.set_options(now, probe, options);
         }
     }
 

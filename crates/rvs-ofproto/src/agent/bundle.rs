@@ -232,6 +232,7 @@ impl Agent {
         });
         let applied = self.state.apply(call.now, &author, mods, call.plant);
         let Err((at, error)) = applied else {
+            self.hand_out(call.now, Some(conn));
             return Ok(());
         };
         if let Some(message) = bundle.store.iter().nth(at) {

@@ -5,6 +5,7 @@
 //! answered with an error and forgotten, except a length from which no next message can be found, which ends it too.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rvs_openflow::framer::RawHeader;
@@ -124,6 +125,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnId,
+    /// Its name, for logs.
+    bridge: Arc<str>,
     pub(super) kind: ConnKind,
     pub(super) dialect: Dialect,
     pub(super) role: Role,
@@ -148,6 +151,7 @@ pub(super) struct Connection {
     heard: bool,
     last_heard: Now,
     since: Now,
+    options: ConnOptions,
     probe: Option<Duration>,
     probed: Option<Now>,
     outbox: Outbox,
@@ -158,14 +162,15 @@ impl Connection {
     /// A connection that has said HELLO.
     pub(super) fn new(
         now: Now,
+        bridge: Arc<str>,
         id: ConnId,
         kind: ConnKind,
         versions: VersionSet,
-        probe: Option<Duration>,
     ) -> Self {
         let newest = versions.newest().unwrap_or(Version::Of10);
         let mut conn = Self {
             id,
+            bridge,
             kind,
             dialect: Dialect::new(newest),
             role: Role::Equal,
@@ -190,21 +195,32 @@ impl Connection {
             heard: false,
             last_heard: now,
             since: now,
+            options: ConnOptions::default(),
             probe: None,
             probed: None,
             outbox: Outbox::default(),
             log: LogLimit::default(),
         };
-        conn.set_probe(probe);
         conn.send(0, &Message::Hello(Hello { versions }));
         conn
     }
 
-    /// How long the peer may be silent before it is probed, and as long again until it is given up; `None` or zero: for
-    /// ever.
-    pub(super) fn set_probe(&mut self, probe: Option<Duration>) {
-        self.probe = probe.filter(|p| !p.is_zero());
-        self.probed = None;
+    /// How long the peer may be silent before it is probed, and as long again until it is given up (`None` or zero: for
+    /// ever), and how many packet-ins it gets.
+    pub(super) fn set_options(&mut self, now: Now, probe: Option<Duration>, options: ConnOptions) {
+        let probe = probe.filter(|p| !p.is_zero());
+        if self.probe != probe {
+            self.probe = probe;
+            self.probed = None;
+        }
+        if self.options != options {
+            self.options = options;
+            let ConnOptions {
+                rate_limit,
+                burst_limit,
+            } = options;
+            self.packet_ins.limit(rate_limit, burst_limit, now);
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -370,10 +386,10 @@ impl Connection {
                 self.dialect = Dialect::new(version);
                 self.phase = Phase::Open;
                 self.since = now;
-                tracing::debug!(conn = self.id.0, %version, "connected");
+                tracing::debug!(bridge = %self.bridge, conn = self.id.0, %version, "connected");
             }
             Err(e) => {
-                tracing::warn!(conn = self.id.0, "{e}");
+                tracing::warn!(bridge = %self.bridge, conn = self.id.0, "{e}");
                 let text = e.why.as_bytes();
                 let error = ErrorMessage::new(e.code, self.version(), text);
                 let xid = RawHeader::parse(head).map_or(0, |h| h.xid);
@@ -390,7 +406,9 @@ impl Connection {
     pub(super) fn send(&mut self, xid: u32, message: &Message) {
         match self.dialect.encode(message, xid) {
             Ok(bytes) => self.send_bytes(&bytes),
-            Err(e) => tracing::warn!(conn = self.id.0, xid, "a message was not sent: {e}"),
+            Err(e) => {
+                tracing::warn!(bridge = %self.bridge, conn = self.id.0, xid, "a message was not sent: {e}")
+            }
         }
     }
 
@@ -422,7 +440,7 @@ impl Connection {
         const ERROR: u8 = 1;
         if self.log.allows(now) {
             let (kind, xid) = header.map_or((0, 0), |h| (h.kind, h.xid));
-            tracing::info!(conn = self.id.0, xid, kind, "refused: {error}");
+            tracing::info!(bridge = %self.bridge, conn = self.id.0, xid, kind, "refused: {error}");
         }
         if header.is_none_or(|h| h.kind != ERROR) {
             let reply = error.reply(self.version(), request);
@@ -459,7 +477,7 @@ impl Connection {
         if self.is_closing() {
             return;
         }
-        tracing::info!(conn = self.id.0, "closing: {reason}");
+        tracing::info!(bridge = %self.bridge, conn = self.id.0, "closing: {reason}");
         self.phase = Phase::Closing;
         self.closed = Some(reason);
     }

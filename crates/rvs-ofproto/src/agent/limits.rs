@@ -49,7 +49,7 @@ pub const TURN_MESSAGES: usize = 50;
 pub const TURN_OCTETS: usize = 128 << 10;
 
 /// Entries of a long reply that are written in a turn: about two milliseconds.
-pub const TURN_ENTRIES: usize = 2000;
+pub const TURN_ENTRIES: usize = 1000;
 
 /// Paused translations of an agent, and how long each is kept.
 pub const CONTINUATIONS: usize = 1024;
