@@ -49,9 +49,15 @@ struct Pause {
 }
 
 impl Monitor {
+    /// By the specification `ONLY_OWN` without `NO_ABBREV` asks for nothing but the numbers of one's own requests.
+    /// `ovs-ofctl` means by it what older versions call `own`: everybody's changes, one's own in full.
     fn of(q: FlowMonitorRequest) -> Self {
+        let mut flags = q.flags;
+        if flags.has(MonitorFlags::ONLY_OWN) && !flags.has(MonitorFlags::NO_ABBREV) {
+            flags.0 ^= MonitorFlags::ONLY_OWN.0 | MonitorFlags::NO_ABBREV.0;
+        }
         Self {
-            flags: q.flags,
+            flags,
             select: FlowSelect {
                 table: q.table,
                 matching: q.matching,

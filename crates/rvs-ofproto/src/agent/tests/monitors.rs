@@ -144,6 +144,20 @@ fn only_own_changes() {
     assert_eq!(updates(&rig.hear(a)).len(), 1);
 }
 
+/// What `ovs-ofctl -O OpenFlow14 monitor br1 watch:` says, and what it expects of it (Open vSwitch 3.1 does that).
+#[test]
+fn own_of_ovs_ofctl() {
+    for version in [Version::Of14, Version::Of15] {
+        let mut rig = Rig::new();
+        let (a, b) = (rig.controller(version), rig.controller(version));
+        start(&mut rig, a, monitor(1, ALL | MonitorFlags::ONLY_OWN.0, ""));
+        rig.done(b, &flow_mod(add_flow(1)));
+        assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Added]);
+        rig.say(a, 3, &flow_mod(add_flow(2)));
+        assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Added]);
+    }
+}
+
 #[test]
 fn monitors_have_numbers_and_a_limit() {
     for version in [Version::Of10, Version::Of13, Version::Of14] {
