@@ -21,6 +21,7 @@ use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec
 use rvs_switch::{Rim, Switch};
 
 use crate::acks::AckBoard;
+use crate::channel::{Channels, Token};
 use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS};
 use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
@@ -110,6 +111,7 @@ pub struct Control {
     pub clients: Vec<Client>,
     mailbox: Mailbox,
     letters: Vec<Letter>,
+    pub channels: Channels,
     next_beat: Now,
     next_statistics: Now,
     /// No client is accepted before: there were no file descriptors left.
@@ -132,6 +134,7 @@ impl Control {
         monitor: Monitor,
         signals: SignalFd,
         mailbox: Mailbox,
+        channels: Channels,
     ) -> Self {
         Self {
             daemon,
@@ -141,6 +144,7 @@ impl Control {
             clients: Vec::new(),
             mailbox,
             letters: Vec::new(),
+            channels,
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
             deaf_until: Now::ZERO,
@@ -176,6 +180,7 @@ impl Control {
             }
             self.switch().run();
             self.beat();
+            self.channels.turn(clock::now(), &mut self.daemon.switch);
             self.close_dropped();
             self.flush();
         }
@@ -202,13 +207,21 @@ impl Control {
             };
             PollFd::new(c.fd(), c.interest(wants, has))
         }));
+        let interests = self.channels.interests(clock::now());
+        fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(e) => return Err(e).context("poll"),
         }
         let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
         let (first, rest) = fds.split_at(3);
-        let (listeners, clients) = rest.split_at(self.listeners.len());
+        let (listeners, rest) = rest.split_at(self.listeners.len());
+        let (clients, channels) = rest.split_at(self.clients.len());
+        let found: Vec<(Token, PollFlags)> = interests
+            .iter()
+            .zip(channels)
+            .filter_map(|(i, f)| Some((i.token, f.revents().filter(|r| !r.is_empty())?)))
+            .collect();
         let indexes = |fds: &[PollFd<'_>]| {
             fds.iter()
                 .enumerate()
@@ -216,13 +229,18 @@ impl Control {
                 .map(|(i, _)| i)
                 .collect()
         };
-        Ok(Ready {
+        let ready = Ready {
             monitor: first.first().is_some_and(hot),
             signals: first.get(1).is_some_and(hot),
             mail: first.get(2).is_some_and(hot),
             listeners: indexes(listeners),
             clients: indexes(clients),
-        })
+        };
+        drop(fds);
+        for (token, flags) in found {
+            self.channels.ready(token, flags);
+        }
+        Ok(ready)
     }
 
     /// Until the next thing that time alone brings.
@@ -232,14 +250,19 @@ impl Control {
         let statistics = (switch.server.session_count() > 0).then_some(self.next_statistics);
         let database = switch.server.next_deadline().map(|n| Now(n.0));
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
-        let next = [beat, statistics, database, deaf]
+        let channels = self.channels.deadline();
+        let next = [beat, statistics, database, deaf, channels]
             .into_iter()
             .flatten()
             .min();
         match next {
             None => PollTimeout::NONE,
             Some(at) => {
-                let wait = at.since(clock::now()) + Duration::from_millis(1);
+                let wait = match at.since(clock::now()) {
+                    Duration::ZERO => Duration::ZERO,
+                    // The poll counts whole milliseconds, and must not end before its time.
+                    d => d + Duration::from_millis(1),
+                };
                 PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
             }
         }

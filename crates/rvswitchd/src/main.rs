@@ -3,6 +3,7 @@
 
 mod acks;
 mod args;
+mod channel;
 mod clients;
 mod clock;
 mod commands;

@@ -25,6 +25,7 @@ use rvs_switch::prepare::prepare;
 use rvs_switch::Switch;
 
 use crate::acks::AckBoard;
+use crate::channel::Channels;
 use crate::args::{self, Args};
 use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
@@ -150,7 +151,12 @@ pub fn run(args: &Args) -> Result<()> {
 
     let listeners = listen(&mut rundir)?;
     let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
-    let mut control = Control::new(daemon, listeners, monitor, signals, mailbox);
+    let channels = Channels::new(&dir);
+    let mut control = Control::new(daemon, listeners, monitor, signals, mailbox, channels);
+    // Its sockets are there when the daemon says that it is ready.
+    control
+        .channels
+        .turn(clock::now(), &mut control.daemon.switch);
     println!("{READY} (run directory {})", dir.display());
     std::io::stdout().flush().ok();
     notify::notify("READY=1");

@@ -1,0 +1,182 @@
+//! A connection: a stream, and the agent's side of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::poll::PollFlags;
+use rvs_ofproto::ConnId;
+use rvs_packet::Now;
+
+use super::host::Host;
+use super::post::PostKey;
+use super::stream::Stream;
+
+/// Octets sent on one connection before the others' turn.
+const SEND: usize = 256 << 10;
+/// With as much to send, the agent may have waited for room.
+const LONG: usize = 64 << 10;
+/// How long a connection that ends is kept for what it still has to say.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// One connection.
+pub struct Link {
+    pub post: PostKey,
+    pub stream: Stream,
+    /// Once the stream is open.
+    pub conn: Option<ConnId>,
+    /// Of a client.
+    pub source: Option<IpAddr>,
+    /// Until when a client's stream must be open.
+    pub deadline: Option<Now>,
+    /// Why it ends, and until when what was said before is handled and answered.
+    pub ending: Option<(String, Now)>,
+    wants_input: bool,
+    /// The socket took less than there was.
+    blocked: bool,
+    /// What the last poll found.
+    found: PollFlags,
+}
+
+/// What came of a turn with a link.
+pub enum Turn {
+    Open,
+    /// The stream has just opened: the agent is to be told.
+    Opened,
+    /// It is over.
+    Gone(String),
+}
+
+impl Link {
+    pub fn new(post: PostKey, stream: Stream) -> Self {
+        Self {
+            post,
+            stream,
+            conn: None,
+            source: None,
+            deadline: None,
+            ending: None,
+            wants_input: true,
+            blocked: false,
+            // It may be open already.
+            found: PollFlags::POLLIN | PollFlags::POLLOUT,
+        }
+    }
+
+    pub fn is_client(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// What to poll for; nothing: not to be polled.
+    pub fn interest(&self) -> PollFlags {
+        let input = self.wants_input && self.ending.is_none();
+        self.stream.interest(input, self.blocked)
+    }
+
+    pub fn found(&mut self, flags: PollFlags) {
+        self.found |= flags;
+    }
+
+    /// When time alone brings something to do.
+    pub fn due(&self) -> Option<Now> {
+        match &self.ending {
+            Some((_, until)) => Some(*until),
+            None if self.conn.is_none() => self.deadline,
+            None => None,
+        }
+    }
+
+    /// It ends when the agent has done what it was asked, and what it says to that is sent, or soon.
+    pub fn end(&mut self, now: Now, why: String) {
+        if self.ending.is_none() {
+            self.ending = Some((why, now + FAREWELL));
+        }
+    }
+
+    /// Opens the stream, or reads from it.
+    pub fn take(&mut self, now: Now, host: &mut impl Host, buffer: &mut Vec<u8>) -> Turn {
+        let found = std::mem::replace(&mut self.found, PollFlags::empty());
+        let Some(conn) = self.conn else {
+            if !found.is_empty() {
+                match self.stream.establish() {
+                    Ok(true) => return Turn::Opened,
+                    Ok(false) => {}
+                    Err(why) => return Turn::Gone(why),
+                }
+            }
+            return match self.deadline {
+                Some(at) if at <= now => Turn::Gone("no TLS handshake in time".to_owned()),
+                _ => Turn::Open,
+            };
+        };
+        if found.intersects(PollFlags::POLLOUT | PollFlags::POLLERR | PollFlags::POLLHUP) {
+            self.blocked = false;
+        }
+        let readable = PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP;
+        if found.intersects(readable) && self.wants_input && self.ending.is_none() {
+            buffer.clear();
+            let read = self.stream.read(buffer);
+            if !buffer.is_empty() {
+                host.input(self.post.0, conn, buffer);
+            }
+            if let Err(why) = read {
+                self.end(now, why);
+            }
+        }
+        Turn::Open
+    }
+
+    /// Sends what waits, and looks what the agent wants. `more`: the agent isn't done with what it has. Returns what became
+    /// of the link, and whether the agent may go on now that there is room.
+    pub fn send(&mut self, now: Now, host: &mut impl Host, more: bool) -> (Turn, bool) {
+        let Some(conn) = self.conn else {
+            return (Turn::Open, false);
+        };
+        let mut room = false;
+        let mut waits = self.blocked;
+        if !self.blocked {
+            match self.push(host, conn) {
+                Ok((left, long)) => (waits, room) = (left, long),
+                Err(why) => {
+                    let why = self.ending.take().map_or(why, |(first, _)| first);
+                    return (Turn::Gone(why), false);
+                }
+            }
+        }
+        self.wants_input = host.wants_input(self.post.0, conn);
+        match &self.ending {
+            Some((why, until)) if *until <= now || !(waits || more || room) => {
+                (Turn::Gone(why.clone()), false)
+            }
+            _ => (Turn::Open, room),
+        }
+    }
+
+    /// Writes until nothing is left or the socket is full. Whether something is left, and whether the agent had much.
+    fn push(&mut self, host: &mut impl Host, conn: ConnId) -> Result<(bool, bool), String> {
+        let (mut total, mut long) = (0, false);
+        loop {
+            let mut failed = None;
+            let stream = &mut self.stream;
+            let (there, taken) = host.send(self.post.0, conn, &mut |bytes| {
+                // Without bytes, TLS writes what it held back.
+                if bytes.is_empty() && !stream.holds_back() {
+                    return 0;
+                }
+                stream.write(bytes).unwrap_or_else(|why| {
+                    failed = Some(why);
+                    0
+                })
+            });
+            if let Some(why) = failed {
+                return Err(why);
+            }
+            total += taken;
+            long |= there >= LONG && taken > 0;
+            let left = there > taken || self.stream.holds_back();
+            if !left || taken == 0 || total >= SEND {
+                self.blocked = left;
+                return Ok((left, long));
+            }
+        }
+    }
+}
