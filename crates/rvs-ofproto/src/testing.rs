@@ -25,6 +25,8 @@ pub(crate) enum Call {
     Meter(rvs_dpif::MeterId, bool),
 }
 
+type OnSettle = Box<dyn FnMut(&Bridge)>;
+
 /// A bridge without packets.
 pub(crate) struct FakePlant {
     pub(crate) bridge: Option<Arc<Bridge>>,
@@ -35,7 +37,7 @@ pub(crate) struct FakePlant {
     /// Calls are not kept.
     pub(crate) silent: bool,
     /// Runs while a `credit` or `settle` is under way, as packets' counts arrive.
-    pub(crate) on_settle: Option<Box<dyn FnMut(&Bridge)>>,
+    pub(crate) on_settle: Option<OnSettle>,
 }
 
 impl FakePlant {

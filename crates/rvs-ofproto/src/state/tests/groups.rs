@@ -256,3 +256,46 @@ fn groups_keep_to_their_kind_and_limits() {
     );
     lab.all(&["insert command_bucket_id=last,group_id=2,bucket=bucket_id:77,actions=output:1"]);
 }
+
+/// The limits that ship.
+#[test]
+fn as_many_groups_and_buckets_fit_as_promised() {
+    let mut lab = Lab::new(Version::Of13);
+    let Ok(Mod::Group(one)) = lab.parse("add-group group_id=0,type=all,bucket=actions=output:1")
+    else {
+        panic!("a group");
+    };
+    let numbered = |id| {
+        let mut m = one.clone();
+        m.group.id = GroupId(id);
+        Mod::Group(m)
+    };
+    let author = lab.author();
+    let all = (0..65_535).map(numbered);
+    assert_eq!(
+        lab.state.apply(lab.now, &author, all, &mut lab.plant),
+        Ok(())
+    );
+    let mut add = |m| {
+        let got = lab.state.apply(lab.now, &author, [m], &mut lab.plant);
+        got.map_err(|(_, e)| e.code)
+    };
+    assert_eq!(add(numbered(70_000)), Ok(()));
+    assert_eq!(add(numbered(70_001)), Err(ErrorCode::GmfcOutOfGroups));
+    for (buckets, want) in [
+        (255, Ok(())),
+        (256, Ok(())),
+        (257, Err(ErrorCode::GmfcOutOfBuckets)),
+    ] {
+        let mut m = one.clone();
+        m.command = GroupCommand::Modify;
+        let bucket = m.group.buckets[0].clone();
+        m.group.buckets = (0..buckets)
+            .map(|id| Bucket {
+                id,
+                ..bucket.clone()
+            })
+            .collect();
+        assert_eq!(add(Mod::Group(m)), want, "{buckets}");
+    }
+}

@@ -42,7 +42,7 @@ struct Model {
 /// One thing that a controller, packets or time do.
 #[derive(Clone, Debug)]
 enum Op {
-    Flow(FlowMod),
+    Flow(Box<FlowMod>),
     AddGroup(u32),
     DelGroup(u32),
 }
@@ -349,7 +349,7 @@ fn flow_mod() -> impl Strategy<Value = FlowMod> {
 fn deed() -> impl Strategy<Value = Deed> {
     let op = || {
         prop_oneof![
-            10 => flow_mod().prop_map(Op::Flow),
+            10 => flow_mod().prop_map(|m| Op::Flow(Box::new(m))),
             1 => (1u32..3).prop_map(Op::AddGroup),
             1 => (1u32..3).prop_map(Op::DelGroup),
         ]
@@ -383,10 +383,10 @@ fn arrives(lab: &Lab, op: &Op) -> Option<(Op, Mod)> {
                 Version::Of12 => 7,
                 _ => 0x1f,
             };
-            let Ok(Message::FlowMod(m)) = lab.travel(Message::FlowMod(Box::new(m))) else {
+            let Ok(Message::FlowMod(m)) = lab.travel(Message::FlowMod(m)) else {
                 return None;
             };
-            Some((Op::Flow((*m).clone()), Mod::Flow(m)))
+            Some((Op::Flow(m.clone()), Mod::Flow(m)))
         }
         Op::AddGroup(g) => {
             let line = format!("add-group group_id={g},type=all,bucket=actions=output:1");
@@ -486,11 +486,8 @@ fn random_lives_are_eventful() {
         for deed in deeds {
             match deed {
                 Deed::Bundle(ops) => {
-                    let ops: Vec<_> = ops
-                        .iter()
-                        .filter_map(|o| arrives(&lab, o))
-                        .unzip::<_, _, Vec<_>, Vec<_>>()
-                        .0;
+                    let arrived = ops.iter().filter_map(|o| arrives(&lab, o));
+                    let ops: Vec<_> = arrived.map(|(op, _)| op).collect();
                     let result = model.apply(&ops, lab.now);
                     outcomes.insert((ops.len() > 1, result.map_err(|(_, e)| e)));
                 }
