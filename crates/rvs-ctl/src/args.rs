@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::openflow::args::{FlowCommand, FlowOptions};
+
 /// Configures, asks and watches rvswitchd, in the words of ovs-vsctl, ovs-ofctl and ovs-appctl.
 ///
 /// Several configuration commands make one transaction: rvs-ctl add-br br1 -- add-port br1 veth-r tag=100
@@ -41,6 +43,9 @@ pub struct Cli {
     /// Do not wait until the switch has made the configuration its own.
     #[arg(long, global = true)]
     pub no_wait: bool,
+
+    #[command(flatten)]
+    pub flow_options: FlowOptions,
 
     #[command(subcommand)]
     pub command: Command,
@@ -217,8 +222,16 @@ pub enum Command {
         vlan: String,
         mac: String,
     },
-    /// Show ports with their counters.
-    DumpPorts { bridge: Option<String> },
+    /// Show ports with their state and counters; of a switch that is named by its address, or with --protocols, as
+    /// OpenFlow tells them.
+    DumpPorts {
+        #[arg(value_name = "BRIDGE|SWITCH")]
+        bridge: Option<String>,
+        /// Of this port alone (OpenFlow).
+        port: Option<String>,
+    },
+    #[command(flatten)]
+    Flow(FlowCommand),
     /// Show the daemon's event counters.
     Coverage,
     /// Show what the daemon holds in memory.
@@ -252,6 +265,7 @@ impl Command {
                 | C::FdbAdd { .. }
                 | C::FdbDel { .. }
                 | C::DumpPorts { .. }
+                | C::Flow(_)
                 | C::Coverage
                 | C::Memory
                 | C::LogLevel { .. }

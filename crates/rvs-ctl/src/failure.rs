@@ -15,15 +15,19 @@ pub enum Failure {
     Usage(String),
     #[error("timed out: {0}")]
     TimedOut(String),
+    /// Nothing went wrong; the exit code is the answer to the question.
+    #[error("the answer is no")]
+    Answer(u8),
 }
 
 impl Failure {
-    /// 1 refused, 2 bad usage, 124 timed out.
+    /// 1 refused, 2 bad usage, 124 timed out, or the answer.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::TimedOut(_) => 124,
+            Self::Answer(code) => *code,
         })
     }
 
@@ -38,6 +42,11 @@ impl Failure {
             "rvswitchd is not running (nobody answers at {}); start it, or name its run directory with --rundir",
             path.display()
         ))
+    }
+
+    /// Nobody listens on a socket that the command line named.
+    pub fn no_switch(path: &Path, why: &io::Error) -> Self {
+        Self::Refused(format!("cannot connect to {}: {why}", path.display()))
     }
 
     pub fn io(e: io::Error) -> Self {

@@ -4,11 +4,12 @@
 mod args;
 mod config;
 mod failure;
+mod openflow;
 mod output;
 mod runtime;
 mod unixctl;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("rvs-ctl: {failure}");
+            if !matches!(failure, Failure::Answer(_)) {
+                eprintln!("rvs-ctl: {failure}");
+            }
             failure.exit_code()
         }
     }
@@ -48,11 +51,37 @@ fn run(arguments: Vec<String>) -> Result<(), Failure> {
         [Command::Man] => clap_mangen::Man::new(Cli::command())
             .render(&mut std::io::stdout())
             .map_err(Failure::io),
+        [Command::Flow(command)] => {
+            openflow::run(&flow_context(&cli, &cli.rundir(), style), command)
+        }
+        [Command::DumpPorts {
+            bridge: Some(switch),
+            port,
+        }] if port.is_some()
+            || cli.flow_options.protocols.is_some()
+            || switch.contains([':', '/']) =>
+        {
+            let rundir = cli.rundir();
+            openflow::dump_ports(&flow_context(&cli, &rundir, style), switch, port.as_deref())
+        }
+        _ if cli.flow_options.any() => Err(Failure::Usage(
+            "--protocols, --bundle, --strict, --names, --sort and the like are for flow commands"
+                .to_owned(),
+        )),
         [one] if !one.is_configuration() => runtime::run(&cli.rundir(), cli.timeout(), one, style),
         several if several.iter().all(Command::is_configuration) => configure(&cli, several, style),
         _ => Err(Failure::Usage(
             "only configuration commands can be joined by --".to_owned(),
         )),
+    }
+}
+
+fn flow_context<'a>(cli: &'a Cli, rundir: &'a Path, style: Style) -> openflow::Context<'a> {
+    openflow::Context {
+        rundir,
+        timeout: cli.timeout(),
+        options: &cli.flow_options,
+        style,
     }
 }
 

@@ -9,13 +9,20 @@ use serde_json::Value;
 pub struct Style {
     pub json: bool,
     pub colour: bool,
+    /// A person reads it.
+    pub terminal: bool,
 }
 
 impl Style {
     /// Colour only on a terminal, never with `NO_COLOR`.
     pub fn detect(json: bool) -> Self {
-        let colour = !json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json, colour }
+        let terminal = io::stdout().is_terminal();
+        let colour = !json && terminal && std::env::var_os("NO_COLOR").is_none();
+        Self {
+            json,
+            colour,
+            terminal,
+        }
     }
 
     pub fn bold(self, text: &str) -> String {
@@ -111,6 +118,7 @@ mod tests {
         let plain = Style {
             json: false,
             colour: false,
+            terminal: false,
         };
         assert_eq!(
             t.render(plain),

@@ -30,7 +30,9 @@ pub fn run(
             mac,
         } => (call("fdb/add", &[bridge, port, vlan, mac])?, text),
         Command::FdbDel { bridge, vlan, mac } => (call("fdb/del", &[bridge, vlan, mac])?, text),
-        Command::DumpPorts { bridge } => (call_with(&call, "rvs/ports", &optional(bridge))?, ports),
+        Command::DumpPorts { bridge, .. } => {
+            (call_with(&call, "rvs/ports", &optional(bridge))?, ports)
+        }
         Command::Coverage => (call("rvs/coverage", &[])?, coverage),
         Command::Memory => (call("rvs/memory", &[])?, pairs),
         Command::LogLevel { level } => (call_with(&call, "rvs/log-level", &optional(level))?, text),

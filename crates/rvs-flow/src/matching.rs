@@ -15,6 +15,7 @@ mod oracle;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use rvs_packet::{EtherType, IpProto};
 
