@@ -35,6 +35,8 @@ pub struct Link {
     blocked: bool,
     /// What the last poll found.
     found: PollFlags,
+    /// The peer takes nothing more, and until when what it said before that is still read.
+    mute: Option<(String, Now)>,
 }
 
 /// What came of a turn with a link.
@@ -59,6 +61,7 @@ impl Link {
             blocked: false,
             // It may be open already.
             found: PollFlags::POLLIN | PollFlags::POLLOUT,
+            mute: None,
         }
     }
 
@@ -78,7 +81,7 @@ impl Link {
 
     /// When time alone brings something to do.
     pub fn due(&self) -> Option<Now> {
-        match &self.ending {
+        match self.ending.as_ref().or(self.mute.as_ref()) {
             Some((_, until)) => Some(*until),
             None if self.conn.is_none() => self.deadline,
             None => None,
@@ -132,16 +135,22 @@ impl Link {
             return (Turn::Open, false);
         };
         let mut room = false;
-        let mut waits = self.blocked;
         if !self.blocked {
             match self.push(host, conn) {
-                Ok((left, long)) => (waits, room) = (left, long),
+                Ok(long) => room = long,
                 Err(why) => {
-                    let why = self.ending.take().map_or(why, |(first, _)| first);
-                    return (Turn::Gone(why), false);
+                    // It may have asked for much before it went.
+                    self.mute = Some((why, now + FAREWELL));
+                    room = true;
                 }
             }
         }
+        if let Some((why, until)) = &self.mute {
+            if *until <= now {
+                return (Turn::Gone(why.clone()), false);
+            }
+        }
+        let waits = self.blocked;
         self.wants_input = host.wants_input(self.post.0, conn);
         match &self.ending {
             Some((why, until)) if *until <= now || !(waits || more || room) => {
@@ -151,16 +160,17 @@ impl Link {
         }
     }
 
-    /// Writes until nothing is left or the socket is full. Whether something is left, and whether the agent had much.
-    fn push(&mut self, host: &mut impl Host, conn: ConnId) -> Result<(bool, bool), String> {
+    /// Writes until nothing is left or the socket is full. Whether the agent had so much that it may have waited for room.
+    fn push(&mut self, host: &mut impl Host, conn: ConnId) -> Result<bool, String> {
         let (mut total, mut long) = (0, false);
         loop {
             let mut failed = None;
             let stream = &mut self.stream;
+            let mute = self.mute.is_some();
             let (there, taken) = host.send(self.post.0, conn, &mut |bytes| {
                 // Without bytes, TLS writes what it held back.
-                if bytes.is_empty() && !stream.holds_back() {
-                    return 0;
+                if mute || (bytes.is_empty() && !stream.holds_back()) {
+                    return bytes.len();
                 }
                 stream.write(bytes).unwrap_or_else(|why| {
                     failed = Some(why);
@@ -172,10 +182,10 @@ impl Link {
             }
             total += taken;
             long |= there >= LONG && taken > 0;
-            let left = there > taken || self.stream.holds_back();
+            let left = !mute && (there > taken || self.stream.holds_back());
             if !left || taken == 0 || total >= SEND {
                 self.blocked = left;
-                return Ok((left, long));
+                return Ok(long);
             }
         }
     }

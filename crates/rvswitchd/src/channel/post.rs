@@ -55,6 +55,8 @@ pub struct Post {
     pub created: Now,
     /// What the last status said that is worth another before its time.
     pub told: Option<Summary>,
+    /// There is an error that no status has said yet.
+    pub untold_error: bool,
 }
 
 /// The part of a status that people and programs wait for.
@@ -165,6 +167,7 @@ impl Post {
             means,
             created: now,
             told: None,
+            untold_error: false,
         }
     }
 
@@ -188,6 +191,7 @@ impl Post {
             Means::Dial { reconnect, .. } => {
                 if reconnect.is_connected() || reconnect.last_error() != Some(why) {
                     tracing::info!("{name}: {why}");
+                    self.untold_error = true;
                 }
                 reconnect.failed(now, why);
             }

@@ -130,7 +130,7 @@ impl Desk {
         for (key, post) in &*posts {
             if let Slot::Row(uuid) = key.1 {
                 let summary = summary(key, post, links, host);
-                news |= post.told != Some(summary);
+                news |= post.untold_error || post.told != Some(summary);
                 found.push((*key, uuid, summary));
             }
         }
@@ -147,6 +147,7 @@ impl Desk {
         for (key, uuid, summary) in found {
             if let Some(post) = posts.get_mut(&key) {
                 post.told = Some(summary);
+                post.untold_error = false;
                 rows.push(ControllerStatus {
                     uuid,
                     connected: summary.0,

@@ -5,7 +5,7 @@
 //! that finds none free fails and backs off like any other. The answer comes through a socket pair, so that the control
 //! thread's `poll` wakes for it as for any other descriptor.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -17,10 +17,23 @@ const MAX_QUESTIONS: usize = 4;
 /// Addresses of a name that are used.
 const MAX_ADDRESSES: usize = 16;
 
+/// What answers: the addresses of a host.
+type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
 /// Asks the system's resolver.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Resolver {
     asked: Arc<AtomicUsize>,
+    lookup: Lookup,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::with(|host| {
+            let list = (host, 0).to_socket_addrs()?;
+            Ok(list.map(|a| a.ip()).collect())
+        })
+    }
 }
 
 /// A question that was asked. Dropping it forgets the answer.
@@ -40,35 +53,33 @@ impl Drop for Slot {
 }
 
 impl Resolver {
-    /// # Errors
-    /// When too many questions are open, or the system gives no thread.
-    pub fn ask(&self, name: &str, port: u16) -> Result<Question, String> {
-        self.ask_with(name, port, |host| {
-            host.to_socket_addrs().map(|a| a.map(|a| a.ip()).collect())
-        })
+    /// Asks somebody else.
+    pub fn with(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self {
+            asked: Arc::default(),
+            lookup: Arc::new(lookup),
+        }
     }
 
-    fn ask_with(
-        &self,
-        name: &str,
-        port: u16,
-        lookup: impl FnOnce((&str, u16)) -> std::io::Result<Vec<IpAddr>> + Send + 'static,
-    ) -> Result<Question, String> {
+    /// # Errors
+    /// When too many questions are open, or the system gives no thread.
+    pub fn ask(&self, name: &str) -> Result<Question, String> {
         let slot = Slot(self.asked.clone());
         if self.asked.fetch_add(1, Ordering::Relaxed) >= MAX_QUESTIONS {
             return Err(format!(
                 "can't look up {name} now: {MAX_QUESTIONS} other names are being looked up"
             ));
         }
-        let fail = |e: std::io::Error| format!("can't look up {name}: {e}");
+        let fail = |e: io::Error| format!("can't look up {name}: {e}");
         let (ours, mut theirs) = UnixStream::pair().map_err(fail)?;
         ours.set_nonblocking(true).map_err(fail)?;
         let host = name.to_owned();
+        let lookup = self.lookup.clone();
         std::thread::Builder::new()
             .name("resolver".to_owned())
             .spawn(move || {
                 let _slot = slot;
-                let answer = match lookup((&host, port)) {
+                let answer = match lookup(&host) {
                     Ok(list) => list
                         .iter()
                         .take(MAX_ADDRESSES)
@@ -119,7 +130,7 @@ impl Question {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::mpsc;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
@@ -139,57 +150,53 @@ mod tests {
 
     #[test]
     fn an_answer_wakes_a_poll() {
-        let resolver = Resolver::default();
-        let mut q = resolver
-            .ask_with("x", 1, |_| {
-                std::thread::sleep(Duration::from_millis(20));
-                Ok(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()])
-            })
-            .unwrap();
+        let resolver = Resolver::with(|host| {
+            std::thread::sleep(Duration::from_millis(20));
+            match host {
+                "x" => Ok(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()]),
+                "none" => Ok(Vec::new()),
+                _ => Err(io::Error::other("no such name")),
+            }
+        });
+        let mut q = resolver.ask("x").unwrap();
         assert_eq!(q.answer(6653), Ok(None));
-        let list = wait(&mut q).unwrap();
-        assert_eq!(
-            list,
-            [
-                "10.0.0.1:6653".parse().unwrap(),
-                "[::1]:6653".parse().unwrap()
-            ]
-        );
-        let mut q = resolver
-            .ask_with("x", 1, |_| Err(std::io::Error::other("no such name")))
-            .unwrap();
+        let addresses = ["10.0.0.1:6653", "[::1]:6653"].map(|a| a.parse().unwrap());
+        assert_eq!(wait(&mut q).unwrap(), addresses);
+        let mut q = resolver.ask("y").unwrap();
         assert!(wait(&mut q).unwrap_err().contains("no such name"));
-        let mut q = resolver.ask_with("x", 1, |_| Ok(Vec::new())).unwrap();
+        let mut q = resolver.ask("none").unwrap();
         assert!(wait(&mut q).unwrap_err().contains("no address"));
     }
 
     #[test]
     fn questions_are_counted() {
-        let resolver = Resolver::default();
-        let mut ends = Vec::new();
-        let mut open = Vec::new();
-        for _ in 0..MAX_QUESTIONS {
-            let (end, wait) = mpsc::channel::<()>();
-            ends.push(end);
-            let q = resolver.ask_with("x", 1, move |_| {
-                let _ = wait.recv();
-                Ok(Vec::new())
-            });
-            open.push(q.unwrap());
-        }
-        let refused = resolver.ask("localhost", 1).unwrap_err();
+        let gate = Arc::new(Mutex::new(()));
+        let shut = gate.lock().unwrap();
+        let inner = gate.clone();
+        let resolver = Resolver::with(move |_| {
+            drop(inner.lock());
+            Ok(Vec::new())
+        });
+        let open: Vec<_> = (0..MAX_QUESTIONS)
+            .map(|_| resolver.ask("x").unwrap())
+            .collect();
+        let refused = resolver.ask("localhost").err().unwrap();
         assert!(refused.contains("other names"), "{refused}");
         // A refusal gives its slot back; an answer too, whether anybody hears it or not.
-        drop(ends);
         drop(open);
-        for _ in 0..200 {
+        drop(shut);
+        for _ in 0..500 {
             if resolver.asked.load(Ordering::Relaxed) == 0 {
-                break;
+                return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(resolver.asked.load(Ordering::Relaxed), 0);
-        let mut q = resolver.ask("localhost", 6653).unwrap();
+        panic!("a slot is lost");
+    }
+
+    #[test]
+    fn the_system_knows_this_machine() {
+        let mut q = Resolver::default().ask("localhost").unwrap();
         assert!(wait(&mut q).unwrap().iter().all(|a| a.ip().is_loopback()));
     }
 }

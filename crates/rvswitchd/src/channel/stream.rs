@@ -125,7 +125,7 @@ impl Stream {
             Target::Dial { host, port, .. } => match host {
                 Host::Address(address) => connecting(connect_tcp(address.socket(*port)?)?),
                 Host::Name(name) => Wire::Asking {
-                    question: resolver.ask(name, *port)?,
+                    question: resolver.ask(name)?,
                     port: *port,
                     attempt,
                 },
@@ -232,7 +232,10 @@ impl Stream {
             return Ok(());
         };
         let flow = match &mut self.tls {
-            Some(tls) => tls.read(socket, buffer, READ)?,
+            Some(tls) => {
+                let enough = buffer.len() + READ;
+                tls.read(socket, buffer, enough)?
+            }
             None => read_plain(socket, buffer)?,
         };
         match flow {

@@ -472,8 +472,10 @@ fn certificate_words(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "is not valid yet (is this machine's clock right?)"
         }
-        CertificateError::UnknownIssuer => "is not signed by our ca_cert",
-        CertificateError::BadSignature => "has a signature that is not our ca_cert's",
+        // A CA of the same name with another key makes a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "is not signed by our ca_cert"
+        }
         CertificateError::Other(OtherError(e)) => {
             return format!("a certificate can't be used: {e:?}");
         }
