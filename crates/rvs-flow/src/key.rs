@@ -14,7 +14,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 use rvs_packet::MacAddr;
 use zerocopy::byteorder::network_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{ByteHash, FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Which layers of a frame parsed whole. `Malformed*` bits say that a layer was announced and is contradictory.
 #[derive(
@@ -106,7 +106,9 @@ pub const TCI_PRESENT: u16 = 0x1000;
 /// Everything of a frame that forwarding can depend on, as it arrived.
 ///
 /// `in_port` is a datapath port, `recirc_id` 0 for a frame from the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, ByteHash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C, align(8))]
 pub struct FlowKey {
     // word 0
@@ -213,7 +215,9 @@ impl Default for FlowKey {
 ///
 /// While it runs, `flow` is the frame as rewritten so far and `of_port` the OpenFlow input port (`resubmit` may change it);
 /// `flow.in_port` stays the datapath port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, ByteHash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C, align(8))]
 pub struct PipelineKey {
     pub flow: FlowKey,

@@ -21,24 +21,29 @@ use std::fmt;
 use rvs_packet::{EtherType, VlanId, VlanTci};
 
 /// A set of VLAN ids, 0..=4095. In `trunks`, 0 stands for frames without a VLAN.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct VlanSet(Box<[u64; 64]>);
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct VlanSet(
+    /// `None` exactly when there is no member: the common set costs no memory and no search.
+    Option<Box<[u64; 64]>>,
+);
 
 impl VlanSet {
     pub fn empty() -> Self {
-        Self(Box::new([0; 64]))
+        Self(None)
     }
 
     pub fn insert(&mut self, vid: VlanId) {
-        self.0[usize::from(vid.get() >> 6)] |= 1 << (vid.get() & 63);
+        let words = self.0.get_or_insert_with(|| Box::new([0; 64]));
+        words[usize::from(vid.get() >> 6)] |= 1 << (vid.get() & 63);
     }
 
     pub fn contains(&self, vid: VlanId) -> bool {
-        self.0[usize::from(vid.get() >> 6)] >> (vid.get() & 63) & 1 != 0
+        let words = self.0.as_deref();
+        words.is_some_and(|w| w[usize::from(vid.get() >> 6)] >> (vid.get() & 63) & 1 != 0)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|w| *w == 0)
+        self.0.is_none()
     }
 
     /// Members, ascending.
@@ -51,12 +56,6 @@ impl VlanSet {
     /// As a port's list: an empty list carries everything.
     fn carries(&self, vid: VlanId) -> bool {
         self.contains(vid) || self.is_empty()
-    }
-}
-
-impl Default for VlanSet {
-    fn default() -> Self {
-        Self::empty()
     }
 }
 

@@ -41,6 +41,14 @@ impl Frame {
         f
     }
 
+    /// A copy, metadata included, in a buffer of its own that is no larger than needed: for a frame that leaves this thread
+    /// and its [`FramePool`] for good.
+    pub fn compact_copy(&self) -> Self {
+        let mut f = Self::with_capacity(Self::HEADROOM + self.len());
+        f.copy_from(self);
+        f
+    }
+
     /// Replaces the contents by `bytes`, without metadata. Grows the buffer if it is too small.
     pub fn fill(&mut self, bytes: &[u8]) {
         self.prepare(bytes.len()).copy_from_slice(bytes);
@@ -257,6 +265,15 @@ mod tests {
                 offset: 16
             }
         );
+    }
+
+    #[test]
+    fn a_compact_copy_is_equal_and_small() {
+        let mut f = Frame::from_slice(&[3; 60]);
+        f.offload.csum = Csum::Verified;
+        let copy = f.compact_copy();
+        assert_eq!(copy, f);
+        assert_eq!(copy.capacity(), Frame::HEADROOM + 60);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet, RandomState};
+use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
 use rvs_dpif::{AckToken, FlowId, FlowSnapshot, Megaflow, WorkerId};
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
@@ -20,6 +20,7 @@ use rvs_pipeline::{
     World,
 };
 
+use crate::ids::{FlowMap, Ids};
 use crate::index::{concerns, TableIndex};
 
 /// Why an entry left the caches.
@@ -159,7 +160,7 @@ struct PortFlows {
 
 /// Entries by something that they rest on.
 #[derive(Debug)]
-struct Index<K>(AHashMap<K, AHashSet<FlowId>>);
+struct Index<K>(AHashMap<K, Ids>);
 
 impl<K: Copy + Eq + Hash> Index<K> {
     fn new() -> Self {
@@ -168,23 +169,20 @@ impl<K: Copy + Eq + Hash> Index<K> {
 
     fn add(&mut self, keys: impl Iterator<Item = K>, id: FlowId) {
         for key in keys {
-            self.0.entry(key).or_default().insert(id);
+            self.0.entry(key).or_insert(Ids::One(id)).insert(id);
         }
     }
 
     fn remove(&mut self, keys: impl Iterator<Item = K>, id: FlowId) {
         for key in keys {
-            if let Some(ids) = self.0.get_mut(&key) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.0.remove(&key);
-                }
+            if self.0.get_mut(&key).is_some_and(|ids| ids.remove(id)) {
+                self.0.remove(&key);
             }
         }
     }
 
     fn get(&self, key: &K) -> impl Iterator<Item = FlowId> + '_ {
-        self.0.get(key).into_iter().flatten().copied()
+        self.0.get(key).into_iter().flat_map(Ids::iter)
     }
 }
 
@@ -202,7 +200,8 @@ fn lessons(effects: &[CachedEffect]) -> impl Iterator<Item = MacDep> + '_ {
 /// All entries with their indexes.
 #[derive(Debug)]
 pub struct FlowTable {
-    entries: AHashMap<FlowId, InstalledFlow>,
+    /// Boxed: an entry is large, and the table grows.
+    entries: FlowMap<Box<InstalledFlow>>,
     identity: HashTable<(u64, FlowId)>,
     ports: AHashMap<DpPort, PortFlows>,
     /// Entries by the addresses that they asked for.
@@ -221,7 +220,7 @@ pub struct FlowTable {
 impl FlowTable {
     pub fn new(hasher: RandomState) -> Self {
         Self {
-            entries: AHashMap::default(),
+            entries: FlowMap::default(),
             identity: HashTable::new(),
             ports: AHashMap::default(),
             by_mac: Index::new(),
@@ -245,16 +244,19 @@ impl FlowTable {
     }
 
     pub fn get(&self, id: FlowId) -> Option<&InstalledFlow> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(Box::as_ref)
     }
 
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut InstalledFlow> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(Box::as_mut)
     }
 
     /// Live entries, in no order, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut InstalledFlow> {
-        self.entries.values_mut().filter(|f| f.stage == Stage::Live)
+        self.entries
+            .values_mut()
+            .map(Box::as_mut)
+            .filter(|f| f.stage == Stage::Live)
     }
 
     /// Gives a live entry what a fresh translation rests on. Returns true.
@@ -298,7 +300,10 @@ impl FlowTable {
 
     /// Live entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &InstalledFlow> {
-        self.entries.values().filter(|f| f.stage == Stage::Live)
+        self.entries
+            .values()
+            .map(Box::as_ref)
+            .filter(|f| f.stage == Stage::Live)
     }
 
     /// Ids of all live entries.
@@ -312,11 +317,12 @@ impl FlowTable {
         let (_, id) = self
             .identity
             .find(hash, |(h, id)| *h == hash && self.is(*id, key, mask))?;
-        self.entries.get(id)
+        self.get(*id)
     }
 
     /// Adds a live entry. The caller has made sure that there is none with the same identity.
-    pub fn insert(&mut self, mut entry: InstalledFlow) {
+    pub fn insert(&mut self, entry: InstalledFlow) {
+        let mut entry = Box::new(entry);
         let id = entry.flow.id;
         let hash = self.identity_hash(&entry.flow.key, &entry.flow.mask);
         self.identity.insert_unique(hash, (hash, id), |(h, _)| *h);
@@ -375,7 +381,7 @@ impl FlowTable {
                 e.worker == worker && matches!(e.stage, Stage::Leaving(t) if t <= token)
             });
             if done {
-                gone.extend(entries.remove(id));
+                gone.extend(entries.remove(id).map(|entry| *entry));
             }
             !done
         });

@@ -17,11 +17,13 @@
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
-use ahash::{AHashMap, AHashSet, RandomState};
+use ahash::{AHashMap, RandomState};
 use rvs_dpif::{FlowId, Megaflow};
 use rvs_flow::{DpPort, FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_openflow::TableId;
 use rvs_pipeline::{BridgeId, RuleChange, TableDep, World};
+
+use crate::ids::FlowSet;
 
 /// Groups up to this size are looked through: a projection would cost more.
 const SMALL: usize = 32;
@@ -48,7 +50,7 @@ struct Shape {
 
 #[derive(Debug, Default)]
 struct Group {
-    flows: AHashSet<FlowId>,
+    flows: FlowSet,
     /// The one used last comes last.
     projections: Vec<Projection>,
 }

@@ -12,6 +12,7 @@
 
 mod execute;
 pub mod flows;
+mod ids;
 mod index;
 mod intern;
 pub mod limits;

@@ -304,8 +304,8 @@ impl Executor {
             self.counters.upcalls_refused.add(1);
             return false;
         }
-        let copy = self.pool.copy(frame);
-        self.offer(io, key, UpcallKind::Miss, copy)
+        // It does not come back: a buffer of the pool would be missed there.
+        self.offer(io, key, UpcallKind::Miss, frame.compact_copy())
     }
 
     /// Sends a question or a punt up. False when there was no room.
