@@ -10,11 +10,10 @@ use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss};
 
 use super::bundle::BundleUse;
-use super::connection::{
-    CloseReason, ConnKind, ConnOptions, ConnStatus, Connection, Request, Step,
-};
+use super::connection::{Connection, Request, Step};
 use super::continuation::Continuations;
 use super::limits::{REPLY_BACKLOG, TURN_ENTRIES, TURN_MESSAGES, TURN_OCTETS};
+use super::status::{CloseReason, ConnKind, ConnOptions, ConnStatus};
 use crate::plant::Plant;
 use crate::state::Ofproto;
 use crate::ConnId;

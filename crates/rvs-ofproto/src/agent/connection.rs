@@ -4,7 +4,6 @@
 //! that ends the connection. Afterwards every message is decoded in the dialect of the connection; what does not decode is
 //! answered with an error and forgotten, except a length from which no next message can be found, which ends it too.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,76 +23,9 @@ use super::limits::{
 };
 use super::monitor::Monitors;
 use super::outbox::Outbox;
-use super::queue::{PacketInCounters, PacketIns};
+use super::queue::PacketIns;
+use super::status::{CloseReason, ConnKind, ConnOptions, ConnStatus};
 use crate::ConnId;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnKind {
-    /// A controller that the configuration names: it decides about `fail_mode`, and a role binds it.
-    Primary,
-    /// A client of a listener or of `<bridge>.mgmt`: nothing unasked unless it sets a length for misses.
-    Service,
-    /// A listener of `<bridge>.snoop`: gets copies of what primary connections say and hear.
-    Snoop,
-}
-
-/// Settings of a connection that may change while it lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnOptions {
-    /// Packet-ins a second, of misses and of others each (`controller_rate_limit`); `None` for no limit.
-    pub rate_limit: Option<u32>,
-    /// Packet-ins at once (`controller_burst_limit`); `None` for a quarter of the rate.
-    pub burst_limit: Option<u32>,
-}
-
-/// Why the agent gave a connection up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// No version in common.
-    Incompatible,
-    /// The first message was no HELLO.
-    NoHello,
-    /// No HELLO in time.
-    HandshakeTimeout,
-    /// An echo request was not answered in time.
-    Inactive,
-    /// A length below 8.
-    BadStream,
-    /// Too much waits that may not be dropped.
-    NotReading,
-    /// More input than the caller was to give.
-    TooMuchInput,
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Incompatible => "no OpenFlow version in common",
-            Self::NoHello => "the first message was no HELLO",
-            Self::HandshakeTimeout => "no HELLO in time",
-            Self::Inactive => "an echo request was not answered in time",
-            Self::BadStream => "a message with a length below 8",
-            Self::NotReading => "the peer does not read",
-            Self::TooMuchInput => "more input than there is room for",
-        })
-    }
-}
-
-/// How a connection fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnStatus {
-    pub kind: ConnKind,
-    /// Once it is agreed.
-    pub version: Option<Version>,
-    pub role: Role,
-    /// When the connection was made, or since HELLO was heard.
-    pub since: Now,
-    /// HELLO was heard, and the connection isn't being closed.
-    pub established: bool,
-    /// Packet-ins: of misses, and others.
-    pub packet_ins: [PacketInCounters; 2],
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -293,11 +225,12 @@ impl Connection {
 
     /// True when a turn would get something done without new input.
     pub(super) fn wants_turn(&self) -> bool {
-        let room = self.outbox.len() < REPLY_BACKLOG && !self.is_closing();
-        self.has_request()
-            || self.job.is_some() && room
-            || self.monitors.may_resume(self.outbox.len())
-            || self.packet_ins.may_go() && self.outbox.len() < PACKET_IN_WINDOW
+        let waiting = self.outbox.len();
+        !self.is_closing()
+            && (self.has_request()
+                || self.job.is_some() && waiting < REPLY_BACKLOG
+                || self.monitors.may_resume(waiting)
+                || self.packet_ins.may_go() && waiting < PACKET_IN_WINDOW)
     }
 
     /// Notes when the peer was last heard.
@@ -536,5 +469,21 @@ impl LogLimit {
         }
         self.lines += 1;
         self.lines <= LOG_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_and_no_more() {
+        let mut log = LogLimit::default();
+        for second in 1..4 {
+            let t = Now::from_secs(second);
+            for n in 0..20 * LOG_PER_SECOND {
+                assert_eq!(log.allows(t), n < LOG_PER_SECOND);
+            }
+        }
     }
 }

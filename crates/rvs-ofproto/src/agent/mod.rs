@@ -32,9 +32,10 @@ mod outbox;
 mod packet_in;
 mod queue;
 mod role;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use agent::{Agent, Identity};
-pub use connection::{CloseReason, ConnKind, ConnOptions, ConnStatus};
 pub use queue::PacketInCounters;
+pub use status::{CloseReason, ConnKind, ConnOptions, ConnStatus};

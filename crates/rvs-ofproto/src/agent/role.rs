@@ -1,12 +1,12 @@
 //! Roles: who may change the switch (OpenFlow 1.3.5 section 6.3.6).
 
-use rvs_openflow::message::{Role, RoleMessage, RoleReason, RoleStatus};
+use rvs_openflow::message::{AsyncKind, Role, RoleMessage, RoleReason, RoleStatus};
 use rvs_openflow::{ErrorCode, Message, OfError};
 
 use super::agent::Agent;
 use super::async_config::AsyncMasks;
-use super::connection::{ConnKind, Connection};
-use rvs_openflow::message::AsyncKind;
+use super::connection::Connection;
+use super::status::ConnKind;
 
 impl Connection {
     /// # Errors

@@ -242,3 +242,21 @@ fn a_slow_reader_is_paused_and_told_later() {
         assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Added]);
     }
 }
+
+/// A turn that can do nothing must not be asked for, or the caller never sleeps.
+#[test]
+fn a_paused_connection_that_is_closed_wants_no_turn() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of14), rig.controller(Version::Of14));
+    start(&mut rig, a, monitor(1, ALL, ""));
+    for i in 0..3000u16 {
+        rig.say(b, 1, &flow_mod(add_flow(i)));
+    }
+    assert!(rig.agent.conns[&a.conn].backlog() > limits::MONITOR_BACKLOG);
+    rig.say_bytes(a.conn, &[5, 2, 0, 7, 0, 0, 0, 1]);
+    assert_eq!(rig.closed(), [CloseReason::BadStream]);
+    let n = rig.agent.output(a.conn).len();
+    rig.agent.sent(a.conn, n);
+    rig.turn();
+    assert!(!rig.agent.wants_turn());
+}
