@@ -85,7 +85,7 @@ impl Agent {
         &self.identity
     }
 
-    /// A new connection, which says HELLO for `versions`. After `probe` without a word from the peer it is probed, and
+    /// A new connection, which says HELLO for `versions` (a listener to others' messages may speak any). After `probe` without a word from the peer it is probed, and
     /// after as long again given up; `None` or zero: never.
     pub fn connect(
         &mut self,
@@ -95,6 +95,10 @@ impl Agent {
         probe: Option<Duration>,
         options: ConnOptions,
     ) -> ConnId {
+        let versions = match kind {
+            ConnKind::Snoop => VersionSet::ALL,
+            ConnKind::Primary | ConnKind::Service => versions,
+        };
         self.last_id += 1;
         let id = ConnId(self.last_id);
         let bridge = self.identity.name.as_str().into();

@@ -214,3 +214,13 @@ fn a_snoop_hears_what_controllers_say_and_hear() {
     rig.ask(c, &Message::BarrierRequest);
     assert!(rig.agent.conns.values().all(|c| c.tap.is_none()));
 }
+
+/// `ovs-ofctl snoop` offers 1.0, whatever the bridge allows.
+#[test]
+fn a_snoop_may_speak_any_version() {
+    let mut rig = Rig::new();
+    let only = VersionSet::default().with(Version::Of13);
+    let conn = rig.connect(ConnKind::Snoop, only);
+    rig.say_bytes(conn, &[1, 0, 0, 8, 0, 0, 0, 1]);
+    assert!(rig.agent.status(conn).unwrap().established);
+}
