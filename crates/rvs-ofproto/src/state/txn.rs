@@ -238,7 +238,7 @@ impl<'a, P: Plant> Txn<'a, P> {
     pub(super) fn empty(&mut self, table: &Arc<Table>) -> bool {
         let flows = table.read().len();
         let plain = self.state.index.is_plain(table.id) && !self.state.watched;
-        if flows < SLICE || !plain || !self.steps.is_empty() {
+        if flows < SLICE || !plain || self.has_touched(table.id) {
             return false;
         }
         let empty = Table::new(table.id, self.state.classifier_config());
@@ -252,6 +252,14 @@ impl<'a, P: Plant> Txn<'a, P> {
             flows,
         });
         true
+    }
+
+    /// True when this transaction has added or removed flows of the table.
+    fn has_touched(&self, table: TableId) -> bool {
+        self.steps.iter().any(|s| match s {
+            Step::Added { id, .. } | Step::Removed { id, .. } => id.table == table,
+            _ => false,
+        })
     }
 
     /// Removes flows of any table.

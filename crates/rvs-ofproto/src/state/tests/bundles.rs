@@ -176,6 +176,47 @@ fn all_flows_go_at_once_and_come_back() {
     assert_eq!((stats[0].lookups, stats[0].matched), (15, 12));
 }
 
+/// Each table for itself: one whose flows nobody asks after, one with a flow that somebody does, one that the bundle has
+/// changed before.
+#[test]
+fn big_tables_are_emptied_each_in_its_way() {
+    let mut lab = Lab::new(Version::Of13);
+    for table in 0..3 {
+        let mods: Vec<_> = (0..1100)
+            .map(|n| {
+                lab.parse(&format!("add table={table},priority={n},ip,actions=drop"))
+                    .unwrap()
+            })
+            .collect();
+        let author = lab.author();
+        lab.state
+            .apply(lab.now, &author, mods, &mut lab.plant)
+            .unwrap();
+    }
+    lab.all(&[
+        "add table=1,send_flow_rem,arp,actions=drop",
+        "add table=3,arp,actions=drop",
+    ]);
+    let before = everything(&mut lab);
+    let lines = [
+        "del-strict table=2,priority=5,ip",
+        "del ",
+        "add table=0,arp,actions=drop",
+    ];
+    let failed = lab.bundle(&[lines[0], lines[1], lines[2], "add arp,actions=group:1"]);
+    assert_eq!(failed, Err((3, ErrorCode::BacBadOutGroup)));
+    assert_eq!(everything(&mut lab), before);
+    lab.bundle(&lines).unwrap();
+    assert_eq!(lab.state.dying.len(), 1);
+    assert_eq!(lab.removed(), [(FlowRemovedReason::Delete, 0)]);
+    assert_eq!(lab.dump(), ["arp actions=drop"]);
+    while lab.state.tidy(&lab.plant) {}
+    assert_eq!((lab.state.index.flows, lab.state.dying.len()), (1, 0));
+    lab.bundle(&["add table=1,arp,actions=drop", "del "])
+        .unwrap();
+    assert_eq!(lab.state.index.flows, 0);
+}
+
 #[test]
 fn packet_outs_follow_what_was_before_them() {
     let mut lab = Lab::new(Version::Of14);
