@@ -1,8 +1,9 @@
 //! Long replies, written in slices.
 //!
-//! A reply may have a million entries. It is written while its reader reads: [`TURN_ENTRIES`](super::limits::TURN_ENTRIES) a turn and only while less
-//! than [`REPLY_BACKLOG`] waits, from the one version of the tables that was pinned when it was asked for. Requests that
-//! come later on the connection wait for it, so that replies keep their order and a barrier means what it says.
+//! A reply may have a million entries. It is written while its reader reads:
+//! [`TURN_ENTRIES`](super::limits::TURN_ENTRIES) a turn and only while less than [`REPLY_BACKLOG`] waits, from the one
+//! version of the tables that was pinned when it was asked for. Requests that come later on the connection wait for it, so
+//! that replies keep their order and a barrier means what it says.
 
 use std::collections::VecDeque;
 
