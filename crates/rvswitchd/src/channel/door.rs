@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -98,7 +98,7 @@ impl Door {
     }
 
     #[cfg(test)]
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
         match &self.socket {
             Listening::Tcp(s) => s.local_addr().ok(),
             Listening::Unix(..) => None,

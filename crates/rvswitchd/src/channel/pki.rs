@@ -1,4 +1,5 @@
 //! Certificates for tests.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

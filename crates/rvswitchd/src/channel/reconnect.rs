@@ -18,7 +18,7 @@ const ATTEMPT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_se
 
 /// Where a controller's connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+enum State {
     /// Waits for `until`.
     Backoff { until: Now },
     /// Tries until `deadline`.
@@ -65,10 +65,6 @@ impl Reconnect {
             last_error: None,
             alive: now,
         }
-    }
-
-    pub fn state(&self) -> State {
-        self.state
     }
 
     /// The word of the `status:state` column.
@@ -183,7 +179,7 @@ mod tests {
     const MAX: Duration = Duration::from_secs(8);
 
     fn wait(r: &Reconnect, now: Now) -> Duration {
-        match r.state() {
+        match r.state {
             State::Backoff { until } => until.since(now),
             other => panic!("{other:?}"),
         }

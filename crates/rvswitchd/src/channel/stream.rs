@@ -165,10 +165,6 @@ impl Stream {
         }
     }
 
-    pub fn is_open(&self) -> bool {
-        matches!(self.wire, Wire::Socket(_, Phase::Open))
-    }
-
     /// What to poll for, given what the user of the stream wants; nothing: not to be polled at all.
     pub fn interest(&self, wants_input: bool, has_output: bool) -> PollFlags {
         let sealed = self.tls.as_ref().is_some_and(Session::wants_write);
@@ -299,7 +295,7 @@ fn connect_tcp(to: SocketAddr) -> Result<Socket, String> {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
-    let fd = begin(family, &SockaddrStorage::from(to)).map_err(|e| errno_words(e))?;
+    let fd = begin(family, &SockaddrStorage::from(to)).map_err(errno_words)?;
     Ok(Socket::Tcp(fd.into()))
 }
 

@@ -80,7 +80,7 @@ fn who_closes_at_once_has_every_request_done_and_answered() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(lab.hear(&mut client, all.len()), all);
     lab.hears_end(&mut client);
-    assert_eq!(lab.switch.gone, [words.clone()]);
+    assert_eq!(lab.switch.gone, [&words[..]]);
     // And one that does not wait for the answer.
     let mut client = dial(&lab, "br0.mgmt");
     client.write_all(&words).unwrap();
