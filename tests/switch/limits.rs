@@ -106,6 +106,64 @@ fn idle_entries_go_and_busy_ones_stay() {
     s.assert_converged();
 }
 
+#[test]
+fn flow_limit_and_max_idle_of_the_database_hold_at_once() {
+    let mut s = switch(Limits {
+        port_share: 100,
+        ..Limits::default()
+    });
+    let flows = |s: &mut TestSwitch| s.counters().get("flows");
+    flood(&mut s, "p1", (0..300).map(|i| to_nobody(1, i)));
+    assert_eq!(flows(&mut s), 300);
+    s.set_other_config(&[("flow-limit", "100"), ("max-idle", "60000")]);
+    flood(&mut s, "p1", (1000..1100).map(|i| to_nobody(1, i)));
+    assert_eq!(flows(&mut s), 200, "two go for each that comes");
+    flood(&mut s, "p1", (2000..2500).map(|i| to_nobody(1, i)));
+    assert_eq!(flows(&mut s), 100);
+    s.advance(Duration::from_secs(50));
+    assert_eq!(flows(&mut s), 100, "not idle for long enough");
+    s.set_other_config(&[("max-idle", "1")]);
+    flood(&mut s, "p1", (3000..3300).map(|i| to_nobody(1, i)));
+    s.advance(Duration::from_millis(400));
+    assert!(flows(&mut s) >= 300, "no limit, and less than 500 ms");
+    s.advance(Duration::from_millis(1200));
+    assert_eq!(flows(&mut s), 0);
+    for nonsense in ["", "-1", "many"] {
+        s.set_other_config(&[("flow-limit", nonsense), ("max-idle", nonsense)]);
+        assert_eq!(s.slow().limits().flows, Limits::default().flows);
+        assert_eq!(s.slow().limits().max_idle, Limits::default().max_idle);
+    }
+    s.assert_converged();
+}
+
+/// Flows to an address that moves are judged one by one when they are few, and asked for again when they are many.
+#[test]
+fn a_popular_address_that_moves_costs_no_translation_for_each_flow() {
+    for (flows, judged) in [(20, true), (21, false)] {
+        let mut s = switch(Limits {
+            retranslations: 20,
+            ..Limits::default()
+        });
+        s.forward("p2", &Packet::eth(9, 1).build());
+        for n in 0..flows {
+            s.forward("p1", &Packet::eth(100 + n, 9).build());
+        }
+        let before = s.counters();
+        s.forward("p3", &Packet::eth(9, 1).build());
+        let now = s.counters();
+        let grown = |name| now.get(name) - before.get(name);
+        let all = u64::from(flows);
+        assert_eq!(grown("flow_del_suspect"), if judged { 0 } else { all });
+        let translated = grown("slow_revalidated");
+        assert_eq!(translated, if judged { all } else { 0 });
+        for n in 0..flows {
+            let out = s.forward("p1", &Packet::eth(100 + n, 9).build());
+            assert!(out.len() == 1 && out[0].0 == "p3", "{out:?}");
+        }
+        s.assert_converged();
+    }
+}
+
 /// CVE-2019-25076: access rules on both ports and the source, and frames that differ from the rules in one bit each.
 #[test]
 fn tuple_space_explosion_stays_inside_the_mask_budget() {

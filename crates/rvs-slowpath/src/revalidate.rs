@@ -45,12 +45,17 @@ impl SlowPath {
         let id = bridge.id;
         self.world = self.world.with_bridge(self.world.version() + 1, bridge);
         let suspects = self.flows.suspects(&self.world, id, changes);
+        self.judge(&suspects, out);
+    }
+
+    /// Judges entries again; when they are so many that it would hold everybody up, they go unjudged, and the next frame of
+    /// each asks again.
+    fn judge(&mut self, suspects: &[FlowId], out: &mut impl Dispatch) {
         if suspects.len() <= self.limits.retranslations {
-            return self.revalidate(&suspects, out);
+            return self.revalidate(suspects, out);
         }
-        // So many that judging each would hold everybody up: the next frame of each asks again.
         for id in suspects {
-            self.remove(id, DelReason::Suspect, out);
+            self.remove(*id, DelReason::Suspect, out);
         }
     }
 
@@ -158,7 +163,7 @@ impl SlowPath {
     pub(crate) fn macs_changed(&mut self, changed: &[MacDep], out: &mut impl Dispatch) {
         for dep in changed {
             let suspects: Vec<FlowId> = self.flows.by_mac(dep).collect();
-            self.revalidate(&suspects, out);
+            self.judge(&suspects, out);
             let teachers: Vec<FlowId> = self.flows.teachers(dep).collect();
             for id in teachers {
                 let wrong = self

@@ -322,6 +322,10 @@ impl SlowPath {
     /// Makes room for one more entry of `port`; false when the port has to do without.
     fn make_room(&mut self, port: DpPort, out: &mut impl Dispatch) -> bool {
         let limit = self.limits.flows;
+        if self.flows.len() > limit {
+            // The limit was lowered: two go for each that comes.
+            self.evict(out);
+        }
         let nearly_full = self.flows.len() * 10 >= limit * 9;
         if nearly_full && self.flows.port_len(port) * 100 >= limit * self.limits.port_share {
             return self
@@ -332,6 +336,10 @@ impl SlowPath {
         if self.flows.len() < limit {
             return true;
         }
+        self.evict(out)
+    }
+
+    fn evict(&mut self, out: &mut impl Dispatch) -> bool {
         self.flows
             .victim()
             .is_some_and(|id| self.remove(id, DelReason::Evicted, out))

@@ -8,8 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
+use rvs_dpif::limits::FLOWS_PER_WORKER;
 use rvs_dpif::{AckToken, WorkerId};
 use rvs_flow::{DpPort, OfPort};
 use rvs_l2::{FdbKey, Flush};
@@ -18,7 +20,7 @@ use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
 use rvs_ovsdb::Uuid;
 use rvs_packet::{MacAddr, Now, VlanId};
 use rvs_pipeline::{Bridge, BridgeId};
-use rvs_slowpath::{Dispatch, SlowPath};
+use rvs_slowpath::{Dispatch, Limits, SlowPath};
 
 use crate::openflow::Office;
 use crate::plant::MeterPool;
@@ -52,6 +54,8 @@ pub struct Switch<R> {
     pub(crate) bridge_ids: BTreeMap<Uuid, BridgeId>,
     last_bridge: u32,
     vlan_limit: u8,
+    /// Bounds of the cache that hold where the database names none.
+    default_limits: Limits,
     pub(crate) hasher: RandomState,
     /// Value of `next_cfg` that has not been answered by `cur_cfg`.
     next_cfg: Option<i64>,
@@ -66,6 +70,7 @@ pub struct Switch<R> {
 impl<R: Rim> Switch<R> {
     /// `hasher` is keyed at random by the daemon and fixed in tests.
     pub fn new(server: Server, rim: R, slow: Arc<Mutex<SlowPath>>, hasher: RandomState) -> Self {
+        let default_limits = *slow.lock().unwrap_or_else(PoisonError::into_inner).limits();
         Self {
             server,
             rim,
@@ -74,6 +79,7 @@ impl<R: Rim> Switch<R> {
             bridge_ids: BTreeMap::new(),
             last_bridge: 0,
             vlan_limit: 1,
+            default_limits,
             hasher,
             next_cfg: None,
             closed: Vec::new(),
@@ -151,6 +157,10 @@ impl<R: Rim> Switch<R> {
         };
         if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.after()).last() {
             self.global_settings(root.map_value("other_config", "vlan-limit"));
+            self.cache_limits(
+                root.map_value("other_config", "flow-limit"),
+                root.map_value("other_config", "max-idle"),
+            );
             self.next_cfg = Some(root.int("next_cfg"));
             self.openflow_epoch += 1;
         }
@@ -181,6 +191,19 @@ impl<R: Rim> Switch<R> {
                 self.publish(uuid);
             }
         }
+    }
+
+    /// How many flows the caches may hold, and for how many milliseconds without a frame (at least 500).
+    fn cache_limits(&mut self, flow_limit: Option<&str>, max_idle: Option<&str>) {
+        const LEAST_IDLE: u64 = 500;
+        let mut limits = self.default_limits;
+        if let Some(flows) = flow_limit.and_then(|s| s.parse().ok()) {
+            limits.flows = FLOWS_PER_WORKER.min(flows);
+        }
+        if let Some(idle) = max_idle.and_then(|s| s.parse().ok()) {
+            limits.max_idle = Duration::from_millis(LEAST_IDLE.max(idle));
+        }
+        self.slow().set_limits(limits);
     }
 
     /// A device came, changed or went.

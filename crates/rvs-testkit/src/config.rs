@@ -156,10 +156,14 @@ impl TestSwitch {
 
     /// Changes `other_config:vlan-limit`.
     pub fn set_vlan_limit(&mut self, limit: u8) {
-        let config = map(&[("vlan-limit", &limit.to_string())]);
+        self.set_other_config(&[("vlan-limit", &limit.to_string())]);
+    }
+
+    /// Replaces `other_config` of the whole switch.
+    pub fn set_other_config(&mut self, pairs: &[(&str, &str)]) {
         self.transact(
             &[json!({"op": "update", "table": "Open_vSwitch", "where": [],
-            "row": {"other_config": config}})],
+            "row": {"other_config": map(pairs)}})],
         );
     }
 
