@@ -34,6 +34,10 @@ use rvs_switch::controllers::SslConfig;
 /// Largest file that is read.
 const MAX_FILE: u64 = 1 << 20;
 
+/// Why there is nothing to believe while bootstrapping.
+const NO_CA_SENT: &str = "the controller does not send its CA certificate, so that bootstrap_ca_cert has nothing to keep: \
+                          make it send the CA (--peer-ca-cert of some), or copy the CA to ca_cert";
+
 /// The CA that a bootstrapping session saw, until it is written.
 pub type Seen = Arc<Mutex<Option<Vec<u8>>>>;
 
@@ -383,7 +387,13 @@ impl ServerCertVerifier for FirstUse {
         let ca = intermediates.last().unwrap_or(end_entity);
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone().into_owned())?;
-        let checked = check_chain(end_entity, intermediates, &roots, &self.algorithms, now)?;
+        let checked = check_chain(end_entity, intermediates, &roots, &self.algorithms, now);
+        let checked = checked.map_err(|e| match e {
+            Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => Error::General(NO_CA_SENT.to_owned()),
+            other => other,
+        })?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(ca.to_vec());
         Ok(checked)
     }
@@ -462,6 +472,7 @@ pub fn words(error: &Error) -> String {
         Error::InconsistentKeys(_) => {
             "private_key and certificate of table SSL do not belong together".to_owned()
         }
+        Error::General(why) => why.clone(),
         other => other.to_string(),
     }
 }

@@ -269,7 +269,7 @@ fn the_ca_of_the_first_controller_is_kept_and_then_demanded() {
     let (listener, mut lab) = dialling(&pki, edit);
     let mut peer = accept(&listener, pki.files("controller"));
     let why = error(&mut lab, &mut peer);
-    assert!(why.contains("certificate"), "{why}");
+    assert!(why.contains("does not send its CA"), "{why}");
     assert!(!kept.exists());
     // One that sends its CA along.
     let chain = ["controller.pem", "ca.pem"].map(|f| fs::read_to_string(pki.path(f)).unwrap());
