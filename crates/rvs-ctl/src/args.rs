@@ -87,7 +87,7 @@ pub enum Command {
     },
     /// List the bridges.
     ListBr,
-    /// Exit 0 if the bridge exists.
+    /// Exit 0 if the bridge exists, 2 if it does not.
     BrExists { bridge: String },
     /// Print bridges, ports and interfaces as a tree.
     Show,
@@ -122,6 +122,10 @@ pub enum Command {
     },
     /// Remove the controllers of a bridge.
     DelController { bridge: String },
+    /// Print the controllers of a bridge.
+    GetController { bridge: String },
+    /// Print the fail mode of a bridge.
+    GetFailMode { bridge: String },
     /// Say what the bridge does without a controller: standalone or secure.
     SetFailMode { bridge: String, mode: String },
     /// Back to the default fail mode.
@@ -180,7 +184,9 @@ pub enum Command {
     /// Print the rows that meet conditions.
     Find {
         table: String,
-        #[arg(value_name = "COLUMN[:KEY]=VALUE")]
+        #[arg(
+            value_name = "COLUMN[:KEY](=|!=|<|>|<=|>=|{=}|{!=}|{<}|{>}|{<=}|{>=}|{in}|{not-in})VALUE"
+        )]
         conditions: Vec<String>,
         #[command(flatten)]
         options: RowOptions,
@@ -232,6 +238,14 @@ pub enum Command {
     },
     #[command(flatten)]
     Flow(FlowCommand),
+    /// Tell what would happen to a frame: in_port=veth-r,tcp,nw_dst=10.0.0.2,tp_dst=80
+    Trace {
+        bridge: String,
+        /// Match fields, as in add-flow; what is not named is 0.
+        flow: String,
+        /// The frame itself, in hexadecimal digits; the flow then says where it comes in.
+        packet: Option<String>,
+    },
     /// Show the daemon's event counters.
     Coverage,
     /// Show what the daemon holds in memory.
@@ -266,6 +280,7 @@ impl Command {
                 | C::FdbDel { .. }
                 | C::DumpPorts { .. }
                 | C::Flow(_)
+                | C::Trace { .. }
                 | C::Coverage
                 | C::Memory
                 | C::LogLevel { .. }

@@ -33,6 +33,15 @@ pub fn run(
         Command::DumpPorts { bridge, .. } => {
             (call_with(&call, "rvs/ports", &optional(bridge))?, ports)
         }
+        Command::Trace {
+            bridge,
+            flow,
+            packet,
+        } => {
+            let mut params = vec!["--names".to_owned(), bridge.clone(), flow.clone()];
+            params.extend(packet.clone());
+            (call_with(&call, "rvs/trace", &params)?, trace)
+        }
         Command::Coverage => (call("rvs/coverage", &[])?, coverage),
         Command::Memory => (call("rvs/memory", &[])?, pairs),
         Command::LogLevel { level } => (call_with(&call, "rvs/log-level", &optional(level))?, text),
@@ -69,6 +78,18 @@ fn call_with(
 
 fn text(answer: &Value, _: Style) -> String {
     answer.as_str().unwrap_or_default().to_owned()
+}
+
+/// The text; its lines of interest stand out.
+fn trace(answer: &Value, style: Style) -> String {
+    let text = answer["text"].as_str().unwrap_or_default();
+    let lines = text.lines().map(|l| match l.split_once(": ") {
+        Some((label @ ("Final flow" | "Megaflow" | "Drop reason" | "Datapath actions"), rest)) => {
+            format!("{}: {rest}\n", style.bold(label))
+        }
+        _ => format!("{l}\n"),
+    });
+    lines.collect()
 }
 
 fn string(v: &Value) -> String {

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::control::Outside;
 use crate::handler::Latency;
 use crate::logging;
+use crate::trace;
 use crate::worker::WorkerHandle;
 
 /// How the daemon is to end.
@@ -110,6 +111,12 @@ const COMMANDS: &[Command] = &[
         run: memory_show,
     },
     Command {
+        name: "ofproto/trace",
+        usage: "BRIDGE FLOW [PACKET]",
+        params: (1, 8),
+        run: trace::as_text,
+    },
+    Command {
         name: "rvs/cache",
         usage: "[BRIDGE]",
         params: (0, 1),
@@ -150,6 +157,12 @@ const COMMANDS: &[Command] = &[
         usage: "[BRIDGE]",
         params: (0, 1),
         run: rvs_ports,
+    },
+    Command {
+        name: "rvs/trace",
+        usage: "BRIDGE FLOW [PACKET]",
+        params: (2, 8),
+        run: trace::as_json,
     },
     Command {
         name: "version",

@@ -16,6 +16,7 @@ mod mailbox;
 mod notify;
 mod rundir;
 mod setup;
+mod trace;
 mod worker;
 
 use std::process::ExitCode;

@@ -226,6 +226,23 @@ pub fn set_controller(
     Ok(())
 }
 
+/// Targets of a bridge's controllers, ascending.
+pub fn controllers(draft: &Draft<'_>, name: &str) -> Result<Vec<String>, Failure> {
+    let row = bridge(draft, name)?;
+    let rows = draft.refs("Bridge", row, "controller").into_iter();
+    let mut targets: Vec<String> = rows
+        .map(|c| draft.text("Controller", c, "target"))
+        .collect();
+    targets.sort();
+    Ok(targets)
+}
+
+/// What the bridge does without a controller, if it was said.
+pub fn fail_mode(draft: &Draft<'_>, name: &str) -> Result<Option<String>, Failure> {
+    let row = bridge(draft, name)?;
+    Ok(Some(draft.text("Bridge", row, "fail_mode")).filter(|m| !m.is_empty()))
+}
+
 pub fn set_fail_mode(draft: &mut Draft<'_>, name: &str, mode: Option<&str>) -> Result<(), Failure> {
     let row = bridge(draft, name)?;
     if let Some(bad) = mode.filter(|m| !matches!(*m, "standalone" | "secure")) {

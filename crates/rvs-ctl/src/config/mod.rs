@@ -1,7 +1,9 @@
 //! Configuration commands: all of one command line in one transaction.
 
 mod bridges;
+mod condition;
 mod draft;
+mod json;
 mod records;
 
 use std::os::unix::net::UnixStream;
@@ -221,7 +223,10 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
             done(bridges::delete_bridge(draft, bridge, *if_exists))
         }
         Command::ListBr => Ok(Output::lines(bridges::list_bridges(draft))),
-        Command::BrExists { bridge } => bridges::bridge(draft, bridge).map(|_| Output::none()),
+        Command::BrExists { bridge } => match bridges::bridge(draft, bridge) {
+            Ok(_) => Ok(Output::none()),
+            Err(_) => Err(Failure::Answer(2)),
+        },
         Command::AddPort {
             bridge,
             port,
@@ -249,6 +254,11 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
             done(bridges::set_controller(draft, bridge, targets))
         }
         Command::DelController { bridge } => done(bridges::set_controller(draft, bridge, &[])),
+        Command::GetController { bridge } => bridges::controllers(draft, bridge).map(Output::lines),
+        Command::GetFailMode { bridge } => bridges::fail_mode(draft, bridge).map(|mode| Output {
+            text: format!("{}\n", mode.as_deref().unwrap_or_default()),
+            json: json!(mode),
+        }),
         Command::SetFailMode { bridge, mode } => {
             done(bridges::set_fail_mode(draft, bridge, Some(mode)))
         }
@@ -265,10 +275,9 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
             id,
         } => {
             let values = records::get(draft, table, record, columns, *if_exists, id.as_deref())?;
-            let text = values.iter().map(|(_, _, t)| format!("{t}\n")).collect();
             Ok(Output {
-                text,
-                json: values.iter().map(|(_, d, _)| d.to_json()).collect(),
+                text: values.iter().map(|c| format!("{}\n", c.text)).collect(),
+                json: values.into_iter().map(|c| c.json).collect(),
             })
         }
         Command::Set {
@@ -332,11 +341,18 @@ fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output,
 }
 
 fn rows_output(rows: records::Rows) -> Output {
-    let text = |row: &Vec<(String, String)>| {
-        let lines = row.iter().map(|(c, v)| format!("{c:<20}: {v}\n"));
+    let text = |row: &Vec<records::Cell>| {
+        let lines = row
+            .iter()
+            .map(|c| format!("{:<20}: {}\n", c.column, c.text));
         lines.collect::<String>()
     };
-    let json = rows.iter().map(|r| r.iter().cloned().collect::<Value>());
+    let cells = |r: &Vec<records::Cell>| -> Value {
+        r.iter()
+            .map(|c| (c.column.clone(), c.json.clone()))
+            .collect()
+    };
+    let json = rows.iter().map(cells);
     Output {
         text: rows.iter().map(text).collect::<Vec<_>>().join("\n"),
         json: json.collect(),

@@ -1,11 +1,13 @@
 //! Commands on any table: get set add remove clear list find create destroy.
 
 use rvs_ovsdb::schema::{BaseKind, BaseType, ColumnSchema};
-use rvs_ovsdb::value::{Atom, Datum};
+use rvs_ovsdb::value::Datum;
 use rvs_ovsdb::Uuid;
-use serde_json::json;
+use serde_json::{json, Value};
 
+use super::condition::{Condition, OPERATORS};
 use super::draft::Draft;
+use super::json::{atom, plain};
 use crate::failure::Failure;
 
 /// The row that a name, a target, a UUID or `.` means.
@@ -71,8 +73,6 @@ struct Setting<'s> {
     value: Option<(&'s str, &'s str)>,
 }
 
-const OPERATORS: [&str; 8] = ["{>=}", "{<=}", "!=", ">=", "<=", "=", "<", ">"];
-
 fn parse_setting<'s>(
     draft: &Draft<'_>,
     table: &str,
@@ -87,7 +87,7 @@ fn parse_setting<'s>(
     if let Some(after) = rest.strip_prefix(':') {
         let end = match after.strip_prefix('"') {
             Some(quoted) => quoted.find('"').map_or(after.len(), |i| i + 2),
-            None => after.find(['=', '<', '>', '!']).unwrap_or(after.len()),
+            None => after.find(['=', '<', '>', '!', '{']).unwrap_or(after.len()),
         };
         let (k, r) = after.split_at(end);
         key = Some(k.trim_matches('"'));
@@ -105,7 +105,11 @@ fn parse_setting<'s>(
     Ok(Setting { column, key, value })
 }
 
-fn parse_value(draft: &mut Draft<'_>, column: &ColumnSchema, text: &str) -> Result<Datum, Failure> {
+pub fn parse_value(
+    draft: &mut Draft<'_>,
+    column: &ColumnSchema,
+    text: &str,
+) -> Result<Datum, Failure> {
     Datum::from_text(text, &column.ty, |s| Some(draft.symbol(s)))
         .map_err(|e| Failure::Usage(format!("{}: {e}", column.name)))
 }
@@ -272,7 +276,7 @@ pub fn get(
     columns: &[String],
     if_exists: bool,
     symbol: Option<&str>,
-) -> Result<Vec<(String, Datum, String)>, Failure> {
+) -> Result<Vec<Cell>, Failure> {
     let table = draft.table(table)?.name.clone();
     let row = if if_exists {
         find_row(draft, &table, record)?
@@ -296,13 +300,17 @@ pub fn get(
                     .iter()
                     .find(|(k, _)| k.to_string().trim_matches('"') == key);
                 match found {
-                    Some((_, v)) => {
-                        out.push((text.clone(), Datum::scalar(v.clone()), v.to_string()))
-                    }
+                    Some((_, v)) => out.push(Cell {
+                        column: text.clone(),
+                        text: v.to_string(),
+                        json: atom(v),
+                    }),
                     // A line for each column asked for, so that a script can count them.
-                    None if if_exists => {
-                        out.push((text.clone(), Datum::optional(None::<&str>), String::new()))
-                    }
+                    None if if_exists => out.push(Cell {
+                        column: text.clone(),
+                        text: String::new(),
+                        json: Value::Null,
+                    }),
                     None => {
                         return Err(Failure::Refused(format!(
                             "no key \"{key}\" in {table} record \"{record}\" column {}",
@@ -312,16 +320,27 @@ pub fn get(
                 }
             }
             None => {
-                let shown = datum.to_text(&setting.column.ty);
-                out.push((text.clone(), datum, shown));
+                out.push(Cell {
+                    column: text.clone(),
+                    text: datum.to_text(&setting.column.ty),
+                    json: plain(&datum, &setting.column.ty),
+                });
             }
         }
     }
     Ok(out)
 }
 
-/// Rows with their columns, as `list` and `find` show them: names and values in text form.
-pub type Rows = Vec<Vec<(String, String)>>;
+/// A column of a row, as `list` and `find` show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    pub column: String,
+    pub text: String,
+    pub json: Value,
+}
+
+/// Rows with their columns.
+pub type Rows = Vec<Vec<Cell>>;
 
 /// All columns by name, or `only` those, in that order.
 fn show_rows(
@@ -338,8 +357,12 @@ fn show_rows(
         columns = named.collect::<Result<_, _>>()?;
     }
     let cell = |row: &Uuid, c: &ColumnSchema| {
-        let text = draft.get(table, *row, &c.name).to_text(&c.ty);
-        (c.name.clone(), text)
+        let datum = draft.get(table, *row, &c.name);
+        Cell {
+            column: c.name.clone(),
+            text: datum.to_text(&c.ty),
+            json: plain(&datum, &c.ty),
+        }
     };
     let row = |row: &Uuid| columns.iter().map(|c| cell(row, c)).collect();
     Ok(rows.iter().map(row).collect())
@@ -378,39 +401,10 @@ pub fn find(
                 "\"{text}\" is not COLUMN[:KEY]=VALUE"
             )));
         };
-        let wanted = match setting.key {
-            Some(key) => parse_pair(draft, &setting.column, key, value)?,
-            None => parse_value(draft, &setting.column, value)?,
-        };
-        let holds = |u: &Uuid| {
-            let own = draft.get(&name, *u, &setting.column.name);
-            holds(&own, operator, &wanted, setting.key.is_some())
-        };
-        rows.retain(holds);
+        let condition = Condition::new(draft, &setting.column, setting.key, operator, value)?;
+        rows.retain(|u| condition.holds(&draft.get(&name, *u, condition.column())));
     }
     show_rows(draft, &name, &rows, only)
-}
-
-fn holds(own: &Datum, operator: &str, wanted: &Datum, by_key: bool) -> bool {
-    let equal = if by_key {
-        own.includes(wanted)
-    } else {
-        own == wanted
-    };
-    let order = || {
-        let number = |d: &Datum| d.as_scalar().and_then(Atom::as_i64);
-        number(own).zip(number(wanted)).map(|(a, b)| a.cmp(&b))
-    };
-    match operator {
-        "=" => equal,
-        "!=" => !equal,
-        "{>=}" => own.includes(wanted),
-        "{<=}" => wanted.includes(own),
-        "<" => order().is_some_and(|o| o.is_lt()),
-        "<=" => order().is_some_and(|o| o.is_le()),
-        ">" => order().is_some_and(|o| o.is_gt()),
-        _ => order().is_some_and(|o| o.is_ge()),
-    }
 }
 
 pub fn create(
@@ -488,7 +482,7 @@ mod tests {
 
     fn shown(draft: &mut Draft<'_>, record: &str, columns: &str) -> Vec<String> {
         let got = get(draft, "port", record, &words(columns), false, None);
-        got.unwrap().into_iter().map(|(_, _, text)| text).collect()
+        got.unwrap().into_iter().map(|c| c.text).collect()
     }
 
     #[test]
@@ -496,13 +490,16 @@ mod tests {
         with_port(|draft| {
             let only = words("tr tag name");
             let rows = list(draft, "por", &words("p"), &only).unwrap();
-            let pair = |c: &str, v: &str| (c.to_owned(), v.to_owned());
+            let said: Vec<(&str, &str, Value)> = rows[0]
+                .iter()
+                .map(|c| (c.column.as_str(), c.text.as_str(), c.json.clone()))
+                .collect();
             let wanted = [
-                pair("trunks", "[1, 2]"),
-                pair("tag", "7"),
-                pair("name", "p"),
+                ("trunks", "[1, 2]", json!([1, 2])),
+                ("tag", "7", json!(7)),
+                ("name", "p", json!("p")),
             ];
-            assert_eq!(rows, [wanted]);
+            assert_eq!(said, wanted);
             assert!(list(draft, "port", &[], &words("nonesuch")).is_err());
             assert!(
                 list(draft, "port", &[], &words("t")).is_err(),
@@ -522,7 +519,7 @@ mod tests {
             let key = words("other_config:nonesuch");
             assert!(get(draft, "port", "p", &key, false, None).is_err());
             let got = get(draft, "port", "p", &key, true, None).unwrap();
-            assert_eq!(got[0].2, "");
+            assert_eq!(got[0].text, "");
             assert!(get(draft, "port", "q", &key, true, None)
                 .unwrap()
                 .is_empty());
@@ -560,6 +557,34 @@ mod tests {
             add_remove(draft, "qos", "@qos", "queues", &words("3"), false).unwrap();
             let qos = draft.symbol("qos");
             assert!(draft.refs("QoS", qos, "queues").is_empty());
+        });
+    }
+
+    #[test]
+    fn rows_are_found_by_every_kind_of_condition() {
+        with_port(|draft| {
+            set(draft, "port", "p", &words("other_config:a=1"), false).unwrap();
+            let mut found = |condition: &str| {
+                let rows = find(draft, "port", &words(condition), &words("name")).unwrap();
+                rows.into_iter().any(|r| r[0].text == "p")
+            };
+            for condition in [
+                "tag=7",
+                "tag{in}6,7",
+                "tag<8",
+                "trunks{>=}1",
+                "trunks{<}1,2,3",
+                "trunks{not-in}3,4",
+                "other_config:a=1",
+                "other_config:a{in}1,2",
+                "other_config:b{!=}1",
+            ] {
+                assert!(found(condition), "{condition}");
+            }
+            for condition in ["tag{in}6,8", "trunks{=}1", "other_config:b!=1", "tag>7"] {
+                assert!(!found(condition), "{condition}");
+            }
+            assert!(find(draft, "port", &words("tag:x=1"), &[]).is_err());
         });
     }
 

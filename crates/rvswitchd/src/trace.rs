@@ -1,0 +1,540 @@
+//! `ofproto/trace`: what would happen to a frame, told step by step.
+//!
+//! The very same `translate` as for frames runs on the slow path's view, with a recorder; nothing is learned, counted or
+//! sent. The layout is that of Open vSwitch's trace, because programs read it: `Flow:`, the bridge, a line for each table with
+//! the actions below it, `Final flow:`, `Megaflow:`, `Datapath actions:`. A frame that recirculates is followed: each
+//! round has these lines of its own.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rvs_dpif::{ActionText, DpAction, DropReason, PuntReason};
+use rvs_flow::field::PortNames;
+use rvs_flow::key::{FRAG_LATER, TCI_PRESENT};
+use rvs_flow::matching::{terms, MatchParser};
+use rvs_flow::{
+    extract_bytes, DpPort, FlowKey, Mask, Match, NoPortNames, OfPort, ParseLimits, PipelineKey,
+    Present,
+};
+use rvs_openflow::text::Words;
+use rvs_openflow::{ActionSet, Instructions, PacketInReason, TableId, Version};
+use rvs_packet::{EtherType, IpProto};
+use rvs_pipeline::{
+    translate, translate_actions, Bridge, FrozenRest, FrozenState, FrozenStates, FrozenThen,
+    PipelineView, Ports, Recorder, TraceEvent, TraceLine, Translation, World,
+};
+use serde_json::{json, Value};
+
+use crate::commands::Daemon;
+
+/// Rounds of recirculation that are followed.
+const MAX_ROUNDS: usize = 32;
+/// TTL of a frame whose flow names none: what hosts send.
+const USUAL_TTL: u8 = 64;
+
+/// `ofproto/trace`: as text.
+pub fn as_text(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> {
+    trace(daemon, params).map(|t| json!(t.text()))
+}
+
+/// `rvs/trace`: as JSON, with the text in it.
+pub fn as_json(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> {
+    trace(daemon, params).map(|t| {
+        json!({
+            "text": t.text(),
+            "rounds": t.rounds.iter().map(Round::json).collect::<Vec<_>>(),
+        })
+    })
+}
+
+/// What the parameters ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked<'t> {
+    bridge: &'t str,
+    flow: &'t str,
+    /// Octets of the frame; the flow then only says where it comes in.
+    packet: Option<Vec<u8>>,
+    names: bool,
+}
+
+impl<'t> Asked<'t> {
+    fn parse(params: &'t [String]) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let mut words = Vec::new();
+        for p in params {
+            match p.as_str() {
+                "--names" => asked.names = true,
+                "--no-names" => asked.names = false,
+                // The frame would be made up if it were sent; a trace sends nothing.
+                "-generate" | "--generate" => {}
+                option if option.starts_with('-') => {
+                    return Err(format!("trace has no option {option}"));
+                }
+                word => words.push(word),
+            }
+        }
+        match words[..] {
+            [bridge, flow] => (asked.bridge, asked.flow) = (bridge, flow),
+            [bridge, flow, packet] => {
+                (asked.bridge, asked.flow) = (bridge, flow);
+                asked.packet = Some(octets(packet).ok_or_else(|| {
+                    format!("the packet {packet} is not an Ethernet frame in hexadecimal digits")
+                })?);
+            }
+            _ => {
+                return Err(
+                    "trace takes BRIDGE FLOW [PACKET], the flow in the words of add-flow: \
+                            in_port=1,tcp,nw_dst=10.0.0.1"
+                        .to_owned(),
+                )
+            }
+        }
+        Ok(asked)
+    }
+}
+
+fn octets(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    let octet = |p: &[u8]| match p {
+        [a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+            u8::from_str_radix(std::str::from_utf8(p).ok()?, 16).ok()
+        }
+        _ => None,
+    };
+    let all: Option<Vec<u8>> = pairs.map(octet).collect();
+    all.filter(|o| o.len() >= 14)
+}
+
+/// The names of a bridge's ports.
+struct BridgePorts<'a>(&'a Ports);
+
+impl PortNames for BridgePorts<'_> {
+    fn port_by_name(&self, name: &str) -> Option<OfPort> {
+        self.0.by_name(name).map(|p| p.of)
+    }
+
+    fn name_of(&self, port: OfPort) -> Option<Cow<'_, str>> {
+        self.0.get(port).map(|p| Cow::Borrowed(&*p.name))
+    }
+}
+
+/// A finished trace.
+struct Told {
+    rounds: Vec<Round>,
+}
+
+/// One translation of it.
+struct Round {
+    /// What brought the frame back: the number of the recirculation.
+    resumed: Option<u32>,
+    flow: String,
+    steps: Vec<(usize, String)>,
+    end: String,
+    megaflow: String,
+    drop: Option<DropReason>,
+    actions: String,
+    to_controller: bool,
+}
+
+fn trace(daemon: &Daemon, params: &[String]) -> Result<Told, String> {
+    let asked = Asked::parse(params)?;
+    let slow = daemon.switch.slow();
+    let view = slow.view();
+    let bridge = view
+        .world
+        .bridge_by_name(asked.bridge)
+        .ok_or_else(|| format!("{}: unknown bridge", asked.bridge))?;
+    let key = arrival(bridge, &asked)?;
+    Ok(follow(view, bridge, &key, asked.names))
+}
+
+/// The key of the frame that the flow describes, as it comes in.
+fn arrival(bridge: &Bridge, asked: &Asked<'_>) -> Result<PipelineKey, String> {
+    let syntax =
+        |e: &dyn std::fmt::Display| format!("Bad openflow flow syntax: {}: {e}", asked.flow);
+    let mut parser = MatchParser::new();
+    for term in terms(asked.flow) {
+        let (key, value) = term.map_err(|e| syntax(&e))?;
+        if !parser.take(key, value).map_err(|e| syntax(&e))? {
+            return Err(syntax(&format!("{key} is no match field")));
+        }
+    }
+    let matching = parser
+        .finish(&BridgePorts(&bridge.ports))
+        .map_err(|e| syntax(&e))?;
+    let mut key = *matching.value();
+    let dp = bridge.ports.get(OfPort(key.of_port)).and_then(|p| p.dp());
+    match &asked.packet {
+        Some(bytes) => {
+            key.flow = extract_bytes(bytes, DpPort::NONE, ParseLimits::new(0));
+        }
+        None => {
+            if matching.mask().0.flow.nw_ttl == 0 && is_ip(&key.flow) {
+                key.flow.nw_ttl = USUAL_TTL;
+            }
+            complete(&mut key.flow);
+        }
+    }
+    key.flow.in_port = dp.unwrap_or(DpPort::NONE).0;
+    Ok(key)
+}
+
+fn is_ip(f: &FlowKey) -> bool {
+    matches!(
+        EtherType(f.dl_type.get()),
+        EtherType::IPV4 | EtherType::IPV6
+    )
+}
+
+/// A flow says what its frame announces; the layers announced are there, and whole.
+fn complete(f: &mut FlowKey) {
+    let mut p = f.present;
+    if f.vlan0_tci.get() & TCI_PRESENT != 0 {
+        p = p.with(Present::VLAN0);
+        if f.vlan0_tpid.get() == 0 {
+            f.vlan0_tpid = EtherType::VLAN.0.into();
+        }
+    }
+    p = p.with(match EtherType(f.dl_type.get()) {
+        EtherType::IPV4 => Present::IPV4,
+        EtherType::IPV6 => Present::IPV6,
+        EtherType::ARP | EtherType::RARP => Present::ARP,
+        EtherType::MPLS | EtherType::MPLS_MC => Present::MPLS0,
+        _ => Present::NONE,
+    });
+    if is_ip(f) && f.nw_frag & FRAG_LATER != 0 {
+        p = p.with(Present::LATER_FRAG);
+    } else if is_ip(f) {
+        p = p.with(match IpProto(f.nw_proto) {
+            IpProto::TCP => Present::TCP,
+            IpProto::UDP => Present::UDP,
+            IpProto::SCTP => Present::SCTP,
+            IpProto::ICMP | IpProto::ICMPV6 => Present::ICMP,
+            _ => Present::NONE,
+        });
+    }
+    f.present = p;
+}
+
+/// Translates, and goes on where the frame recirculates.
+fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, names: bool) -> Told {
+    let world = view.world;
+    let mut rounds = Vec::new();
+    let mut frozen = FrozenStates::default();
+    let mut waiting = VecDeque::from([(None, *key)]);
+    while let Some((resumed, key)) = waiting.pop_front() {
+        let view = PipelineView {
+            frozen: &frozen,
+            ..view
+        };
+        let mut recorder = Recorder::default();
+        let mut t = if resumed.is_some() || is_plain(world, &key) {
+            translate(&view, &key.flow, &mut recorder)
+        } else {
+            let state = start_state(bridge, &key);
+            translate_actions(&view, &key.flow, &state, &mut recorder)
+        };
+        let first = frozen.len() as u32 + 1;
+        t.bind(|i| i as u64, |i| first + i as u32);
+        let last = final_key(&recorder.lines).unwrap_or(key);
+        for (id, state) in (first..).zip(std::mem::take(&mut t.frozen)) {
+            frozen.insert(id, Arc::new(state));
+            let mut again = PipelineKey {
+                of_port: key.of_port,
+                ..PipelineKey::default()
+            };
+            again.flow = last.flow;
+            again.flow.recirc_id = id;
+            complete(&mut again.flow);
+            if rounds.len() + waiting.len() < MAX_ROUNDS {
+                waiting.push_back((Some(id), again));
+            }
+        }
+        let shown = Shown {
+            world,
+            ports: BridgePorts(&bridge.ports),
+            names,
+        };
+        rounds.push(shown.round(resumed, &key, &recorder.lines, &t));
+    }
+    Told { rounds }
+}
+
+/// True for a frame of a device: it starts as frames do. Others (of a patch, of a controller, with registers set) start in
+/// the first table.
+fn is_plain(world: &World, key: &PipelineKey) -> bool {
+    let fields = PipelineKey {
+        flow: FlowKey::default(),
+        of_port: 0,
+        ..*key
+    };
+    fields == PipelineKey::default() && world.port(DpPort(key.flow.in_port)).is_some()
+}
+
+fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
+    let rest = FrozenRest {
+        table: TableId(0),
+        cookie: u64::MAX,
+        reason: PacketInReason::Action,
+        actions: Vec::new(),
+        then: FrozenThen::Instructions(Box::new(Instructions {
+            goto: Some(TableId(0)),
+            ..Instructions::default()
+        })),
+    };
+    FrozenState {
+        bridge: bridge.id,
+        fields: PipelineKey {
+            flow: FlowKey::default(),
+            actset_output: OfPort::UNSET.0,
+            ..*key
+        },
+        stack: Vec::new(),
+        action_set: ActionSet::default(),
+        rest: vec![rest],
+        run_set: true,
+        two_tags: false,
+    }
+}
+
+fn final_key(lines: &[TraceLine]) -> Option<PipelineKey> {
+    lines.iter().rev().find_map(|l| match &l.event {
+        TraceEvent::Final { key } => Some(**key),
+        _ => None,
+    })
+}
+
+/// How things are shown.
+struct Shown<'a> {
+    world: &'a World,
+    ports: BridgePorts<'a>,
+    names: bool,
+}
+
+impl Shown<'_> {
+    fn port_names(&self) -> &dyn PortNames {
+        if self.names {
+            &self.ports
+        } else {
+            &NoPortNames
+        }
+    }
+
+    fn words(&self) -> Words<'_> {
+        Words {
+            ports: self.port_names(),
+            version: Version::Of13,
+        }
+    }
+
+    fn frame(&self, key: &PipelineKey) -> String {
+        Match::of_frame(key).display(self.port_names()).to_string()
+    }
+
+    fn round(
+        &self,
+        resumed: Option<u32>,
+        key: &PipelineKey,
+        lines: &[TraceLine],
+        t: &Translation,
+    ) -> Round {
+        let flow = self.frame(key);
+        let end = final_key(lines).map_or_else(String::new, |k| self.frame(&k));
+        let port = |dp: DpPort| match self.world.port(dp) {
+            Some((_, p)) if self.names => p.name.to_string(),
+            _ => dp.to_string(),
+        };
+        let actions = ActionText {
+            actions: &t.actions,
+            port: &port,
+        };
+        Round {
+            resumed,
+            steps: self.steps(lines),
+            end: if end == flow {
+                "unchanged".to_owned()
+            } else {
+                end
+            },
+            flow,
+            megaflow: self.megaflow(key, &t.mask),
+            drop: t.drop,
+            actions: actions.to_string(),
+            to_controller: punts(&t.actions),
+        }
+    }
+
+    /// The part of the frame that the answer rests on.
+    fn megaflow(&self, key: &PipelineKey, mask: &Mask<FlowKey>) -> String {
+        let mut whole = Mask::<PipelineKey>::none();
+        whole.0.flow = mask.0;
+        whole.0.of_port = u32::MAX;
+        let said = Match::new(key, whole)
+            .display(self.port_names())
+            .to_string();
+        with_eth(&said)
+    }
+
+    fn steps(&self, lines: &[TraceLine]) -> Vec<(usize, String)> {
+        let mut layout = Layout::default();
+        lines.iter().for_each(|l| layout.line(l, &self.words()));
+        layout.steps
+    }
+}
+
+/// `recirc_id=0,eth,...`: that the packet is an Ethernet frame stands behind what is the datapath's own.
+fn with_eth(said: &str) -> String {
+    let end = |from: usize| said[from..].find(',').map_or(said.len(), |n| from + n);
+    match said.find("recirc_id=").map(end) {
+        Some(at) => format!("{},eth{}", &said[..at], &said[at..]),
+        None if said.is_empty() => "eth".to_owned(),
+        None => format!("eth,{said}"),
+    }
+}
+
+fn punts(actions: &[DpAction]) -> bool {
+    actions.iter().any(|a| match a {
+        DpAction::Punt { reason, .. } => *reason == PuntReason::Controller,
+        DpAction::Clone(inner) => punts(inner),
+        DpAction::CheckPktLen {
+            larger, otherwise, ..
+        } => punts(larger) || punts(otherwise),
+        _ => false,
+    })
+}
+
+/// Places steps: a table at its level, its actions below it. A table that another went to lies a level deeper, too.
+#[derive(Default)]
+struct Layout {
+    /// For each depth of the translation, the tables looked up at it so far.
+    tables: Vec<usize>,
+    steps: Vec<(usize, String)>,
+}
+
+impl Layout {
+    fn line(&mut self, line: &TraceLine, words: &Words<'_>) {
+        let depth = usize::from(line.depth);
+        match &line.event {
+            TraceEvent::Bridge { name, .. } => {
+                self.tables.clear();
+                let head = format!("bridge(\"{name}\")");
+                self.steps.push((0, String::new()));
+                self.steps.push((0, head.clone()));
+                self.steps.push((0, "-".repeat(head.len())));
+            }
+            TraceEvent::Rule {
+                table,
+                priority,
+                cookie,
+                matching,
+            } => {
+                let mut text = format!("{:2}. ", table.0);
+                let said = matching.display(words.ports).to_string();
+                if !said.is_empty() {
+                    let _ = write!(text, "{said}, ");
+                }
+                let _ = write!(text, "priority {priority}");
+                if *cookie != 0 {
+                    let _ = write!(text, ", cookie {cookie:#x}");
+                }
+                self.table(depth, *table, text);
+            }
+            TraceEvent::Miss { table } => {
+                self.table(depth, *table, format!("{:2}. No match.", table.0));
+            }
+            TraceEvent::Action(a) => {
+                let text = words.actions(std::slice::from_ref(a)).to_string();
+                self.below(depth, text);
+            }
+            TraceEvent::Bucket { index, .. } => {
+                self.below(depth, format!(" -> using bucket {index}"));
+            }
+            TraceEvent::Note(text) => self.below(depth, format!(" -> {text}")),
+            TraceEvent::Drop(reason) => {
+                self.below(depth, "drop".to_owned());
+                self.below(depth, format!(" >> {}", reason.text()));
+            }
+            TraceEvent::Final { .. } => {}
+        }
+    }
+
+    /// How many tables lead to the one at `depth`.
+    fn level(&self, depth: usize) -> usize {
+        let seen = self.tables.iter().take(depth + 1);
+        seen.sum::<usize>().saturating_sub(1)
+    }
+
+    fn table(&mut self, depth: usize, table: TableId, text: String) {
+        if self.tables.len() <= depth {
+            self.tables.resize(depth + 1, 0);
+        }
+        self.tables.truncate(depth + 1);
+        if self.tables.last().is_some_and(|n| *n > 0) {
+            self.below(depth, format!("goto_table:{}", table.0));
+        }
+        if let Some(n) = self.tables.last_mut() {
+            *n += 1;
+        }
+        let level = self.level(depth);
+        self.steps.push(((8 * level).saturating_sub(4), text));
+    }
+
+    /// An action of the table that was looked up last at `depth`, or above it.
+    fn below(&mut self, depth: usize, text: String) {
+        self.tables.truncate(depth + 1);
+        self.steps.push((8 * self.level(depth) + 4, text));
+    }
+}
+
+impl Round {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(id) = self.resumed {
+            let line = "=".repeat(79);
+            let _ = write!(text, "\n{line}\nrecirc({id:#x}) - resume\n{line}\n\n");
+        }
+        let _ = writeln!(text, "Flow: {}", self.flow);
+        for (indent, step) in &self.steps {
+            let _ = writeln!(text, "{:indent$}{step}", "");
+        }
+        let _ = writeln!(text, "\nFinal flow: {}", self.end);
+        let _ = writeln!(text, "Megaflow: {}", self.megaflow);
+        if let Some(reason) = self.drop {
+            let _ = writeln!(text, "Drop reason: {}: {}", reason.name(), reason.text());
+        }
+        let _ = writeln!(text, "Datapath actions: {}", self.actions);
+        if self.to_controller {
+            text.push_str(
+                "This flow is handled by the userspace slow path because it:\n  \
+                 - Sends \"packet-in\" messages to the OpenFlow controller.\n",
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let steps = self.steps.iter().filter(|(_, s)| !s.is_empty());
+        json!({
+            "recirc": self.resumed,
+            "flow": self.flow,
+            "steps": steps.map(|(indent, s)| json!({"indent": indent, "text": s})).collect::<Vec<_>>(),
+            "final_flow": self.end,
+            "megaflow": self.megaflow,
+            "drop": self.drop.map(|d| json!({"reason": d.name(), "text": d.text()})),
+            "actions": self.actions,
+            "to_controller": self.to_controller,
+        })
+    }
+}
+
+impl Told {
+    fn text(&self) -> String {
+        self.rounds.iter().map(Round::text).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;
