@@ -8,9 +8,11 @@ mod hosts;
 mod internal;
 mod life;
 mod offload;
+mod ofctl_peer;
 mod refusals;
 mod storage;
 mod tools;
+mod trace;
 mod vlans;
 
 use std::process::ExitCode;
@@ -72,6 +74,11 @@ fn main() -> ExitCode {
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,
+        trace::tells_what_frames_do,
+        ofctl_peer::flows_read_as_with_the_stock_tool,
+        ofctl_peer::files_of_flows,
+        ofctl_peer::groups_and_meters,
+        ofctl_peer::packets_and_monitors,
     ]);
     all.extend(tests![alone = true;
         life::idle_costs_no_cpu,
