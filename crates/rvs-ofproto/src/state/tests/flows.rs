@@ -333,7 +333,7 @@ fn a_dump_is_one_snapshot() {
 
 #[test]
 fn clauses_are_counted_while_they_are_there() {
-    let mut lab = Lab::new(Version::Of10);
+    let mut lab = Lab::new(Version::Of13);
     lab.all(&[
         "add ip,actions=conjunction(1,1/2)",
         "add ip,actions=conjunction(1,2/2)",
@@ -341,6 +341,11 @@ fn clauses_are_counted_while_they_are_there() {
         "add arp,actions=conjunction(1,2/2)",
         "del arp",
     ]);
+    let failed = lab.bundle(&[
+        "add udp,actions=conjunction(1,1/2)",
+        "add udp,actions=group:9",
+    ]);
+    assert_eq!(failed, Err((1, ErrorCode::BacBadOutGroup)));
     while lab.state.tidy(&lab.plant) {}
     let table = lab
         .plant
