@@ -16,3 +16,25 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Acquire::Retries=3 "${missing[@]}" >/dev/null || return 1
     NEW_PACKAGES=${missing[*]}
 }
+
+# Where the foreign controllers live: a Python environment of their own, outside the tree, by the list of what is in it.
+python_environment() {
+    local list=$1
+    echo "${RVS_PYTHON:-${XDG_CACHE_HOME:-$HOME/.cache}/rvswitch-tests/python-$(sha256sum "$list" | cut -c1-12)}"
+}
+
+# Makes that environment unless it is there whole.
+need_python() {
+    local list=$1 dir
+    dir=$(python_environment "$list")
+    [ -e "$dir/complete" ] && return 0
+    echo "installing the controllers of $list into $dir ..."
+    rm -rf "$dir"
+    mkdir -p "$(dirname "$dir")"
+    if ! /usr/bin/python3 -m venv "$dir" ||
+        ! "$dir/bin/pip" install -q --disable-pip-version-check --no-deps -r "$list"; then
+        echo "the controllers of $list can't be installed: the tests that need them will fail" >&2
+        return 1
+    fi
+    touch "$dir/complete"
+}

@@ -6,8 +6,12 @@
 pub mod daemon;
 pub mod harness;
 pub mod lab;
+pub mod peer;
 pub mod traffic;
+pub mod wire;
 
 pub use daemon::Daemon;
 pub use harness::Test;
 pub use lab::{eventually, Lab, Ran};
+pub use peer::{Peer, Under, BRIDGE};
+pub use wire::Wires;

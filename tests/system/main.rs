@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod barrier;
+mod blackbox;
 mod devices;
 mod hosts;
 mod internal;
 mod life;
-mod offload;
+mod ofctl;
 mod ofctl_peer;
+mod offload;
 mod refusals;
 mod storage;
 mod tools;
@@ -79,11 +82,27 @@ fn main() -> ExitCode {
         ofctl_peer::files_of_flows,
         ofctl_peer::groups_and_meters,
         ofctl_peer::packets_and_monitors,
+        barrier::no_stale_packet_after_a_barrier,
+        ofctl::descriptions,
+        ofctl::flows,
+        ofctl::groups_and_meters,
+        ofctl::refusals,
+        ofctl::monitors,
+        blackbox::fields,
+        blackbox::actions,
+        blackbox::tables,
+        blackbox::groups,
+        blackbox::timeouts,
+        blackbox::switch_tests_1_0,
+        blackbox::switch_tests_1_3,
+        blackbox::switch_tests_1_4,
     ]);
     all.extend(tests![alone = true;
         life::idle_costs_no_cpu,
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
+        blackbox::meters,
+        blackbox::meters_of_os_ken,
     ]);
     harness::run(&all)
 }
