@@ -108,11 +108,7 @@ impl GroupEntry {
         })
     }
 
-    fn counting(
-        group: Group,
-        total: Arc<Counters>,
-        bucket: impl Fn(u32) -> Arc<Counters>,
-    ) -> Self {
+    fn counting(group: Group, total: Arc<Counters>, bucket: impl Fn(u32) -> Arc<Counters>) -> Self {
         let buckets = group.buckets.iter().map(|b| bucket(b.id)).collect();
         Self {
             group,
