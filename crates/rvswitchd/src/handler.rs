@@ -62,7 +62,7 @@ impl Dispatch for Wires {
     }
 
     fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>) {
-        self.control.put(Letter::Punt(upcall, note));
+        self.control.put(Letter::Punt(Box::new(upcall), note));
     }
 
     fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {

@@ -19,7 +19,7 @@ const CAPACITY: usize = 8192;
 
 /// One thing for control to do.
 pub enum Letter {
-    Punt(Upcall, Arc<PuntNote>),
+    Punt(Box<Upcall>, Arc<PuntNote>),
     Learn {
         bridge: BridgeId,
         flow: Arc<LearnedFlow>,
