@@ -46,7 +46,7 @@ impl<'a> Theirs<'a> {
     fn try_ctl(&self, words: &str) -> Ran {
         let ctl = binary("rvs-ctl").display().to_string();
         let dir = self.lab.path("ovs").display().to_string();
-        self.lab.try_sh(&format!("{ctl} --rundir {dir} {words}"))
+        self.lab.try_sh(&format!("RVS_RUNDIR={dir} {ctl} {words}"))
     }
 
     fn ctl(&self, words: &str) -> String {
@@ -299,7 +299,7 @@ pub fn packets_and_monitors(lab: &Lab) {
     for said in [
         "event=DELETED reason=delete table=9",
         "NXT_PACKET_IN2",
-        "in_port=1 (via action)",
+        "in_port=1 (via packet_out)",
         "arp_tpa=1.2.3.5",
     ] {
         assert!(out.contains(said), "no {said} in {out}");

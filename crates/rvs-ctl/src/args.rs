@@ -325,7 +325,14 @@ pub fn segments(arguments: Vec<String>) -> Vec<Vec<String>> {
             continue;
         };
         let own = |a: &String| {
-            ["--may-exist", "--if-exists", "--all", "--cleanup"].contains(&a.as_str())
+            [
+                "--may-exist",
+                "--may-create",
+                "--if-exists",
+                "--all",
+                "--cleanup",
+            ]
+            .contains(&a.as_str())
                 || ["--id=", "--columns="].iter().any(|p| a.starts_with(p))
         };
         let (moved, mut kept): (Vec<String>, Vec<String>) = part.drain(..name).partition(own);

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rvs_openflow::message::{FlowCommand, FlowMod, FlowStats};
@@ -175,7 +176,8 @@ fn differences(first: &Flows, second: &Flows, words: &Words<'_>) -> Vec<(char, S
 }
 
 fn is_file(name: &str) -> bool {
-    name == "-" || Path::new(name).is_file()
+    let readable = |t: std::fs::FileType| !t.is_socket() && !t.is_dir();
+    name == "-" || std::fs::metadata(Path::new(name)).is_ok_and(|m| readable(m.file_type()))
 }
 
 /// `diff-flows`: prints what only one of two has; the exit code says whether they differ.
