@@ -5,6 +5,7 @@
 
 mod barrier;
 mod blackbox;
+mod controllers;
 mod devices;
 mod hosts;
 mod internal;
@@ -83,6 +84,10 @@ fn main() -> ExitCode {
         ofctl_peer::groups_and_meters,
         ofctl_peer::packets_and_monitors,
         barrier::no_stale_packet_after_a_barrier,
+        controllers::os_ken_1_0,
+        controllers::os_ken_1_3,
+        controllers::test_controller,
+        controllers::faucet,
         ofctl::descriptions,
         ofctl::flows,
         ofctl::groups_and_meters,

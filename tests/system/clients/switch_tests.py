@@ -23,6 +23,7 @@ import sys
 import time
 from random import randint  # noqa: F401
 
+import netaddr
 import os_ken.lib.packet as packet_library
 from os_ken.lib.packet import packet
 from os_ken.ofproto import ofproto_parser, ofproto_protocol
@@ -54,7 +55,7 @@ NAMES = packet_names()
 
 
 def octets(parts):
-    built = eval("/".join(parts), dict(NAMES, randint=randint, binascii=binascii))
+    built = eval("/".join(parts), dict(NAMES, randint=randint, binascii=binascii, netaddr=netaddr))
     built.serialize()
     return bytes(built.data)
 
