@@ -25,7 +25,7 @@ pub fn tells_what_frames_do(lab: &Lab) {
     });
     let text = switch.ctl(&format!("trace br1 {echo}"));
     for line in [
-        "Flow: icmp,in_port=veth-r,",
+        "Flow: icmp,in_port=\"veth-r\",",
         "bridge(\"br1\")\n-------------\n 0. priority 0",
         "    NORMAL",
         "Final flow: unchanged",
