@@ -2,9 +2,11 @@
 
 use rvs_flow::{NoPortNames, OfPort};
 use rvs_ofproto::agent::ConnKind;
-use rvs_openflow::message::{FlowCommand, FlowMod, PacketIn, PacketOut};
+use rvs_openflow::message::{FlowCommand, FlowMod, GroupCommand, PacketIn, PacketOut};
+use rvs_openflow::text::{parse_flow, parse_group, Words};
 use rvs_openflow::{Action, FlowMatch, Instructions, Message, PacketInReason, TableId, Version};
 use rvs_testkit::openflow::Controller;
+use rvs_testkit::seed::for_each_seed;
 use rvs_testkit::{Packet, TestSwitch};
 use serde_json::json;
 
@@ -85,4 +87,139 @@ fn frames_go_to_the_controller_and_come_back() {
     c.order(&mut s, &Message::PacketOut(Box::new(out)));
     s.run();
     assert_eq!(s.sent_all(), [("p2".to_owned(), frame)]);
+}
+
+/// Matches that overlap each other in many ways, with the fields that actions below rewrite.
+const MATCHES: &[&str] = &[
+    "",
+    "ip",
+    "arp",
+    "tcp",
+    "udp",
+    "in_port=1",
+    "in_port=2",
+    "dl_dst=02:00:00:00:00:02",
+    "dl_src=02:00:00:00:00:00/ff:ff:ff:ff:ff:fe",
+    "dl_vlan=5",
+    "vlan_tci=0",
+    "ip,nw_dst=10.0.0.2",
+    "ip,nw_dst=10.0.0.0/30",
+    "ip,nw_src=10.0.0.1",
+    "tcp,tp_dst=80",
+    "tcp,tp_dst=80/0xfff0",
+    "udp,tp_src=53",
+    "tcp,nw_src=10.0.0.1,tp_dst=81",
+    "reg0=1",
+    "reg0=1,ip",
+    "metadata=7",
+];
+
+const ACTIONS: &[&str] = &[
+    "drop",
+    "NORMAL",
+    "output:1",
+    "output:2",
+    "output:3",
+    "mod_dl_dst:02:00:00:00:00:02,resubmit(,1)",
+    "mod_vlan_vid:5,resubmit(,1)",
+    "load:1->NXM_NX_REG0[],resubmit(,1)",
+    "move:NXM_OF_ETH_SRC[0..15]->NXM_NX_REG0[0..15],resubmit(,2)",
+    "resubmit(2,1),output:3",
+    "resubmit(,1),resubmit(,2)",
+    "strip_vlan,NORMAL",
+    "group:1",
+    "group:2",
+    "clone(mod_dl_src:02:00:00:00:00:09,output:2),resubmit(,2)",
+];
+
+/// What a rule of a table may do: only tables after its own may be resubmitted to, or the limits end it all.
+fn actions_of(table: u8, text: &str) -> bool {
+    match table {
+        0 => true,
+        1 => !text.contains(",1)"),
+        _ => !text.contains("resubmit"),
+    }
+}
+
+fn group(s: &mut TestSwitch, c: &mut Controller, command: GroupCommand, text: &str) {
+    let group = parse_group(text, command, &Words::new(Version::Of13)).unwrap();
+    c.order(s, &Message::GroupMod(Box::new(group)));
+}
+
+/// P3 for what controllers change: after every change and its barrier, before any other frame is looked at, every cached
+/// entry is what a fresh translation gives, and frames go where the naive interpreter says.
+#[test]
+fn every_entry_is_true_after_every_flow_mod_p3() {
+    for_each_seed("flow-mods", 30, |_, e| {
+        let mut s = two_ports();
+        s.add_port("br", "p3", json!({}));
+        let mut c = Controller::connect(&mut s, "br", ConnKind::Service, Version::Of13);
+        for id in [1, 2] {
+            let text = format!(
+                "group_id={id},type=all,bucket=output:1,bucket=output:{}",
+                id + 1
+            );
+            group(&mut s, &mut c, GroupCommand::Add, &text);
+        }
+        let mut sent = Vec::new();
+        for _ in 0..60 {
+            match e.below(4) {
+                0 => {
+                    let table = e.below(3) as u8;
+                    let actions = ACTIONS[e.below(ACTIONS.len())];
+                    if actions_of(table, actions) {
+                        let m = MATCHES[e.below(MATCHES.len())];
+                        let priority = 10 + e.below(3) as u16;
+                        let command = [
+                            FlowCommand::Add,
+                            FlowCommand::Modify,
+                            FlowCommand::DeleteStrict,
+                        ];
+                        let command = command[e.below(3)];
+                        let text = format!(
+                            "{m}{}actions={actions}",
+                            if m.is_empty() { "" } else { "," }
+                        );
+                        let text = if command.is_delete() {
+                            m
+                        } else {
+                            text.as_str()
+                        };
+                        let mut f = parse_flow(text, command, &Words::new(Version::Of13)).unwrap();
+                        f.table = TableId(table);
+                        f.priority = priority;
+                        // An action on a header that the match does not promise is refused, and changes nothing.
+                        c.request(&mut s, &Message::FlowMod(Box::new(f)));
+                        c.request(&mut s, &Message::BarrierRequest);
+                    }
+                }
+                1 if e.one_in(4) => {
+                    let n = 1 + e.below(3);
+                    let text = format!("group_id=1,type=all,bucket=output:{n}");
+                    group(&mut s, &mut c, GroupCommand::Modify, &text);
+                }
+                _ => {
+                    let (from, to) = (e.below(3) as u8 + 1, e.below(3) as u8 + 1);
+                    let mut p = Packet::eth(from, to);
+                    if e.one_in(3) {
+                        p = p.vlan([5, 6][e.below(2)]);
+                    }
+                    let p = match e.below(4) {
+                        0 => p.arp_request(from, to),
+                        1 => p.udp(from, to, 53, 1000),
+                        _ => p.tcp(from, to, 1000, 80 + e.below(3) as u16, 2),
+                    };
+                    let port = ["p1", "p2", "p3"][e.below(3)];
+                    s.judge(port, &p.build());
+                    sent.push((port, p.build()));
+                }
+            }
+            s.assert_true();
+            // What is cached answers as the interpreter does.
+            for _ in 0..sent.len().min(4) {
+                let (port, frame) = &sent[e.below(sent.len())];
+                s.judge(port, frame);
+            }
+        }
+    });
 }

@@ -96,6 +96,7 @@ fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
         forward_bpdu: e.one_in(4),
         miss: e.pick(&[Miss::Drop, Miss::Drop, Miss::Controller, Miss::Continue]),
         invalid_ttl_to_controller: e.one_in(2),
+        fail_open: e.one_in(20),
         frags,
     }
 }
