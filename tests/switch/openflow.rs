@@ -223,3 +223,28 @@ fn every_entry_is_true_after_every_flow_mod_p3() {
         }
     });
 }
+
+/// ARP of many hosts behind one router's address is spread too.
+#[test]
+fn a_select_group_spreads_arp_by_its_protocol_addresses() {
+    let mut s = two_ports();
+    s.add_port("br", "p3", json!({}));
+    let mut c = Controller::connect(&mut s, "br", ConnKind::Service, Version::Of13);
+    let (two, three) = (s.of("p2").0, s.of("p3").0);
+    let text = format!("group_id=1,type=select,bucket=output:{two},bucket=output:{three}");
+    group(&mut s, &mut c, GroupCommand::Add, &text);
+    let to_group = parse_flow(
+        "actions=group:1",
+        FlowCommand::Add,
+        &Words::new(Version::Of13),
+    );
+    c.order(&mut s, &Message::FlowMod(Box::new(to_group.unwrap())));
+    let mut used = [0, 0];
+    for from in 1..=32 {
+        let frame = Packet::eth(1, 2).arp_request(from, 200).build();
+        let sent = s.forward("p1", &frame);
+        assert_eq!(sent.len(), 1);
+        used[usize::from(sent[0].0 == "p3")] += 1;
+    }
+    assert!(used.iter().all(|n| *n > 4), "{used:?}");
+}

@@ -25,8 +25,8 @@ use rvs_switch::prepare::prepare;
 use rvs_switch::Switch;
 
 use crate::acks::AckBoard;
-use crate::channel::Channels;
 use crate::args::{self, Args};
+use crate::channel::Channels;
 use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
 use crate::control::{Control, Outside};

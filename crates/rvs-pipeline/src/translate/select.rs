@@ -80,7 +80,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     /// A hash of whose packet it is: addresses, VLAN, types, ports.
     fn flow_hash(&mut self, basis: u64) -> u64 {
         let mut m = FlowKey {
-            present: Present::IP | Present::L4 | Present::VLAN0,
+            present: Present::IP | Present::L4 | Present::VLAN0 | Present::ARP,
             dl_dst: [0xff; 6],
             dl_src: [0xff; 6],
             dl_type: u16::MAX.into(),
@@ -95,6 +95,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
             m.ipv6_dst = [0xff; 16];
             // Fragments of a datagram stay together.
             m.nw_frag = 0xff;
+        }
+        if self.key.flow.present.any(Present::ARP) {
+            m.nw_src = [0xff; 4];
+            m.nw_dst = [0xff; 4];
         }
         if self.key.flow.present.any(Present::L4) && self.key.flow.nw_frag == 0 {
             m.tp_src = u16::MAX.into();
