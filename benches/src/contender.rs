@@ -71,7 +71,7 @@ pub struct Running {
     processes: Vec<Process>,
     cleanup: &'static str,
     _hosts: Hosts,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Running {
@@ -82,9 +82,9 @@ impl Running {
             processes: Vec::new(),
             cleanup: "",
             _hosts: hosts,
-            _dir: dir,
+            dir,
         };
-        let dir = running._dir.path().to_owned();
+        let dir = running.dir.path().to_owned();
         match kind {
             Kind::Veth => {}
             Kind::Bridge => running.bridge()?,
@@ -159,6 +159,11 @@ impl Running {
             "{} --rundir {d} add-port br0 v-red -- add-port br0 v-green",
             ctl.display()
         ))
+    }
+
+    /// The run directory of the contender's processes.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Octets of memory that the contender's processes have resident.

@@ -7,13 +7,14 @@ mod contender;
 mod flood;
 mod lab;
 mod measure;
+mod openflow;
 mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::contender::Kind;
 
@@ -35,6 +36,9 @@ enum What {
         /// Seconds of each TCP and each frame measurement.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+        /// What is measured.
+        #[arg(long, value_enum, default_value_t = Set::Traffic)]
+        what: Set,
         /// Only these contenders.
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<Kind>,
@@ -50,6 +54,15 @@ enum What {
         seconds: u64,
         flows: u16,
     },
+}
+
+/// What a comparison measures.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Set {
+    /// Frames through the switch.
+    Traffic,
+    /// Many flows loaded, read and removed by ovs-ofctl.
+    Openflow,
 }
 
 fn main() -> ExitCode {
@@ -73,11 +86,16 @@ fn run() -> Result<()> {
         What::Compare {
             rounds,
             seconds,
+            what,
             only,
             json,
         } => {
-            let kinds = if only.is_empty() { Kind::all() } else { only };
-            report::compare(&kinds, rounds, seconds, json.as_deref())
+            let (measurements, able) = match what {
+                Set::Traffic => (measure::ALL, Kind::all()),
+                Set::Openflow => (openflow::ALL, vec![Kind::Ovs, Kind::Rvswitch]),
+            };
+            let kinds = if only.is_empty() { able } else { only };
+            report::compare(measurements, &kinds, rounds, seconds, json.as_deref())
         }
     }
 }

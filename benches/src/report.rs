@@ -7,13 +7,14 @@ use serde_json::{json, Map, Value};
 
 use crate::contender::{Kind, Running};
 use crate::lab;
-use crate::measure::{Figure, Measurement, ALL};
+use crate::measure::{Figure, Measurement};
 
 /// Figures by contender, measurement and round.
 type Figures = Vec<Vec<Vec<Figure>>>;
 
 /// Compares the contenders and prints the table.
 pub fn compare(
+    all: &[Measurement],
     kinds: &[Kind],
     rounds: usize,
     seconds: u64,
@@ -30,30 +31,30 @@ pub fn compare(
         bail!("no contender can run here");
     }
     lab::enter()?;
-    let mut figures: Figures = vec![vec![Vec::new(); ALL.len()]; present.len()];
+    let mut figures: Figures = vec![vec![Vec::new(); all.len()]; present.len()];
     for round in 1..=rounds {
         for (kind, figures) in present.iter().zip(&mut figures) {
             eprintln!("round {round} of {rounds}: {}", kind.name());
-            one(*kind, seconds, figures);
+            one(all, *kind, seconds, figures);
         }
     }
-    print_table(&present, &figures);
+    print_table(all, &present, &figures);
     if let Some(file) = json_file {
         std::fs::write(
             file,
-            format!("{:#}\n", as_json(&present, &figures, rounds, seconds)),
+            format!("{:#}\n", as_json(all, &present, &figures, rounds, seconds)),
         )?;
     }
     Ok(())
 }
 
 /// One round of one contender. What fails is a failure in the table, not the end of the run.
-fn one(kind: Kind, seconds: u64, figures: &mut [Vec<Figure>]) {
+fn one(all: &[Measurement], kind: Kind, seconds: u64, figures: &mut [Vec<Figure>]) {
     let running = Running::start(kind);
     if let Err(e) = &running {
         eprintln!("  {} does not start: {e:#}", kind.name());
     }
-    for (m, figures) in ALL.iter().zip(figures) {
+    for (m, figures) in all.iter().zip(figures) {
         let figure = running
             .as_ref()
             .ok()
@@ -75,13 +76,15 @@ fn spread(rounds: &[Figure]) -> Option<(f64, f64, f64)> {
     Some((*got.get(got.len() / 2)?, *got.first()?, *got.last()?))
 }
 
-fn print_table(kinds: &[Kind], figures: &Figures) {
-    let reference = kinds.iter().position(|k| *k == Kind::OvsTso);
+fn print_table(all: &[Measurement], kinds: &[Kind], figures: &Figures) {
+    let reference = [Kind::OvsTso, Kind::Ovs]
+        .iter()
+        .find_map(|r| kinds.iter().position(|k| k == r));
     println!("\n{}", machine());
     for kind in kinds {
         println!("{:<24} {}", kind.name(), kind.version());
     }
-    for (i, m) in ALL.iter().enumerate() {
+    for (i, m) in all.iter().enumerate() {
         let better = if m.more_is_better {
             "more is better"
         } else {
@@ -127,12 +130,18 @@ fn machine() -> String {
     )
 }
 
-fn as_json(kinds: &[Kind], figures: &Figures, rounds: usize, seconds: u64) -> Value {
+fn as_json(
+    all: &[Measurement],
+    kinds: &[Kind],
+    figures: &Figures,
+    rounds: usize,
+    seconds: u64,
+) -> Value {
     let contenders: Vec<Value> = kinds
         .iter()
         .zip(figures)
         .map(|(kind, figures)| {
-            let measured: Map<String, Value> = ALL
+            let measured: Map<String, Value> = all
                 .iter()
                 .zip(figures)
                 .map(|(m, f)| (m.key.to_owned(), json!(f)))
