@@ -96,6 +96,11 @@ pub enum DpAction {
     PopMpls {
         ethertype: EtherType,
     },
+    /// Writes the TTL of the IP header behind the outermost label into the label; nothing unless the label is the last and a
+    /// whole IP packet follows.
+    CopyTtlOut,
+    /// Writes the TTL of the outermost label into the IP header behind it, under the same conditions.
+    CopyTtlIn,
     /// Pushes an 802.1ah header: B-addresses copied from the C-addresses.
     PushPbb {
         isid: u32,

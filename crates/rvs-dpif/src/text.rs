@@ -61,6 +61,8 @@ impl ActionText<'_> {
             ),
             DpAction::PopMpls { ethertype } => write!(f, "pop_mpls(eth_type=0x{:x})", ethertype.0),
             DpAction::PushPbb { isid } => write!(f, "push_pbb(isid={isid})"),
+            DpAction::CopyTtlOut => f.write_str("copy_ttl_out"),
+            DpAction::CopyTtlIn => f.write_str("copy_ttl_in"),
             DpAction::PopPbb => f.write_str("pop_pbb"),
             DpAction::Set(field) => write!(f, "set({field})"),
             DpAction::Meter(id) => write!(f, "meter({})", id.0),

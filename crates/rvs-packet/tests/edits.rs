@@ -736,3 +736,63 @@ fn hostile_frames_cost_nothing() {
         let _ = csum::complete(&mut f);
     }
 }
+
+/// Nothing in a label says that IP follows: a whole packet of a known version does, everything else stays as it is.
+#[test]
+fn a_ttl_is_copied_between_the_last_label_and_ip_only() {
+    use edit::{copy_ttl_in, copy_ttl_out};
+    let v4 = [
+        &[
+            0x45, 0, 0, 24, 0, 0, 0, 0, 32, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ][..],
+        &[1, 2, 3, 4],
+    ]
+    .concat();
+    let mut v6 = vec![0; 44];
+    (v6[0], v6[5], v6[7]) = (0x60, 4, 32);
+    let frame = |labels: &[u8], packet: &[u8]| {
+        let head = [&[2; 12][..], &[0x88, 0x47], labels].concat();
+        Frame::from_slice(&[&head, packet].concat())
+    };
+    let last = [0, 0, 0x11, 64];
+    // (packet, offset of its TTL)
+    for (packet, at) in [(&v4, 8), (&v6, 7)] {
+        let mut f = frame(&last, packet);
+        assert!(copy_ttl_out(&mut f));
+        assert_eq!(f.bytes(), frame(&[0, 0, 0x11, 32], packet).bytes());
+        for ttl in 0..=255 {
+            let mut f = frame(&[0, 0, 0x11, ttl], packet);
+            let old = v4_sum(&f.bytes()[18..38]);
+            assert!(copy_ttl_in(&mut f));
+            assert_eq!(f.bytes()[18 + at], ttl);
+            // As wrong or right as it was.
+            if at == 8 {
+                assert_eq!(v4_sum(&f.bytes()[18..38]), old, "{ttl}");
+            }
+            assert_eq!(f.bytes()[38..], packet[20..]);
+        }
+        let mut wrong: Vec<Frame> = (0..packet.len())
+            .map(|n| frame(&last, &packet[..n]))
+            .collect();
+        // Not the bottom of the stack; no label; another version; no MPLS.
+        wrong.push(frame(&[0, 0, 0x10, 64], packet));
+        wrong.push(frame(&[0, 0, 0x11], &[]));
+        wrong.push(frame(&last, &[&[packet[0] ^ 0x10], &packet[1..]].concat()));
+        let mut other = frame(&last, packet);
+        other.bytes_mut()[13] = 0;
+        wrong.push(other);
+        for f in wrong {
+            let mut after = f.clone();
+            assert!(!copy_ttl_out(&mut after) && !copy_ttl_in(&mut after));
+            assert_eq!(after.bytes(), f.bytes());
+        }
+    }
+}
+
+/// What the words of a header add up to, in ones' complement (0xffff is 0).
+fn v4_sum(header: &[u8]) -> u32 {
+    let words = header
+        .chunks(2)
+        .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+    words.sum::<u32>() % 0xffff
+}

@@ -205,6 +205,67 @@ fn pop_mpls_without_a_further_look_does_not_recirculate() {
     assert_eq!(t.actions.len(), 3);
 }
 
+/// `payload` behind one label, the last of the stack.
+fn labelled(frame: &[u8], ttl: u8) -> Vec<u8> {
+    let mut f = frame.to_vec();
+    f[12..14].copy_from_slice(&[0x88, 0x47]);
+    f.splice(14..14, [0, 0, 0x11, ttl]);
+    f
+}
+
+#[test]
+fn ttl_is_copied_between_the_last_label_and_ip() {
+    let ip = |ttl| ipv4(17, ttl, &[0, 1, 0, 2, 0, 12, 0, 0, 1, 2, 3, 4], &[]);
+    let frame = labelled(&ip(32), 64);
+    let outward = all(vec![Action::CopyTtlOut, out(2)]);
+    assert_eq!(outward.sent(&frame, 1), vec![(2, labelled(&ip(32), 32))]);
+    let inward = all(vec![Action::CopyTtlIn, out(2)]);
+    assert_eq!(inward.sent(&frame, 1), vec![(2, labelled(&ip(64), 64))]);
+    // What is behind the label need not be IP.
+    let mut other = labelled(&ip(32), 64);
+    other[18] = 0x55;
+    for lab in [&outward, &inward] {
+        assert_eq!(lab.sent(&other, 1), vec![(2, other.clone())]);
+        assert_eq!(lab.sent(&ip(9), 1), vec![(2, ip(9))]);
+    }
+    // A label that was pushed, then counted down.
+    let lab = all(vec![
+        Action::PushMpls(EtherType::MPLS),
+        Action::DecMplsTtl,
+        Action::CopyTtlIn,
+        Action::PopMpls(EtherType::IPV4),
+        out(2),
+    ]);
+    assert_eq!(lab.sent(&ip(32), 1), vec![(2, ip(31))]);
+}
+
+#[test]
+fn a_copied_ttl_is_known_after_another_look() {
+    let ip = |ttl| ipv4(17, ttl, &[0, 1, 0, 2, 0, 12, 0, 0, 1, 2, 3, 4], &[]);
+    let lab = flows(vec![
+        flow(0, 1, "mpls", vec![Action::CopyTtlOut, resubmit(1), out(4)]),
+        flow(1, 1, "mpls,mpls_ttl=32", vec![Action::DecMplsTtl, out(2)]),
+        flow(1, 0, "", vec![out(3)]),
+    ]);
+    let sent = lab.sent(&labelled(&ip(32), 64), 1);
+    let less = labelled(&ip(32), 31);
+    assert_eq!(sent, vec![(2, less.clone()), (4, less)]);
+    let sent = lab.sent(&labelled(&ip(33), 32), 1);
+    let more = labelled(&ip(33), 33);
+    assert_eq!(sent, vec![(3, more.clone()), (4, more)]);
+    // Counted down at once; expired, it goes nowhere.
+    let lab = all(vec![Action::CopyTtlOut, Action::DecMplsTtl, out(2)]);
+    let sent = lab.sent(&labelled(&ip(32), 1), 1);
+    assert_eq!(sent, vec![(2, labelled(&ip(32), 31))]);
+    assert_eq!(lab.sent(&labelled(&ip(1), 64), 1), vec![]);
+    // Nobody looks: one pass, one flow for all TTLs.
+    let lab = all(vec![Action::CopyTtlOut, out(2)]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&labelled(&ip(32), 64)), 1));
+    assert!(t.frozen.is_empty());
+    assert_eq!(t.actions[0], DpAction::CopyTtlOut);
+    assert_eq!(t.mask.0.mpls_lse[0].get(), 0);
+}
+
 #[test]
 fn ttl_counts_down_and_an_expired_packet_stops() {
     let frame = |ttl| ipv4(17, ttl, &[0, 1, 0, 2, 0, 12, 0, 0, 1, 2, 3, 4], &[]);

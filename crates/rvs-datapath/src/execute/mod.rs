@@ -187,6 +187,8 @@ impl Executor {
                 | DpAction::PopVlan
                 | DpAction::PushMpls { .. }
                 | DpAction::PopMpls { .. }
+                | DpAction::CopyTtlOut
+                | DpAction::CopyTtlIn
                 | DpAction::PushPbb { .. }
                 | DpAction::PopPbb => reshape(frame, action),
             }
@@ -406,13 +408,15 @@ fn largest_on_wire(frame: &Frame) -> usize {
     }
 }
 
-/// Pushes and pops. On a frame that lacks the header they change nothing.
+/// Pushes, pops and copies of TTLs. On a frame that lacks the header they change nothing.
 fn reshape(frame: &mut Frame, action: &DpAction) {
     match action {
         DpAction::PushVlan { tpid, tci } => edit::push_vlan(frame, *tpid, *tci),
         DpAction::PopVlan => edit::pop_vlan(frame),
         DpAction::PushMpls { ethertype, lse } => edit::push_mpls(frame, *ethertype, Lse(*lse)),
         DpAction::PopMpls { ethertype } => edit::pop_mpls(frame, *ethertype),
+        DpAction::CopyTtlOut => edit::copy_ttl_out(frame),
+        DpAction::CopyTtlIn => edit::copy_ttl_in(frame),
         DpAction::PushPbb { isid } => edit::push_pbb(frame, *isid),
         DpAction::PopPbb => edit::pop_pbb(frame),
         _ => false,

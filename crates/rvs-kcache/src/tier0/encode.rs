@@ -166,6 +166,8 @@ impl List {
             DpAction::OutputTruncated { .. }
             | DpAction::PushMpls { .. }
             | DpAction::PopMpls { .. }
+            | DpAction::CopyTtlOut
+            | DpAction::CopyTtlIn
             | DpAction::PushPbb { .. }
             | DpAction::PopPbb
             | DpAction::Meter(_)

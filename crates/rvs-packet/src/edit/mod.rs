@@ -1,6 +1,7 @@
 //! Header edits that keep the frame true.
 //!
-//! Two kinds. Tags, labels and instance tags change the length: the functions of [`tag`]. Fields are rewritten in place
+//! Two kinds. Tags, labels and instance tags change the length: the functions of [`tag`]. (Beside them
+//! the TTL of a label and of the IP header behind it: no edit of fields reaches behind a label.) Fields are rewritten in place
 //! under a mask by an [`Edit`], which locates the headers once and keeps checksums true incrementally (RFC 1624), so that
 //! a wrong checksum stays wrong and nobody downstream takes a damaged frame for a whole one.
 //!
@@ -15,6 +16,7 @@
 mod net;
 pub mod tag;
 mod transport;
+mod ttl;
 
 use crate::csum::Sum;
 use crate::layout::{Layout, Net, Transport};
@@ -25,6 +27,7 @@ pub use tag::{
     pop_mpls, pop_pbb, pop_vlan, push_mpls, push_pbb, push_vlan, set_mpls_lse, set_pbb_tci,
     set_vlan_tci,
 };
+pub use ttl::{copy_ttl_in, copy_ttl_out};
 
 /// Rewrites fields of the outermost headers of one frame, any number of them.
 ///

@@ -112,7 +112,7 @@ pub fn set_pbb_tci(frame: &mut Frame, value: u32, mask: u32) -> bool {
 }
 
 /// Offset of the type that says MPLS, offset of the outermost entry, and the entry.
-fn outermost_lse(frame: &Frame) -> Option<(usize, usize, Lse)> {
+pub(super) fn outermost_lse(frame: &Frame) -> Option<(usize, usize, Lse)> {
     let link = Link::new(frame.bytes())?;
     if !link.ether_type().is_mpls() {
         return None;
@@ -129,7 +129,7 @@ fn put32(frame: &mut Frame, at: usize, v: u32) -> bool {
     put(frame, at, v.to_be_bytes())
 }
 
-fn put<const N: usize>(frame: &mut Frame, at: usize, v: [u8; N]) -> bool {
+pub(super) fn put<const N: usize>(frame: &mut Frame, at: usize, v: [u8; N]) -> bool {
     match frame
         .bytes_mut()
         .get_mut(at..)

@@ -88,6 +88,8 @@ pub(super) fn apply(p: &mut Packet<'_>, action: &Action) {
             let key = p.key().flow;
             if key.present.has(Present::MPLS1) {
                 whole(p, F::MplsTtl, key.mpls_lse[1].get() & 0xff);
+            } else if key.present.has(Present::MPLS0) {
+                edit::copy_ttl_out(&mut p.frame);
             }
         }
         Action::CopyTtlIn => copy_ttl_in(p),
@@ -130,6 +132,9 @@ fn push_mpls(p: &mut Packet<'_>, ethertype: EtherType) {
 fn copy_ttl_in(p: &mut Packet<'_>) {
     let key = p.key().flow;
     if !key.present.has(Present::MPLS1) {
+        if key.present.has(Present::MPLS0) {
+            edit::copy_ttl_in(&mut p.frame);
+        }
         return;
     }
     let [outer, inner, _] = key.mpls_lse.map(|l| l.get());

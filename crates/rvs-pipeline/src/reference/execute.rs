@@ -89,6 +89,12 @@ fn run(
             DpAction::PopMpls { ethertype } => {
                 edit::pop_mpls(frame, *ethertype);
             }
+            DpAction::CopyTtlOut => {
+                edit::copy_ttl_out(frame);
+            }
+            DpAction::CopyTtlIn => {
+                edit::copy_ttl_in(frame);
+            }
             DpAction::PushPbb { isid } => {
                 edit::push_pbb(frame, *isid);
             }

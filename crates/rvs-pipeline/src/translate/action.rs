@@ -1,11 +1,11 @@
 //! The interpreter of action lists.
 
-use rvs_dpif::DropReason;
+use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::field::FieldId;
 use rvs_flow::{OfPort, Present};
 use rvs_openflow::{Action, ControllerId, PacketInReason, TableId};
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unparsed};
 use super::freeze::{looks_inside, FreezeKind};
 use super::limits::MAX_STACK;
 use crate::trace::{Trace, TraceEvent};
@@ -245,17 +245,24 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.halted = true;
     }
 
-    /// To the outermost label from the one behind it.
+    /// To the outermost label from the one behind it, or from the IP header that may be behind the last: the datapath sees
+    /// it, the key does not, so that the TTL is known again only when the frame has been parsed anew.
     fn copy_ttl_out(&mut self) {
         if let Some(ttl) = self.second_label_ttl() {
             self.write_whole(FieldId::MplsTtl, u128::from(ttl));
+        } else if self.key.flow.present.has(Present::MPLS0) {
+            self.out.edit(DpAction::CopyTtlOut);
+            self.unparsed = Unparsed::Payload;
         }
     }
 
     /// From the outermost label to the one behind it: the outer one is taken off, the inner one written, the outer one put
-    /// back.
+    /// back. Or to the IP header that may be behind the last, which is not in the key.
     fn copy_ttl_in(&mut self) {
         if self.second_label_ttl().is_none() {
+            if self.key.flow.present.has(Present::MPLS0) {
+                self.out.edit(DpAction::CopyTtlIn);
+            }
             return;
         }
         self.see(|m| {

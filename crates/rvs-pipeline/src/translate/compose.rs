@@ -165,6 +165,8 @@ fn is_edit(action: &DpAction) -> bool {
         | DpAction::PopVlan
         | DpAction::PushMpls { .. }
         | DpAction::PopMpls { .. }
+        | DpAction::CopyTtlOut
+        | DpAction::CopyTtlIn
         | DpAction::PushPbb { .. }
         | DpAction::PopPbb
         | DpAction::Set(_) => true,

@@ -74,7 +74,7 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
 pub(super) enum Unparsed {
     #[default]
     Nothing,
-    /// Everything behind the VLAN tags.
+    /// Everything behind the VLAN tags (or only what the datapath has written there).
     Payload,
     /// Everything behind the addresses.
     Tags,
