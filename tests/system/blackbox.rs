@@ -127,9 +127,8 @@ const NOT_TO_PASS: &[&str] = &[
     "SET_FIELD/36_MPLS_BOS",
 ];
 
-/// What this switch does not do yet: a TTL is copied from label to label, not between a label and the IP header behind it, which no
-/// field of the frame says is one; the field `pbb_uca` of 1.4.
-const NOT_YET: &[&str] = &["COPY_TTL", "PBB_UCA"];
+/// What this switch does not do yet: the field `pbb_uca` of 1.4.
+const NOT_YET: &[&str] = &["PBB_UCA"];
 
 /// What Open vSwitch lacks or does otherwise.
 const NOT_OF_OVS: &[&str] = &[
