@@ -76,7 +76,8 @@ pub struct Running {
 
 impl Running {
     pub fn start(kind: Kind) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
+        // On the run's own /run: gone with its namespaces, however it ends.
+        let dir = tempfile::tempdir_in("/run")?;
         let hosts = Hosts::make(kind == Kind::Veth)?;
         let mut running = Self {
             processes: Vec::new(),

@@ -58,12 +58,13 @@ pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// A process of the run, ended with it.
+/// A process of the run, ended with it, also when the run is killed.
 pub struct Process(Child);
 
 impl Process {
     pub fn start(program: &str, arguments: &[&str]) -> Result<Self> {
-        let child = Command::new(program)
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", program])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -119,7 +120,6 @@ impl Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        // A server that a failed measurement left would keep its namespace, and the devices in it.
-        let _ = sh("for h in red green; do ip netns pids $h | xargs -r kill; ip link del v-$h; ip netns del $h; done");
+        let _ = sh("for h in red green; do ip link del v-$h; ip netns del $h; done");
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::contender::Running;
-use crate::lab::{output, sh};
+use crate::lab::{output, sh, Process};
 
 /// One figure of one contender in one round; `None`: the contender failed at it.
 pub type Figure = Option<f64>;
@@ -70,7 +70,8 @@ fn tcp(_: &Running, seconds: u64) -> Result<f64> {
 }
 
 fn iperf(to: &str, seconds: u64) -> Result<f64> {
-    sh("ip netns exec green iperf3 -s -1 -D")?;
+    // Ended with this function: a server that a failed client left would keep its namespace, and the devices in it.
+    let _server = Process::start("ip", &["netns", "exec", "green", "iperf3", "-s", "-1"])?;
     crate::lab::wait_until("start of iperf3", || {
         sh("ip netns exec green ss -Hltn 'sport = :5201' | grep -q .").is_ok()
     })?;

@@ -30,7 +30,11 @@ pub struct Lab {
 impl Lab {
     pub(crate) fn new() -> Self {
         Self {
-            dir: tempfile::Builder::new().prefix("rvt-").tempdir().unwrap(),
+            // On the test's own /run, which goes with its namespaces however the test ends, and with what is mounted there.
+            dir: tempfile::Builder::new()
+                .prefix("rvt-")
+                .tempdir_in("/run")
+                .unwrap(),
         }
     }
 
