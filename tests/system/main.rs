@@ -10,6 +10,7 @@ mod devices;
 mod hosts;
 mod internal;
 mod life;
+mod mininet;
 mod ofctl;
 mod ofctl_peer;
 mod offload;
@@ -78,6 +79,10 @@ fn main() -> ExitCode {
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,
+        mininet::every_host_reaches_every_other,
+        mininet::remote_controller,
+        mininet::shaped_links,
+        mininet::many_starts_and_stops,
         trace::tells_what_frames_do,
         ofctl_peer::flows_read_as_with_the_stock_tool,
         ofctl_peer::files_of_flows,
