@@ -67,7 +67,7 @@ pub enum SetField {
     NdTll(Masked<MacAddr>),
     /// The outermost label stack entry.
     MplsLse(Masked<u32>),
-    /// 24 bits of the 802.1ah service instance.
+    /// Service instance (24 bits) and UCA (bit 27) of an 802.1ah I-TAG.
     PbbIsid(Masked<u32>),
 }
 

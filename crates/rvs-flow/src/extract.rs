@@ -238,7 +238,7 @@ fn uncommon(key: &mut FlowKey, kind: EtherType, payload: &[u8]) {
         EtherType::PBB => match ITag::new(payload) {
             Some(tag) => {
                 key.present |= Present::PBB;
-                key.pbb_isid = tag.isid().into();
+                key.pbb_isid = (tag.tci() & (FlowKey::PBB_ISID | FlowKey::PBB_UCA)).into();
             }
             None => key.present |= Present::BAD_L3,
         },

@@ -166,7 +166,7 @@ pub struct FlowKey {
     // words 15, 16
     /// Outermost label stack entry first.
     pub mpls_lse: [U32; 3],
-    /// 24 bits.
+    /// 802.1ah I-TAG: [`FlowKey::PBB_ISID`] and [`FlowKey::PBB_UCA`], where they stand in its TCI.
     pub pbb_isid: U32,
     // word 17
     pub nd_reserved: U32,
@@ -174,6 +174,10 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// Service instance of an I-TAG.
+    pub const PBB_ISID: u32 = 0x00ff_ffff;
+    /// An I-TAG's "use customer addresses".
+    pub const PBB_UCA: u32 = 0x0800_0000;
     pub const WORDS: usize = 18;
     /// Words of an untagged or tagged frame up to IPv4 and its ports.
     pub const WIDTH_V4: usize = 7;

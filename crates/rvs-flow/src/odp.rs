@@ -375,16 +375,17 @@ impl Writer<'_, '_> {
     fn labels(&mut self) -> fmt::Result {
         let (k, m) = (self.key, self.mask);
         if k.present.has(Present::PBB) {
+            let part = |v: u32, field: u32| (v & field) >> field.trailing_zeros();
+            let of = |name, field: u32, style| {
+                let (value, mask) = (k.pbb_isid.get(), m.pbb_isid.get());
+                let bits = field.count_ones() as u8;
+                item(name, part(value, field), part(mask, field), bits, style)
+            };
             attribute!(
                 self,
                 "pbb",
-                item(
-                    "isid",
-                    k.pbb_isid.get(),
-                    m.pbb_isid.get() & 0xff_ffff,
-                    24,
-                    Style::Hex
-                )
+                of("isid", FlowKey::PBB_ISID, Style::Hex),
+                of("uca", FlowKey::PBB_UCA, Style::Decimal)
             );
         }
         let entries = [Present::MPLS0, Present::MPLS1, Present::MPLS2]

@@ -914,7 +914,27 @@ fn pbb_push_and_pop() {
             vec![out(3)],
         ),
     ]);
-    assert_eq!(back.sent(&want, 1), vec![(3, inner)]);
+    assert_eq!(back.sent(&want, 1), vec![(3, inner.clone())]);
+    // A second header has the service instance of the first, not its UCA.
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "dl_type=0x88e7,pbb_uca=0",
+            vec![Action::set(FieldId::PbbUca, 1), out(2)],
+        ),
+        flow(
+            0,
+            1,
+            "dl_type=0x88e7,pbb_uca=1",
+            vec![Action::PushPbb(EtherType::PBB), out(3)],
+        ),
+    ]);
+    let mut used = want.clone();
+    used[14] |= 8;
+    assert_eq!(lab.sent(&want, 1), vec![(2, used.clone())]);
+    let head = [&used[..14], &[0, 0xab, 0xcd, 0xef]].concat();
+    assert_eq!(lab.sent(&used, 1), vec![(3, [head, used].concat())]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rvs_dpif::meter::remark_dscp;
 use rvs_dpif::{DpAction, SetField};
-use rvs_flow::{extract, DpPort, ParseLimits};
+use rvs_flow::{extract, DpPort, FlowKey, ParseLimits};
 use rvs_packet::edit::{self, Edit};
 use rvs_packet::view::Lse;
 use rvs_packet::{Frame, VlanTci};
@@ -32,7 +32,11 @@ fn tag(frame: &mut Frame, field: &SetField) -> bool {
     match field {
         SetField::Vlan(m) => edit::set_vlan_tci(frame, 0, VlanTci(m.value), m.mask),
         SetField::MplsLse(m) => edit::set_mpls_lse(frame, Lse(m.value), m.mask),
-        SetField::PbbIsid(m) => edit::set_pbb_tci(frame, m.value, m.mask & 0x00ff_ffff),
+        SetField::PbbIsid(m) => edit::set_pbb_tci(
+            frame,
+            m.value,
+            m.mask & (FlowKey::PBB_ISID | FlowKey::PBB_UCA),
+        ),
         _ => return false,
     };
     true

@@ -67,6 +67,8 @@ pub enum FieldId {
     VlanVid,
     VlanPcp,
     PbbIsid,
+    /// 1: the customer's addresses are those of the service (OpenFlow 1.4).
+    PbbUca,
     /// Label of the outermost entry.
     MplsLabel,
     MplsTc,
@@ -262,7 +264,7 @@ const fn ericsson(field: u8, text: &'static str) -> OxmName {
     name(OxmType::ERICSSON, field, 0, text, version::OF10)
 }
 
-use version::{OF12, OF13, OF15};
+use version::{OF12, OF13, OF14, OF15};
 use FieldId as Id;
 use Prereq as P;
 
@@ -339,6 +341,8 @@ const ROWS: [Field; COUNT] = [
         .needs(P::Vlan, Present::NONE).oxm(&[oxm(7, "OXM_OF_VLAN_PCP", OF12)]),
     row(Id::PbbIsid, "pbb_isid", part(at!(flow.pbb_isid), 4, 0x00ff_ffff, 0), 24, Hexadecimal)
         .needs(P::Pbb, Present::PBB).oxm(&[oxm(37, "OXM_OF_PBB_ISID", OF13)]),
+    row(Id::PbbUca, "pbb_uca", part(at!(flow.pbb_isid), 4, 0x0800_0000, 27), 1, Decimal).exact()
+        .needs(P::Pbb, Present::PBB).oxm(&[oxm(41, "OXM_OF_PBB_UCA", OF14)]),
     row(Id::MplsLabel, "mpls_label", part(at!(flow.mpls_lse), 4, 0xffff_f000, 12), 20, Decimal)
         .exact().octets(4).needs(P::Mpls, Present::MPLS0)
         .oxm(&[oxm(34, "OXM_OF_MPLS_LABEL", OF12)]),

@@ -259,6 +259,7 @@ impl Terms<'_, '_> {
         self.field("mpls_bos", FieldId::MplsBos)?;
         self.inner_labels()?;
         self.field("pbb_isid", FieldId::PbbIsid)?;
+        self.field("pbb_uca", FieldId::PbbUca)?;
         self.field("nw_frag", FieldId::IpFrag)
     }
 

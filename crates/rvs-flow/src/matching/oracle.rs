@@ -125,7 +125,7 @@ fn ovs_ofctl(args: &[&str], input: &str) -> Option<Vec<String>> {
 /// Fields that it has not, and texts that it writes but does not read: a mask of an IPv6 address that starts with a
 /// decimal digit is taken for a prefix length.
 fn open_vswitch_reads(m: &Match<PipelineKey>) -> bool {
-    let unknown = [FieldId::PbbIsid, FieldId::Ipv6Exthdr];
+    let unknown = [FieldId::PbbIsid, FieldId::PbbUca, FieldId::Ipv6Exthdr];
     let wide = [FieldId::Ipv6Src, FieldId::Ipv6Dst, FieldId::NdTarget];
     unknown.iter().all(|f| m.field(*f).1 == 0)
         && wide.iter().all(|f| {
@@ -172,7 +172,7 @@ fn tlv_numbers_agree_with_open_vswitch() {
         // Fields that Open vSwitch has not; the text syntax has no numbers for experimenters.
         if matches!(
             f.id,
-            FieldId::InPhyPort | FieldId::PbbIsid | FieldId::Ipv6Exthdr
+            FieldId::InPhyPort | FieldId::PbbIsid | FieldId::PbbUca | FieldId::Ipv6Exthdr
         ) {
             continue;
         }

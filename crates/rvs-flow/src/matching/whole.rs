@@ -56,7 +56,7 @@ impl Match<PipelineKey> {
             ]);
         }
         if p.has(Present::PBB) {
-            show(&[FieldId::PbbIsid]);
+            show(&[FieldId::PbbIsid, FieldId::PbbUca]);
         }
         Self::new(key, mask)
     }

@@ -94,8 +94,8 @@ fn lacks(error: &str, said: &str) -> bool {
             "CopyTtl", "Pbb", // Our action sets hold every output.
             "write: [",
         ]),
-        "OFPBAC_BAD_SET_TYPE" => any(&["InPhyPort", "PbbIsid", "Ipv6Exthdr"]),
-        "OFPBMC_BAD_FIELD" => any(&["ipv6_exthdr", "pbb_isid"]),
+        "OFPBAC_BAD_SET_TYPE" => any(&["InPhyPort", "PbbIsid", "PbbUca", "Ipv6Exthdr"]),
+        "OFPBMC_BAD_FIELD" => any(&["ipv6_exthdr", "pbb_isid", "pbb_uca"]),
         // An empty table description or table features reply is a message of one octet too few for it.
         "OFPBRC_BAD_LEN" => any(&["TableDesc([])", "TableFeatures([])"]),
         // Counters without instructions (1.5) are not in it.

@@ -37,7 +37,7 @@ pub(super) fn apply(p: &mut Packet<'_>, action: &Action) {
         Action::PushPbb(_) => {
             let key = p.key().flow;
             let pcp = u32::from(VlanTci(key.vlan0_tci.get()).pcp());
-            edit::push_pbb(&mut p.frame, pcp << 29 | key.pbb_isid.get());
+            edit::push_pbb(&mut p.frame, pcp << 29 | key.pbb_isid.get() & 0xff_ffff);
             p.own_tags = 0;
         }
         Action::PopPbb if has(p, F::PbbIsid) => {
@@ -193,6 +193,10 @@ fn write(p: &mut Packet<'_>, id: FieldId, v: u128) {
         }
         F::PbbIsid => {
             edit::set_pbb_tci(&mut p.frame, v as u32, 0x00ff_ffff);
+            return;
+        }
+        F::PbbUca => {
+            edit::set_pbb_tci(&mut p.frame, (v as u32) << 27, 1 << 27);
             return;
         }
         _ => {}

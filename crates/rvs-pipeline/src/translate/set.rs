@@ -3,7 +3,7 @@
 use rvs_dpif::{DpAction, Masked, SetField};
 use rvs_flow::field::{Field, FieldId, SubField};
 use rvs_flow::key::TCI_PRESENT;
-use rvs_flow::{Mask, PipelineKey, Present};
+use rvs_flow::{FlowKey, Mask, PipelineKey, Present};
 use rvs_packet::{EtherType, MacAddr, VlanTci};
 
 use super::ctx::Ctx;
@@ -120,7 +120,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         let v6 = Masked::new(value.to_be_bytes(), mask.to_be_bytes());
         let (b, bm) = (value as u8, mask as u8);
         let w = Masked::new(value as u16, mask as u16);
-        let lse = |shift: u32| Masked::new((value as u32) << shift, (mask as u32) << shift);
+        let at = |shift: u32| Masked::new((value as u32) << shift, (mask as u32) << shift);
         Some(match id {
             F::EthSrc => SetField::EthSrc(macs),
             F::EthDst => SetField::EthDst(macs),
@@ -145,10 +145,13 @@ impl<T: Trace> Ctx<'_, '_, T> {
             F::NdTarget => SetField::NdTarget(v6),
             F::NdSll => SetField::NdSll(macs),
             F::NdTll => SetField::NdTll(macs),
-            F::MplsLabel => SetField::MplsLse(lse(12)),
-            F::MplsTc => SetField::MplsLse(lse(9)),
-            F::MplsTtl => SetField::MplsLse(lse(0)),
-            F::PbbIsid => SetField::PbbIsid(Masked::new(value as u32, mask as u32 & 0xff_ffff)),
+            F::MplsLabel => SetField::MplsLse(at(12)),
+            F::MplsTc => SetField::MplsLse(at(9)),
+            F::MplsTtl => SetField::MplsLse(at(0)),
+            F::PbbIsid => {
+                SetField::PbbIsid(Masked::new(value as u32, mask as u32 & FlowKey::PBB_ISID))
+            }
+            F::PbbUca => SetField::PbbIsid(at(FlowKey::PBB_UCA.trailing_zeros())),
             _ => return None,
         })
     }

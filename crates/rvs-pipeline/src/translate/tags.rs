@@ -121,15 +121,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     /// The customer's frame, tags and all, goes behind a new header with copies of its addresses; the service instance is
-    /// that of an outer header that is there, or 0.
+    /// that of an outer header that is there, or 0, and UCA is 0.
     pub(super) fn push_pbb(&mut self) {
         self.see(|m| {
             m.present |= Present::PBB | Present::VLAN0;
-            m.pbb_isid = u32::MAX.into();
+            m.pbb_isid = FlowKey::PBB_ISID.into();
             m.vlan0_tci = VlanTci::PCP_MASK.into();
         });
         let flow = self.key.flow;
-        let isid = flow.pbb_isid.get();
+        let isid = flow.pbb_isid.get() & FlowKey::PBB_ISID;
         let pcp = u32::from(VlanTci(flow.vlan0_tci.get()).pcp());
         self.key.flow = FlowKey {
             present: Present::PBB,
