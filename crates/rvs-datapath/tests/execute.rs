@@ -9,7 +9,8 @@ use common::{ethernet, ipv4, mac, tcp, udp, Rig};
 use rvs_datapath::Caches;
 use rvs_dpif::meter::{Band, BandKind, Meter, MeterUnit};
 use rvs_dpif::{
-    Actions, DpAction, DpCommand, DropReason, Masked, MeterId, PuntReason, SetField, UpcallKind,
+    Actions, Announce, DpAction, DpCommand, DropReason, Masked, MeterId, PuntReason, SetField,
+    UpcallKind,
 };
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits, Present};
 use rvs_packet::{csum, Csum, EtherType, Frame, Gso, GsoKind, Offload, VlanId, VlanTci};
@@ -432,6 +433,30 @@ fn a_super_frame_is_metered_whole_or_by_segment() {
         .all(|(_, f)| f.offload.is_plain() && csum::verify(f).is_ok()));
     assert_eq!(rig.drops(), [(DropReason::Meter, 7)]);
     assert_eq!(m.total().packets, 20);
+}
+
+/// The kernel would read a super-frame by the new type.
+#[test]
+fn a_super_frame_with_another_type_is_cut_first() {
+    let mut rig = Rig::new(Caches::Both);
+    let set = Announce::EthType {
+        tags: 0,
+        value: EtherType(0x9999),
+    };
+    rig.all_of_port(1, &[out(3), DpAction::Announce(set), out(2)]);
+    rig.process([(1, super_frame(3, 100))]);
+    let sent = rig.tx.take();
+    assert!(sent[0].1.offload.gso.is_some());
+    let rest: Vec<_> = sent[1..].iter().collect();
+    assert_eq!(rest.len(), 3);
+    for (port, f) in rest {
+        assert_eq!(*port, 2);
+        assert!(f.offload.is_plain());
+        assert_eq!(f.bytes()[12..14], [0x99, 0x99]);
+        let mut ip = f.clone();
+        ip.bytes_mut()[12..14].copy_from_slice(&[8, 0]);
+        assert!(csum::verify(&ip).is_ok());
+    }
 }
 
 #[test]

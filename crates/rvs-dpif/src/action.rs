@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rvs_flow::DpPort;
-use rvs_packet::{EtherType, MacAddr, VlanTci};
+use rvs_packet::{EtherType, IpProto, MacAddr, VlanTci};
 
 /// Actions of one flow, shared by every tier that holds it. Empty means drop.
 pub type Actions = Arc<[DpAction]>;
@@ -71,6 +71,18 @@ pub enum SetField {
     PbbIsid(Masked<u32>),
 }
 
+/// A field that says how the frame is to be read behind it. On a frame that lacks the header it changes nothing; a frame that
+/// leaves work to the kernel is finished first, since the kernel reads it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Announce {
+    /// The type behind the outermost `tags` VLAN tags; nothing under an 802.3 length without SNAP.
+    EthType { tags: u8, value: EtherType },
+    /// The upper protocol of IPv4, or of IPv6 where its last extension header names it.
+    IpProto(IpProto),
+    /// The bottom-of-stack bit of the outermost label.
+    MplsBos(bool),
+}
+
 /// One step. Steps run in order; an output sends the frame as it is at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DpAction {
@@ -107,6 +119,7 @@ pub enum DpAction {
     },
     PopPbb,
     Set(SetField),
+    Announce(Announce),
     /// Passes the meter or ends the list.
     Meter(MeterId),
     /// Extracts the key anew and looks it up under `recirc_id`.

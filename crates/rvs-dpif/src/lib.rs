@@ -20,7 +20,7 @@ pub mod meter;
 pub mod text;
 pub mod upcall;
 
-pub use action::{Actions, DpAction, Masked, MeterId, PuntReason, SetField};
+pub use action::{Actions, Announce, DpAction, Masked, MeterId, PuntReason, SetField};
 pub use command::{AckToken, DpCommand};
 pub use drop::{DropCounters, DropReason};
 pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow};

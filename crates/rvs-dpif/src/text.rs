@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rvs_flow::DpPort;
 
-use crate::action::{DpAction, Masked, PuntReason, SetField};
+use crate::action::{Announce, DpAction, Masked, PuntReason, SetField};
 
 /// Writes a list of actions; `drop` for an empty one. `port` gives a port the name it is shown by.
 pub struct ActionText<'a> {
@@ -65,6 +65,13 @@ impl ActionText<'_> {
             DpAction::CopyTtlIn => f.write_str("copy_ttl_in"),
             DpAction::PopPbb => f.write_str("pop_pbb"),
             DpAction::Set(field) => write!(f, "set({field})"),
+            DpAction::Announce(Announce::EthType { value, .. }) => {
+                write!(f, "set(eth_type(0x{:04x}))", value.0)
+            }
+            DpAction::Announce(Announce::IpProto(p)) => write!(f, "set(proto={})", p.0),
+            DpAction::Announce(Announce::MplsBos(b)) => {
+                write!(f, "set(mpls(bos={}))", u8::from(*b))
+            }
             DpAction::Meter(id) => write!(f, "meter({})", id.0),
             DpAction::Recirc(id) => write!(f, "recirc(0x{id:x})"),
             DpAction::Punt { reason, cookie } => {

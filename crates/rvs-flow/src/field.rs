@@ -277,6 +277,14 @@ impl Field {
         }
     }
 
+    /// True for fields that say how the rest of the frame is read: a constant may be put there whole, and nothing is moved there.
+    pub const fn announces(&self) -> bool {
+        matches!(
+            self.id,
+            FieldId::EthType | FieldId::IpProto | FieldId::MplsBos
+        )
+    }
+
     /// One of the five views of the outer tag.
     pub const fn is_vlan(&self) -> bool {
         matches!(

@@ -10,7 +10,7 @@ use common::{Ip, Rng, ICMP, ICMPV6, SCTP, TCP, UDP};
 use proptest::prelude::*;
 use rvs_packet::edit::{self, Edit};
 use rvs_packet::view::{Frag, Lse};
-use rvs_packet::{csum, Csum, EtherType, Frame, MacAddr, VlanTci};
+use rvs_packet::{csum, Csum, EtherType, Frame, IpProto, MacAddr, VlanTci};
 
 /// A field to set, with value and mask as wide as any field (cut to the field's width).
 #[derive(Clone, Copy, Debug)]
@@ -569,6 +569,27 @@ fn a_waypoint_address_is_not_in_the_pseudo_header() {
         assert_eq!(f.bytes()[at..at + 2] != bytes[at..at + 2], covered);
         assert!(Edit::new(&mut f).set_ipv6_src("2001:db8::7".parse().unwrap(), all));
         assert_ne!(f.bytes()[at..at + 2], bytes[at..at + 2]);
+    }
+}
+
+/// The octet that names the upper protocol is in the last extension header; the pseudo header follows it.
+#[test]
+fn the_protocol_is_written_where_it_is_named() {
+    let v6 = Ip::v6("2001:db8::1", "2001:db8::2");
+    let mut far = Ip::v6("2001:db8::1", "2001:db8::2");
+    far.ext = vec![
+        (0, vec![0, 1, 4, 0, 0, 0, 0]),
+        (43, vec![0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let v4 = Ip::v4([10, 0, 0, 1], [10, 0, 0, 2]);
+    for (ip, named_at) in [(v4, 14 + 9), (v6, 14 + 6), (far, 14 + 40 + 8)] {
+        let tcp = || common::tcp(1, 2, 3, 0x10, &[], b"abc");
+        let mut f = Frame::from_slice(&common::eth_ip(&[], &ip, TCP, tcp()));
+        assert!(Edit::new(&mut f).set_ip_proto(IpProto::UDP));
+        assert_eq!(f.bytes()[named_at], UDP);
+        let l4 = &f.bytes()[f.bytes().len() - tcp().len()..];
+        let pseudo = common::pseudo(ip.src, ip.dst, UDP, l4.len());
+        assert_eq!(common::naive_sum(&[&pseudo, l4]), 0xffff);
     }
 }
 

@@ -883,6 +883,64 @@ fn multipath_and_bundle_choose_by_flow() {
     assert_eq!((bundle(9), bundle(2)), (DpPort(2), DpPort(3)));
 }
 
+/// What is behind a new type, protocol number or bottom-of-stack bit is parsed anew before anything looks at it.
+#[test]
+fn what_announces_the_rest_is_written() {
+    let frame = udp(1, 2, &[(0x8100, 0x6064)]);
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "ip",
+            vec![Action::set(FieldId::EthType, 0x9999), resubmit(1)],
+        ),
+        flow(1, 2, "ip", vec![out(9)]),
+        flow(
+            1,
+            1,
+            "dl_type=0x9999",
+            vec![
+                out(2),
+                Action::set(FieldId::EthType, 0x0800),
+                Action::set(FieldId::IpTtl, 7),
+                out(3),
+            ],
+        ),
+    ]);
+    let mut other = frame.clone();
+    other[16..18].copy_from_slice(&[0x99, 0x99]);
+    let sent = lab.sent(&frame, 1);
+    assert_eq!(sent[0], (2, other));
+    assert_eq!((sent[1].0, sent[1].1[18 + 8]), (3, 7), "IP again");
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "udp",
+            vec![Action::set(FieldId::IpProto, 132), resubmit(1)],
+        ),
+        flow(1, 1, "sctp,sctp_dst=2", vec![out(2)]),
+    ]);
+    let sent = lab.sent(&frame, 1);
+    assert_eq!((sent[0].0, sent[0].1[18 + 9]), (2, 132));
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "mpls,mpls_bos=1",
+            vec![Action::set(FieldId::MplsBos, 0), resubmit(1)],
+        ),
+        flow(1, 1, "mpls,mpls_bos=0", vec![out(2)]),
+    ]);
+    let labelled = |bos: u8| {
+        let mut f = udp(1, 2, &[]);
+        f[12..14].copy_from_slice(&[0x88, 0x47]);
+        f.splice(14..14, [0, 1, bos, 64]);
+        f
+    };
+    assert_eq!(lab.sent(&labelled(1), 1), vec![(2, labelled(0))]);
+}
+
 #[test]
 fn pbb_push_and_pop() {
     let inner = udp(1, 2, &[(0x8100, 0x6064)]);

@@ -128,6 +128,16 @@ fn writable(e: &mut Entropy<'_>) -> &'static Field {
 }
 
 fn set_action(e: &mut Entropy<'_>) -> Action {
+    if e.one_in(12) {
+        let types = [0x0800, 0x86dd, 0x0806, 0x8847, 0x88e7, 0x9999];
+        let protos = [0, 1, 6, 17, 43, 44, 58, 59, 132];
+        let (field, value) = match e.below(3) {
+            0 => (FieldId::EthType, e.pick(&types)),
+            1 => (FieldId::IpProto, e.pick(&protos)),
+            _ => (FieldId::MplsBos, e.pick(&[0, 1])),
+        };
+        return Action::set(field, value);
+    }
     let key = pipeline_key(e);
     let f = writable(e);
     let (value, mask) = field_value(e, f, &key);

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use ahash::{HashMap, HashMapExt};
 use rvs_dpif::meter::{BandKind, Meter, Metered};
 use rvs_dpif::{
-    limits, DpAction, DropReason, Egress, Megaflow, MeterId, PuntReason, Upcall, UpcallKind,
-    UpcallSink, WorkerId,
+    limits, Announce, DpAction, DropReason, Egress, Megaflow, MeterId, PuntReason, Upcall,
+    UpcallKind, UpcallSink, WorkerId,
 };
 use rvs_flow::{DpPort, FlowKey};
 use rvs_packet::view::Lse;
-use rvs_packet::{edit, gso, Frame, FramePool, Now};
+use rvs_packet::{edit, gso, Frame, FramePool, Now, Offload};
 
 use crate::stats::WorkerCounters;
 
@@ -171,6 +171,14 @@ impl Executor {
                     if let Some(out) = self.copy_or_last(&mut held, after) {
                         self.nested(io, from, list, out, nesting);
                     }
+                }
+                DpAction::Announce(what) if frame.offload.is_plain() => announce(frame, what),
+                DpAction::Announce(_) => {
+                    let segments = self.plain(frame);
+                    if let Some(frame) = held.take() {
+                        self.pool.give(frame);
+                    }
+                    return self.each(io, from, here, segments, nesting);
                 }
                 DpAction::CheckPktLen {
                     max_len,
@@ -406,6 +414,16 @@ fn largest_on_wire(frame: &Frame) -> usize {
         }
         _ => frame.len(),
     }
+}
+
+fn announce(frame: &mut Frame, what: &Announce) {
+    match *what {
+        Announce::EthType { tags, value } => edit::set_eth_type(frame, tags.into(), value),
+        Announce::IpProto(proto) => edit::Edit::new(frame).set_ip_proto(proto),
+        Announce::MplsBos(last) => edit::set_mpls_lse(frame, Lse::new(0, 0, last, 0), Lse::BOS),
+    };
+    // What the kernel has verified is not what it would read now.
+    frame.offload = Offload::NONE;
 }
 
 /// Pushes, pops and copies of TTLs. On a frame that lacks the header they change nothing.

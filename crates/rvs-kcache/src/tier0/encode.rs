@@ -170,6 +170,7 @@ impl List {
             | DpAction::CopyTtlIn
             | DpAction::PushPbb { .. }
             | DpAction::PopPbb
+            | DpAction::Announce(_)
             | DpAction::Meter(_)
             | DpAction::Recirc(_)
             | DpAction::Punt { .. }

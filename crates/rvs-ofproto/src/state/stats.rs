@@ -219,7 +219,10 @@ fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
             .filter(|f| f.oxm_for(version.wire()).is_some())
     };
     let fields: Vec<FieldId> = named().map(|f| f.id).collect();
-    let writable: Vec<FieldId> = named().filter(|f| f.writable).map(|f| f.id).collect();
+    let writable: Vec<FieldId> = named()
+        .filter(|f| f.writable || f.announces())
+        .map(|f| f.id)
+        .collect();
     let (miss, mut types) = (false, ACTIONS.to_vec());
     if version >= Version::Of15 {
         types.extend(ACTIONS_15);

@@ -233,6 +233,14 @@ impl Checker {
 
     fn set_field(&mut self, f: &'static Field, value: u128) -> Result<(), OfError> {
         self.prereq(f)?;
+        match f.id {
+            FieldId::EthType => self.now_is(Some(EtherType(value as u16))),
+            FieldId::IpProto => {
+                let set = self.known.set(FieldId::IpProto, value, 0xff);
+                debug_assert!(set.is_ok());
+            }
+            _ => {}
+        }
         if f.id == FieldId::VlanVid && self.tags == 0 {
             return Err(inconsistent(
                 "vlan_vid",

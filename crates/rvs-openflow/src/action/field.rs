@@ -1,6 +1,7 @@
 //! Actions on fields: `set_field`, `load`, `move` and their kin, and the sub-fields that Nicira's actions name.
 
 use rvs_flow::field::{Field, FieldId, SubField};
+use rvs_packet::EtherType;
 
 use super::decode::bad_argument;
 use crate::error::{ErrorCode, OfError};
@@ -72,7 +73,7 @@ fn pull_tlv(r: &mut Reader<'_>, may_mask: bool) -> Result<(&'static Field, u128,
             "set_field of {f} to {value:#x}/{mask:#x}: bits outside the mask"
         )));
     }
-    if !f.writable {
+    if !f.writable && !f.announces() {
         return Err(ErrorCode::BacBadSetArgument.because(format!("{f} cannot be written")));
     }
     if value & !full != 0 || f.id == FieldId::NwTos && value & 3 != 0 {
@@ -82,7 +83,19 @@ fn pull_tlv(r: &mut Reader<'_>, may_mask: bool) -> Result<(&'static Field, u128,
     if h.has_mask && !f.maskable && mask & full != full && mask != 0 {
         return Err(ErrorCode::BacBadSetMask.because(format!("{f} cannot be set in part")));
     }
+    if f.announces() && !settable_whole(f, value, mask) {
+        return Err(ErrorCode::BacBadSetArgument.because(format!("{f} cannot be {value:#x}")));
+    }
     Ok((f, value, mask & full))
+}
+
+/// Fields that [say how the rest of the frame is read](Field::announces) are set whole. A type that is a length or makes the
+/// payload a VLAN tag can't be.
+pub(crate) fn settable_whole(f: &Field, value: u128, mask: u128) -> bool {
+    let kind = EtherType(value as u16);
+    f.announces()
+        && mask == f.max()
+        && (f.id != FieldId::EthType || kind.0 >= EtherType::MIN && !kind.is_vlan())
 }
 
 /// `OFPAT_SET_FIELD` after its type and length.

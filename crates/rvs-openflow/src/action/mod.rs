@@ -26,6 +26,7 @@ use crate::wire::Reader;
 pub use check::{check_actions, check_instructions, CheckLevel};
 pub(crate) use controller::{reason_from, reason_number};
 pub(crate) use encode::{put_actions, ListContext};
+pub(crate) use field::settable_whole;
 
 /// Actions in one list, those nested in `clone` included.
 pub const MAX_ACTIONS: usize = 1024;

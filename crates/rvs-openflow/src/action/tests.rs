@@ -134,8 +134,18 @@ fn what_is_no_action_is_refused() {
         (Of10, "0008 0008 03 000000", E::BacBadArgument),
         (
             Of12,
-            "0019 0010 80000a02 0800 000000000000",
+            "0019 0010 80000a02 8100 000000000000",
             E::BacBadSetArgument,
+        ),
+        (
+            Of12,
+            "0019 0010 80000a02 05dc 000000000000",
+            E::BacBadSetArgument,
+        ),
+        (
+            Of15,
+            "0019 0010 80000b04 0800 ff00 00000000",
+            E::BacBadSetMask,
         ),
         (
             Of12,
@@ -233,6 +243,18 @@ fn actions_fit_the_match_and_the_actions_before_them() {
         ("ip", "set_field:80->tcp_dst", odd),
         ("", "set_field:5->vlan_vid", odd),
         ("", "push_vlan:0x8100,set_field:5->vlan_vid", Ok(())),
+        ("", "set_field:6->ip_proto", odd),
+        ("ip", "set_field:6->ip_proto,set_field:80->tcp_dst", Ok(())),
+        (
+            "",
+            "set_field:0x800->eth_type,set_field:10.0.0.1->ip_dst",
+            Ok(()),
+        ),
+        (
+            "ip",
+            "set_field:0x9999->eth_type,set_field:10.0.0.1->ip_dst",
+            odd,
+        ),
         ("", "move:NXM_OF_IP_SRC[]->NXM_NX_REG0[]", odd),
         ("arp", "move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]", Ok(())),
         ("", "load:1->NXM_OF_IP_DST[]", odd),

@@ -95,6 +95,7 @@ fn lacks(error: &str, said: &str) -> bool {
             "write: [",
         ]),
         "OFPBAC_BAD_SET_TYPE" => any(&["InPhyPort", "PbbIsid", "PbbUca", "Ipv6Exthdr"]),
+        "OFPBAC_BAD_SET_ARGUMENT" => any(&["field: EthType", "field: IpProto", "field: MplsBos"]),
         "OFPBMC_BAD_FIELD" => any(&["ipv6_exthdr", "pbb_isid", "pbb_uca"]),
         // An empty table description or table features reply is a message of one octet too few for it.
         "OFPBRC_BAD_LEN" => any(&["TableDesc([])", "TableFeatures([])"]),
@@ -150,6 +151,10 @@ const STRICTER: &[(&str, &str)] = &[
     ("OFPACFC_INVALID", "likewise (section 7.5.4.16)"),
     ("OFPMMFC_BAD_FLAGS", "likewise (section 7.5.4.13)"),
     ("OFPMMFC_BAD_BAND", "ovs-ofctl prints unknown bands"),
+    (
+        "OFPMOFC_BAD_COMMAND",
+        "ovs-ofctl prints unknown commands of monitors",
+    ),
     (
         "OFPMMFC_INVALID_METER",
         "checked by ovs-vswitchd, not by its decoder",

@@ -5,7 +5,7 @@ use rvs_flow::OfPort;
 use rvs_packet::{EtherType, MacAddr, VlanId};
 
 use super::{choice, controller, learn, ParseError, Words};
-use crate::action::check_meter;
+use crate::action::{check_meter, settable_whole};
 use crate::model::{Action, ControllerId, FieldValue, GroupId, MeterId, TableId};
 
 /// A number, decimal or hexadecimal with `0x`, that fits `T`.
@@ -281,10 +281,10 @@ fn arrow<'t>(value: &'t str, what: &str) -> Result<(&'t str, &'t str), ParseErro
 fn parse_set_field(value: &str, w: &Words<'_>) -> Result<Action, ParseError> {
     let (text, name) = arrow(value, "set_field")?;
     let field = Field::by_name(name).ok_or_else(|| ParseError(format!("{name} is no field")))?;
-    if !field.writable {
+    let (mut value, mut mask) = field.parse_value(text, w.ports)?;
+    if !field.writable && !settable_whole(field, value, mask) {
         return Err(ParseError(format!("{field} cannot be written")));
     }
-    let (mut value, mut mask) = field.parse_value(text, w.ports)?;
     if field.id == FieldId::VlanVid {
         // The tag is there: writing a VID does not remove it.
         value |= 0x1000;

@@ -24,8 +24,8 @@ use crate::view::{Icmp, Ipv4};
 use crate::{Csum, Frame, MacAddr};
 
 pub use tag::{
-    pop_mpls, pop_pbb, pop_vlan, push_mpls, push_pbb, push_vlan, set_mpls_lse, set_pbb_tci,
-    set_vlan_tci,
+    pop_mpls, pop_pbb, pop_vlan, push_mpls, push_pbb, push_vlan, set_eth_type, set_mpls_lse,
+    set_pbb_tci, set_vlan_tci,
 };
 pub use ttl::{copy_ttl_in, copy_ttl_out};
 

@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::edit::{Covered, Edit};
+use crate::edit::{odd_sum, Covered, Edit};
 use crate::layout::Net;
 use crate::view::{Arp, Ipv4, Ipv6};
-use crate::MacAddr;
+use crate::{IpProto, MacAddr};
 
 impl Edit<'_> {
     pub fn set_arp_op(&mut self, value: u16, mask: u16) -> bool {
@@ -76,6 +76,32 @@ impl Edit<'_> {
     pub fn set_ipv6_flow_label(&mut self, value: u32, mask: u32) -> bool {
         let (v, m) = (value & 0xf_ffff, mask & 0xf_ffff);
         self.ip(Net::Ipv6, 0, v.to_be_bytes(), m.to_be_bytes(), Covered::No)
+    }
+
+    /// Changes what the octets behind the header are said to be. The checksum of the transport that is there now takes the new
+    /// pseudo header: where it stands under the new protocol is not known.
+    pub fn set_ip_proto(&mut self, value: IpProto) -> bool {
+        if self.lay.net == Net::Ipv4 {
+            let c = Covered::Addresses;
+            return self.ip(Net::Ipv4, Ipv4::PROTO, [value.0], [0xff], c);
+        }
+        let l3 = self.lay.l3;
+        let packet = self.frame.bytes().get(l3..).and_then(Ipv6::new);
+        let Some(upper) = packet
+            .filter(|_| self.lay.net == Net::Ipv6)
+            .and_then(|ip| ip.upper())
+        else {
+            return false;
+        };
+        let Some(octet) = self.frame.bytes_mut().get_mut(l3 + upper.named_at) else {
+            return false;
+        };
+        let old = std::mem::replace(octet, value.0);
+        if old != value.0 {
+            // In the pseudo header it is the low half of a word, wherever it stands in the packet.
+            self.patch_transport(odd_sum(&[value.0]).minus(odd_sum(&[old])), true);
+        }
+        true
     }
 
     fn arp<const N: usize>(&mut self, at: usize, value: [u8; N], mask: [u8; N]) -> bool {

@@ -53,6 +53,18 @@ pub fn push_mpls(frame: &mut Frame, ethertype: EtherType, lse: Lse) -> bool {
     put16(frame, type_at, ethertype.0) && put32(frame, l3, lse.0)
 }
 
+/// Rewrites the type behind the outermost `tags` VLAN tags. False when there are fewer, or under an 802.3 length without SNAP.
+pub fn set_eth_type(frame: &mut Frame, tags: usize, value: EtherType) -> bool {
+    let Some(l3) = Link::with_max_tags(frame.bytes(), tags)
+        .filter(|l| l.tags() == tags && l.ether_type() != EtherType::NOT_ETH_TYPE)
+        .map(|l| l.l3())
+    else {
+        return false;
+    };
+    // SNAP has its type there too.
+    put16(frame, l3 - 2, value.0)
+}
+
 /// Pops the outermost label stack entry and says what it covered: `ethertype`, MPLS again if it was not the last. False
 /// when there is no whole entry.
 pub fn pop_mpls(frame: &mut Frame, ethertype: EtherType) -> bool {

@@ -41,6 +41,8 @@ pub struct Upper {
     pub proto: IpProto,
     /// Where it starts, counted from the IPv6 header.
     pub offset: usize,
+    /// The octet that names it, counted from the IPv6 header; of a later fragment the one in its fragment header.
+    pub named_at: usize,
     pub frag: Frag,
     /// Bits of [`exthdr`].
     pub exthdr: u16,
@@ -127,6 +129,7 @@ impl<'a> Ipv6<'a> {
         Some(Upper {
             proto,
             offset: Self::LEN,
+            named_at: Self::NEXT,
             frag: Frag::No,
             exthdr: 0,
             en_route: false,
@@ -212,6 +215,7 @@ impl Order {
 fn walk(mut proto: IpProto, payload: &[u8]) -> Option<Upper> {
     let mut order = Order::default();
     let mut at = 0;
+    let mut named_at = Ipv6::NEXT;
     let mut frag = Frag::No;
     let mut en_route = false;
     for n in 0..=Ipv6::MAX_EXT_HEADERS {
@@ -219,6 +223,7 @@ fn walk(mut proto: IpProto, payload: &[u8]) -> Option<Upper> {
             Some(Upper {
                 proto,
                 offset: Ipv6::LEN + at,
+                named_at,
                 frag,
                 exthdr: bits,
                 en_route,
@@ -240,6 +245,7 @@ fn walk(mut proto: IpProto, payload: &[u8]) -> Option<Upper> {
         if at + len > payload.len() {
             return None;
         }
+        named_at = Ipv6::LEN + at;
         at += len;
         match proto {
             IpProto::FRAGMENT => {
@@ -250,6 +256,7 @@ fn walk(mut proto: IpProto, payload: &[u8]) -> Option<Upper> {
                     return Some(Upper {
                         proto,
                         offset,
+                        named_at,
                         frag: Frag::Later,
                         exthdr: bits,
                         en_route,

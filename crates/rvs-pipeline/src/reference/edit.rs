@@ -6,7 +6,7 @@ use rvs_flow::{OfPort, Present};
 use rvs_openflow::Action;
 use rvs_packet::edit::{self, Edit};
 use rvs_packet::view::Lse;
-use rvs_packet::{EtherType, MacAddr, VlanTci};
+use rvs_packet::{EtherType, IpProto, MacAddr, VlanTci};
 
 use super::{get, has, set, Packet};
 
@@ -150,6 +150,9 @@ pub(super) fn set_field(p: &mut Packet<'_>, id: FieldId, value: u128, mask: u128
     if field.is_vlan() {
         return set_vlan(p, id, value as u16, mask as u16);
     }
+    if let FieldId::EthType | FieldId::IpProto | FieldId::MplsBos = id {
+        return announce(p, id, value);
+    }
     if !has(p, id) || matches!(id, FieldId::NdReserved | FieldId::NdOptionsType) {
         return;
     }
@@ -164,6 +167,25 @@ pub(super) fn set_field(p: &mut Packet<'_>, id: FieldId, value: u128, mask: u128
         flow: Default::default(),
         ..key
     };
+}
+
+/// Writes what says how the rest is read.
+fn announce(p: &mut Packet<'_>, id: FieldId, value: u128) {
+    let present = p.key().flow.present;
+    let tags = [Present::VLAN0, Present::VLAN1];
+    match id {
+        FieldId::EthType => {
+            let tags = tags.into_iter().filter(|t| present.has(*t)).count();
+            edit::set_eth_type(&mut p.frame, tags, EtherType(value as u16));
+        }
+        FieldId::IpProto if has(p, id) => {
+            Edit::new(&mut p.frame).set_ip_proto(IpProto(value as u8));
+        }
+        FieldId::MplsBos if has(p, id) => {
+            edit::set_mpls_lse(&mut p.frame, Lse((value as u32) << 8), Lse::BOS);
+        }
+        _ => {}
+    }
 }
 
 /// Writes a whole field that the frame has.

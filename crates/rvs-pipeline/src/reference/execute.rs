@@ -1,7 +1,7 @@
 //! Datapath actions on a frame, for judging translations.
 
 use rvs_dpif::limits::RECIRCULATIONS;
-use rvs_dpif::{DpAction, SetField};
+use rvs_dpif::{Announce, DpAction, SetField};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits};
 use rvs_packet::edit::{self, Edit};
 use rvs_packet::view::Lse;
@@ -101,6 +101,17 @@ fn run(
             DpAction::PopPbb => {
                 edit::pop_pbb(frame);
             }
+            DpAction::Announce(what) => match *what {
+                Announce::EthType { tags, value } => {
+                    edit::set_eth_type(frame, tags.into(), value);
+                }
+                Announce::IpProto(proto) => {
+                    Edit::new(frame).set_ip_proto(proto);
+                }
+                Announce::MplsBos(last) => {
+                    edit::set_mpls_lse(frame, Lse::new(0, 0, last, 0), Lse::BOS);
+                }
+            },
             DpAction::Set(field) => set(frame, field),
         }
     }

@@ -169,6 +169,7 @@ fn is_edit(action: &DpAction) -> bool {
         | DpAction::CopyTtlIn
         | DpAction::PushPbb { .. }
         | DpAction::PopPbb
+        | DpAction::Announce(_)
         | DpAction::Set(_) => true,
         DpAction::Output(_)
         | DpAction::OutputTruncated { .. }

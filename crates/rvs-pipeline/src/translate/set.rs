@@ -1,12 +1,14 @@
 //! Writing fields: the key and the frame together.
 
-use rvs_dpif::{DpAction, Masked, SetField};
+use rvs_dpif::{Announce, DpAction, Masked, SetField};
 use rvs_flow::field::{Field, FieldId, SubField};
 use rvs_flow::key::TCI_PRESENT;
 use rvs_flow::{FlowKey, Mask, PipelineKey, Present};
-use rvs_packet::{EtherType, MacAddr, VlanTci};
+use rvs_packet::view::Lse;
+use rvs_packet::{EtherType, IpProto, MacAddr, VlanTci};
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unparsed};
+use super::tags::{link_fields, link_layer};
 use crate::trace::Trace;
 
 impl<T: Trace> Ctx<'_, '_, T> {
@@ -52,14 +54,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
                     mask | TCI_PRESENT,
                 );
             }
+            FieldId::EthType => return self.write_eth_type(EtherType(value as u16)),
+            FieldId::IpProto | FieldId::MplsBos if self.lacks(field) => return,
+            FieldId::IpProto => return self.announce(Announce::IpProto(IpProto(value as u8))),
+            FieldId::MplsBos => return self.write_mpls_bos(value != 0),
             // No datapath action writes these.
             FieldId::NdReserved | FieldId::NdOptionsType => return,
             _ => {}
         }
-        let mut presence = Mask::none();
-        field.unwildcard_presence(&mut presence);
-        self.see_mask(&presence);
-        if !field.exists_in(&self.key) {
+        if self.lacks(field) {
             return;
         }
         if let Some(whole) = whole_only(id) {
@@ -78,6 +81,55 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if let Some(set) = self.dp_field(id, value & mask, mask) {
             self.out.edit(DpAction::Set(set));
         }
+    }
+
+    /// The packet has no such field, which was looked at.
+    fn lacks(&mut self, field: &Field) -> bool {
+        let mut presence = Mask::none();
+        field.unwildcard_presence(&mut presence);
+        self.see_mask(&presence);
+        !field.exists_in(&self.key)
+    }
+
+    /// The type behind the tags that the tables see: a hidden one becomes payload.
+    fn write_eth_type(&mut self, value: EtherType) {
+        self.see(|m| {
+            m.present |= Present::VLAN0 | Present::VLAN1;
+            m.dl_type = u16::MAX.into();
+        });
+        let flow = self.key.flow;
+        if flow.dl_type.get() < EtherType::MIN {
+            // An 802.3 length without SNAP.
+            return;
+        }
+        let tags = [Present::VLAN0, Present::VLAN1]
+            .into_iter()
+            .filter(|t| flow.present.has(*t))
+            .count() as u8;
+        self.hidden = None;
+        self.key.flow.dl_type = value.0.into();
+        self.announce(Announce::EthType { tags, value });
+    }
+
+    fn write_mpls_bos(&mut self, last: bool) {
+        self.see(|m| m.mpls_lse[0] = Lse::BOS.into());
+        if last != Lse(self.key.flow.mpls_lse[0].get()).bos() {
+            self.announce(Announce::MplsBos(last));
+        }
+    }
+
+    /// What stands behind the tags reads differently from now on.
+    fn announce(&mut self, what: Announce) {
+        self.see(|m| m.dl_type = u16::MAX.into());
+        let flow = self.key.flow;
+        self.key.flow = FlowKey {
+            present: link_layer(flow.present),
+            dl_type: flow.dl_type,
+            ..link_fields(&flow)
+        };
+        self.forget_payload();
+        self.unparsed = Unparsed::Payload;
+        self.out.edit(DpAction::Announce(what));
     }
 
     /// Writes bits of the outermost tag. Writing the presence bit makes a tag or removes it.
