@@ -27,6 +27,7 @@ use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
 use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
+use crate::spin::{self, Spin};
 use crate::worker::Order;
 use crate::{clock, notify};
 
@@ -112,6 +113,7 @@ pub struct Control {
     mailbox: Mailbox,
     letters: Vec<Letter>,
     pub channels: Channels,
+    spin: Spin,
     next_beat: Now,
     next_statistics: Now,
     /// No client is accepted before: there were no file descriptors left.
@@ -145,6 +147,7 @@ impl Control {
             mailbox,
             letters: Vec::new(),
             channels,
+            spin: Spin::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
             deaf_until: Now::ZERO,
@@ -209,9 +212,13 @@ impl Control {
         }));
         let interests = self.channels.interests(clock::now());
         fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(e).context("poll"),
+        let mut found = false;
+        if self.channels.took_messages() && self.spin.is_worth_it() {
+            found = look_for(&mut fds)?;
+            self.spin.looked(found);
+        }
+        if !found {
+            wait_for(&mut fds, timeout)?;
         }
         let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
         let (first, rest) = fds.split_at(3);
@@ -447,6 +454,25 @@ impl Control {
             }
         }
     }
+}
+
+/// Polls; the number of descriptors that have something.
+fn wait_for(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<i32> {
+    match poll(fds, timeout) {
+        Err(nix::errno::Errno::EINTR) => Ok(0),
+        other => other.context("poll"),
+    }
+}
+
+/// Polls without sleeping, for [`spin::LOOK`] at most; whether something came.
+fn look_for(fds: &mut [PollFd<'_>]) -> Result<bool> {
+    let end = clock::now() + spin::LOOK;
+    while clock::now() < end {
+        if wait_for(fds, PollTimeout::ZERO)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn flush_database(

@@ -16,6 +16,7 @@ mod mailbox;
 mod notify;
 mod rundir;
 mod setup;
+mod spin;
 mod trace;
 mod worker;
 

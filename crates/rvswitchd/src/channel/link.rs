@@ -95,7 +95,7 @@ impl Link {
         }
     }
 
-    /// Opens the stream, or reads from it.
+    /// Opens the stream, or reads from it; what came is left in `buffer`, which comes empty.
     pub fn take(&mut self, now: Now, host: &mut impl Host, buffer: &mut Vec<u8>) -> Turn {
         let found = std::mem::replace(&mut self.found, PollFlags::empty());
         let Some(conn) = self.conn else {
@@ -116,7 +116,6 @@ impl Link {
         }
         let readable = PollFlags::POLLIN | PollFlags::POLLERR | PollFlags::POLLHUP;
         if found.intersects(readable) && self.wants_input && self.ending.is_none() {
-            buffer.clear();
             let read = self.stream.read(buffer);
             if !buffer.is_empty() {
                 host.input(self.post.0, conn, buffer);

@@ -107,6 +107,8 @@ pub struct Channels {
     deaf_until: Now,
     desk: Desk,
     buffer: Vec<u8>,
+    /// Octets came in the last turn.
+    took: bool,
 }
 
 impl Channels {
@@ -127,6 +129,7 @@ impl Channels {
             deaf_until: Now::ZERO,
             desk: Desk::default(),
             buffer: Vec::new(),
+            took: false,
         }
     }
 
@@ -184,6 +187,11 @@ impl Channels {
             .chain(self.desk.due())
             .chain(deaf)
             .min()
+    }
+
+    /// Whether the last turn brought messages.
+    pub fn took_messages(&self) -> bool {
+        self.took
     }
 
     /// Follows the configuration, moves bytes both ways, and serves every agent once.
@@ -399,8 +407,12 @@ impl Channels {
     fn take(&mut self, now: Now, host: &mut impl Host) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut gone = Vec::new();
+        self.took = false;
         for (id, link) in &mut self.links {
-            match link.take(now, host, &mut buffer) {
+            buffer.clear();
+            let turn = link.take(now, host, &mut buffer);
+            self.took |= !buffer.is_empty();
+            match turn {
                 Turn::Open => {}
                 Turn::Gone(why) => gone.push((*id, why)),
                 Turn::Opened => {

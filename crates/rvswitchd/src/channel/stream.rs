@@ -19,6 +19,8 @@ use super::target::{Host, Target};
 
 /// Octets read from one connection before the others' turn.
 const READ: usize = 65_536;
+/// Octets of the first read.
+const SHORT: usize = 2048;
 /// Traffic class of packets to controllers: DSCP CS6, network control (RFC 4594 section 3.1).
 const TRAFFIC_CLASS: i32 = 48 << 2;
 
@@ -276,12 +278,27 @@ fn connecting(socket: Socket) -> Wire {
 }
 
 fn read_plain(socket: &mut Socket, buffer: &mut Vec<u8>) -> Result<Flow, String> {
+    // Most messages are short, and room has to be zeroed.
+    match read_some(socket, buffer, SHORT) {
+        Ok(SHORT) => {}
+        Ok(0) => return Ok(Flow::Ended),
+        other => return open_unless(other),
+    }
+    // An end that comes now is seen the next time.
+    open_unless(read_some(socket, buffer, READ - SHORT))
+}
+
+/// Appends up to `room` octets.
+fn read_some(socket: &mut Socket, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
     let start = buffer.len();
-    buffer.resize(start + READ, 0);
+    buffer.resize(start + room, 0);
     let read = socket.read(&mut buffer[start..]);
     buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+    read
+}
+
+fn open_unless(read: io::Result<usize>) -> Result<Flow, String> {
     match read {
-        Ok(0) => Ok(Flow::Ended),
         Ok(_) => Ok(Flow::Open),
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
             Ok(Flow::Open)
