@@ -1,29 +1,12 @@
-//! Namespaces, devices and processes of a run, gone when the run is gone.
-//!
-//! The whole run moves into a network and mount namespace of its own first, so that even a killed run leaves nothing on the
-//! machine: the kernel removes the devices with the last process.
+//! Commands, processes and hosts of a run. Everything is inside the run's cage and ends with it ([`crate::cage`]).
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use nix::mount::{mount, MsFlags};
-use nix::sched::{unshare, CloneFlags};
-
-/// Moves this process into namespaces of its own.
-pub fn enter() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("namespaces need root: run it as root");
-    }
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
-        .context("no network namespaces here (CAP_SYS_ADMIN, CONFIG_NET_NS)")?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .context("private mounts")?;
-    mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), none)
-        .context("a /run of our own")?;
-    sh("ip link set lo up")
-}
 
 /// Runs a shell line; an error shows what it printed.
 pub fn sh(line: &str) -> Result<()> {
@@ -38,66 +21,127 @@ pub fn output(line: &str) -> Result<String> {
         .output()
         .context("sh")?;
     if !out.status.success() {
-        bail!(
-            "`{line}` failed: {}",
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
+        let said = String::from_utf8_lossy(&out.stderr);
+        let why = match (said.trim(), out.status.code()) {
+            ("", Some(124)) => "it did not end in time".to_owned(),
+            ("", _) => out.status.to_string(),
+            (said, _) => said.lines().last().unwrap_or(said).to_owned(),
+        };
+        bail!("`{line}`: {why}");
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// Waits until `met` says so.
-pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+pub fn wait_until(what: &str, met: impl FnMut() -> bool) -> Result<()> {
+    wait_for(Duration::from_secs(10), what, met)
+}
+
+/// Waits until `met` says so, no longer than this.
+pub fn wait_for(limit: Duration, what: &str, mut met: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + limit;
     while !met() {
         if Instant::now() > deadline {
-            bail!("{what} did not happen within 10 s");
+            bail!("{what}: not within {} s", limit.as_secs_f64());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-/// A process of the run, ended with it, also when the run is killed.
-pub struct Process(Child);
+/// Line of a shell that runs this very program inside a host.
+pub fn own(host: &str, arguments: &str) -> Result<String> {
+    let program = std::env::current_exe()?;
+    Ok(format!(
+        "ip netns exec {host} {} {arguments}",
+        program.display()
+    ))
+}
+
+/// A program beside the run; it is ended when this is dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Process {
-    pub fn start(program: &str, arguments: &[&str]) -> Result<Self> {
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", program])
+    /// Starts a program; what it prints goes to `NAME.out` and `NAME.log` in a directory.
+    pub fn start(dir: &Path, name: &str, program: &str, arguments: &[&str]) -> Result<Self> {
+        let file = |end| File::create(dir.join(format!("{name}.{end}")));
+        let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(file("out")?)
+            .stderr(file("log")?)
             .spawn()
             .with_context(|| format!("can't start {program}"))?;
-        Ok(Self(child))
+        Ok(Self {
+            child,
+            log: dir.join(format!("{name}.log")),
+        })
+    }
+
+    /// The same, of a shell line with one command.
+    pub fn line(dir: &Path, name: &str, line: &str) -> Result<Self> {
+        Self::start(dir, name, "sh", &["-c", &format!("exec {line}")])
     }
 
     pub fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
+    }
+
+    /// Fails when the program has ended, with its last words.
+    pub fn check(&mut self) -> Result<()> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            bail!(
+                "it ended ({status}): {}",
+                log.lines().last().unwrap_or("no word")
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits for its end; what it printed.
+    pub fn finish(mut self) -> Result<String> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("{status}: {}", log.lines().last().unwrap_or("no word"));
+        }
+        Ok(std::fs::read_to_string(self.log.with_extension("out"))?)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let deadline = Instant::now() + Duration::from_secs(3);
-        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
     }
 }
 
-/// Two hosts, `red` (10.0.0.1, device `e-red`) and `green` (10.0.0.2, `e-green`). Joined directly, or each by a veth whose
-/// other end (`v-red`, `v-green`) is a contender's to take.
+/// VLAN of the tagged measurements.
+pub const VLAN: u16 = 7;
+
+/// Two hosts, `red` (10.0.0.1, device `e-red`) and `green` (10.0.0.2, `e-green`), joined directly, or each by a veth whose
+/// other end (`v-red`, `v-green`) is a contender's to take. IPv6 addresses are fd00::1 and fd00::2.
 pub struct Hosts;
 
 impl Hosts {
-    pub fn make(direct: bool) -> Result<Self> {
+    pub fn make(direct: bool, tx_offload: bool) -> Result<Self> {
         let hosts = Self;
         sh("ip netns add red && ip netns add green")?;
         if direct {
@@ -111,15 +155,40 @@ impl Hosts {
         }
         for (h, a) in [("red", 1), ("green", 2)] {
             sh(&format!(
-                "ip -n {h} link set lo up && ip -n {h} addr add 10.0.0.{a}/24 dev e-{h} && ip -n {h} link set e-{h} up"
+                "ip -n {h} link set lo up && ip -n {h} addr add 10.0.0.{a}/24 dev e-{h} && ip -n {h} link set e-{h} up \
+                 && ip -n {h} addr add fd00::{a}/64 dev e-{h} nodad \
+                 && ip netns exec {h} sysctl -q -w net.ipv4.ip_local_port_range='1024 65535'"
             ))?;
+            if !tx_offload {
+                sh(&format!("ip netns exec {h} ethtool -K e-{h} tx off"))?;
+            }
         }
         Ok(hosts)
     }
 }
 
+/// Gives both hosts a VLAN device with 10.7.0.1 and 10.7.0.2, fd07::1 and fd07::2, unless they have it.
+pub fn tag_hosts() -> Result<()> {
+    for (h, a) in [("red", 1), ("green", 2)] {
+        sh(&format!(
+            "ip -n {h} link show tagged > /dev/null 2>&1 || {{ \
+             ip -n {h} link add tagged link e-{h} type vlan id {VLAN} && ip -n {h} addr add 10.7.0.{a}/24 dev tagged \
+             && ip -n {h} addr add fd07::{a}/64 dev tagged nodad && ip -n {h} link set tagged up; }}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel has VLAN devices.
+pub fn has_vlan_devices() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        sh("ip link add vlanprobe link lo type vlan id 1 && ip link del vlanprobe").is_ok()
+    })
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
-        let _ = sh("for h in red green; do ip link del v-$h; ip netns del $h; done");
+        let _ = sh("for h in red green; do ip link del v-$h; ip netns del $h; done; true");
     }
 }

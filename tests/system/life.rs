@@ -116,7 +116,7 @@ pub fn no_privileges(lab: &Lab) {
 }
 
 /// A build directory may be closed to other users.
-fn copy_for_everybody(lab: &Lab, name: &str) -> String {
+pub fn copy_for_everybody(lab: &Lab, name: &str) -> String {
     let copy = lab.path(name);
     std::fs::copy(binary(name), &copy).unwrap();
     copy.display().to_string()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod barrier;
+mod bench;
 mod blackbox;
 mod controllers;
 mod devices;
@@ -93,6 +94,8 @@ fn main() -> ExitCode {
         controllers::os_ken_1_3,
         controllers::test_controller,
         controllers::faucet,
+        bench::without_root,
+        bench::ended_early,
         ofctl::descriptions,
         ofctl::flows,
         ofctl::groups_and_meters,
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         blackbox::switch_tests_1_4,
     ]);
     all.extend(tests![alone = true;
+        bench::comparison,
         life::idle_costs_no_cpu,
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
