@@ -248,3 +248,39 @@ fn a_select_group_spreads_arp_by_its_protocol_addresses() {
     }
     assert!(used.iter().all(|n| *n > 4), "{used:?}");
 }
+
+/// A controller's frame has whatever port it names as input: one that another thread receives from, a patch, or none. What
+/// it meets on its way may ask the controllers of the bridges that it crosses.
+#[test]
+fn a_controllers_frame_reaches_the_controllers_of_the_bridges_it_crosses() {
+    let mut s = TestSwitch::default();
+    let patch = |peer: &str| json!({"type": "patch", "options": ["map", [["peer", peer]]]});
+    for bridge in ["a", "b", "c"] {
+        s.add_bridge(bridge);
+    }
+    for (bridge, port, peer) in [
+        ("a", "ab", "ba"),
+        ("b", "ba", "ab"),
+        ("b", "bc", "cb"),
+        ("c", "cb", "bc"),
+    ] {
+        s.add_port_of(bridge, port, json!({}), patch(peer));
+    }
+    s.add_port("b", "p1", json!({}));
+    s.add_port("b", "p2", json!({}));
+    let ask = flow(FlowCommand::Add, "", [Action::output(OfPort::CONTROLLER)]);
+    let mut b = Controller::connect(&mut s, "b", ConnKind::Primary, Version::Of13);
+    let mut c = Controller::connect(&mut s, "c", ConnKind::Primary, Version::Of13);
+    c.order(&mut s, &ask);
+    let frame = Packet::eth(1, 2).build();
+    let uuid = s.switch.topology().bridge_by_name("b").unwrap().cfg.uuid;
+    let state = s.switch.topology().bridge(uuid).unwrap();
+    let named = |name: &str| state.ifaces().find(|(_, i)| i.cfg.name == name);
+    let inputs = ["p1", "p2", "ba"].map(|p| named(p).unwrap().1.of_port);
+    for input in inputs.into_iter().chain([OfPort::CONTROLLER]) {
+        let flood = vec![Action::output(OfPort::FLOOD)];
+        let out = PacketOut::new(input, flood, frame.clone());
+        b.order(&mut s, &Message::PacketOut(Box::new(out)));
+        assert_eq!(c.packet_ins(&mut s).len(), 1, "{input:?}");
+    }
+}

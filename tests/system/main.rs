@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         refusals::daemon_not_running,
         refusals::daemon_not_answering,
         tools::stock_vsctl,
+        tools::patch_ports,
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,

@@ -56,6 +56,8 @@ pub fn every_host_reaches_every_other(lab: &Lab) {
         "--topo tree,2,3",
         "--topo linear,4 --mac --arp",
         "--topo single,20 --controller none --switch ovsbr",
+        "--link ovs --topo linear,3 --switch ovsbr",
+        "--link ovs --topo linear,3 --switch ovsk,protocols=OpenFlow13",
     ] {
         pings(lab, arguments);
     }

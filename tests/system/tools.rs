@@ -46,6 +46,60 @@ pub fn stock_vsctl(lab: &Lab) {
     );
 }
 
+/// Two bridges and a patch between them, all by ovs-vsctl.
+pub fn patch_ports(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let run = |tool: &str, words: &str| {
+        let rundir = switch.rundir();
+        lab.sh(&format!(
+            "OVS_RUNDIR={} {tool} --timeout=10 {words}",
+            rundir.display()
+        ))
+    };
+    run(
+        "ovs-vsctl",
+        "del-port veth-g -- add-br br2 -- add-port br2 veth-g",
+    );
+    lab.no_ping("red", "10.0.0.2");
+    run(
+        "ovs-vsctl",
+        "add-port br1 p1 -- set interface p1 type=patch options:peer=p2 -- add-port br2 p2 -- set interface p2 type=patch options:peer=p1",
+    );
+    lab.ping("red", "10.0.0.2");
+    lab.tcp("red", "green", "10.0.0.2");
+    let columns = run(
+        "ovs-vsctl",
+        "get interface p1 admin_state link_state error ofport mtu",
+    );
+    assert_eq!(columns, "up\nup\n[]\n2\n[]\n");
+    let counter = |port: &str, name: &str| -> u64 {
+        let text = run(
+            "ovs-vsctl",
+            &format!("get interface {port} statistics:{name}"),
+        );
+        text.trim().parse().unwrap()
+    };
+    eventually("both ends have counted the same frames", || {
+        let sent = counter("p1", "tx_packets");
+        sent > 10
+            && sent == counter("p2", "rx_packets")
+            && counter("p1", "rx_bytes") == counter("p2", "tx_bytes")
+    });
+    let ports = run("ovs-ofctl", "dump-ports-desc br1");
+    assert!(ports.contains("2(p1)"), "{ports}");
+    run("ovs-vsctl", "set interface p2 options:peer=other");
+    lab.no_ping("red", "10.0.0.2");
+    run("ovs-vsctl", "set interface p2 options:peer=p1");
+    lab.ping("red", "10.0.0.2");
+    run("ovs-vsctl", "del-br br2");
+    let error = run(
+        "ovs-vsctl",
+        "remove interface p1 options peer -- get interface p1 name",
+    );
+    assert_eq!(error, "p1\n");
+    assert!(switch.interface("p1", "error").contains("peer"));
+}
+
 pub fn stock_appctl(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.ping("red", "10.0.0.2");

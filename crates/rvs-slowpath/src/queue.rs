@@ -1,4 +1,4 @@
-//! Upcall queues: one bounded queue per input port, emptied round robin.
+//! Upcall queues: one bounded queue per input port and one for frames of controllers, emptied round robin.
 //!
 //! A port that misses at line rate fills its own queue and nobody else's: the forwarding thread never waits, the frame that
 //! finds no room is dropped and counted by the worker, and the handler takes at most [`QUANTUM`] upcalls of a port
@@ -24,29 +24,43 @@ pub struct UpcallSender {
     doorbell: Sender<()>,
 }
 
-/// The worker's ends of the queues of all its ports.
-#[derive(Debug, Default)]
-pub struct UpcallSenders(AHashMap<DpPort, UpcallSender>);
+/// The worker's ends of the queues of all its ports, and of the one for frames that came in by none of them.
+#[derive(Debug)]
+pub struct UpcallSenders {
+    ports: AHashMap<DpPort, UpcallSender>,
+    injected: UpcallSender,
+}
 
 impl UpcallSenders {
+    /// `injected` is [`UpcallQueues::injected`].
+    pub fn new(injected: UpcallSender) -> Self {
+        Self {
+            ports: AHashMap::default(),
+            injected,
+        }
+    }
+
     pub fn add(&mut self, sender: UpcallSender) {
-        self.0.insert(sender.port, sender);
+        self.ports.insert(sender.port, sender);
     }
 
     pub fn remove(&mut self, port: DpPort) {
-        self.0.remove(&port);
+        self.ports.remove(&port);
+    }
+
+    /// A frame that a controller injects has no port, or one that another worker receives from.
+    fn of(&self, port: DpPort) -> &UpcallSender {
+        self.ports.get(&port).unwrap_or(&self.injected)
     }
 }
 
 impl UpcallSink for UpcallSenders {
     fn has_room(&self, in_port: DpPort) -> bool {
-        self.0.get(&in_port).is_some_and(|s| !s.queue.is_full())
+        !self.of(in_port).queue.is_full()
     }
 
     fn offer(&mut self, upcall: Upcall) -> Result<(), UpcallRefused> {
-        let Some(s) = self.0.get(&DpPort(upcall.key.in_port)) else {
-            return Err(UpcallRefused);
-        };
+        let s = self.of(DpPort(upcall.key.in_port));
         match s.queue.try_send(upcall) {
             Ok(()) => {
                 // A full doorbell already rings.
@@ -65,17 +79,30 @@ pub struct UpcallQueues {
     next: usize,
     ring: Sender<()>,
     doorbell: Receiver<()>,
+    injected: UpcallSender,
 }
 
 impl UpcallQueues {
     pub fn new() -> Self {
         let (ring, doorbell) = bounded(1);
+        let (queue, receiver) = bounded(PER_PORT);
+        let injected = UpcallSender {
+            port: DpPort::NONE,
+            queue,
+            doorbell: ring.clone(),
+        };
         Self {
-            ports: Vec::new(),
+            ports: vec![(DpPort::NONE, receiver)],
             next: 0,
             ring,
             doorbell,
+            injected,
         }
+    }
+
+    /// The workers' end of the queue for frames that controllers inject.
+    pub fn injected(&self) -> UpcallSender {
+        self.injected.clone()
     }
 
     /// Opens the queue of a new port and returns the worker's end.
@@ -160,7 +187,7 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_only_its_own_port() {
         let mut queues = UpcallQueues::new();
-        let mut senders = UpcallSenders::default();
+        let mut senders = UpcallSenders::new(queues.injected());
         senders.add(queues.add_port(DpPort(1)));
         senders.add(queues.add_port(DpPort(2)));
         for _ in 0..PER_PORT {
@@ -172,18 +199,18 @@ mod tests {
             "one past the limit"
         );
         assert!(senders.offer(upcall(2)).is_ok());
-        assert_eq!(
-            senders.offer(upcall(3)),
-            Err(UpcallRefused),
-            "a port without a queue"
-        );
+        // A controller's frames come in by a port of another worker, or by none.
+        assert!(senders.offer(upcall(3)).is_ok());
+        let mut all = Vec::new();
+        queues.take(2 * PER_PORT, &mut all);
+        assert_eq!(all.iter().filter(|u| u.key.in_port == 3).count(), 1);
         assert!(queues.doorbell().try_recv().is_ok(), "the handler is woken");
     }
 
     #[test]
     fn a_busy_port_does_not_starve_a_quiet_one() {
         let mut queues = UpcallQueues::new();
-        let mut senders = UpcallSenders::default();
+        let mut senders = UpcallSenders::new(queues.injected());
         for p in [1, 2, 3] {
             senders.add(queues.add_port(DpPort(p)));
         }

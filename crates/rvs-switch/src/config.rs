@@ -59,6 +59,8 @@ pub enum IfaceKind {
     Internal,
     /// A tap device.
     Tap,
+    /// One end of a wire to another bridge of this switch, without a device.
+    Patch,
     /// A type that this switch does not have.
     Unknown(String),
 }
@@ -72,6 +74,8 @@ pub struct IfaceConfig {
     /// Column `mac`: asked for by the user, for internal interfaces.
     pub mac: Option<MacAddr>,
     pub mtu_request: Option<u32>,
+    /// `options:peer`: the interface at the other end of a patch.
+    pub peer: Option<String>,
     pub ofport_request: Option<OfPort>,
     /// Column `ofport`: the number that it has, or had before the daemon started.
     pub ofport: Option<OfPort>,
@@ -199,6 +203,7 @@ impl IfaceConfig {
             "" | "system" => IfaceKind::System,
             "internal" => IfaceKind::Internal,
             "tap" => IfaceKind::Tap,
+            "patch" => IfaceKind::Patch,
             other => IfaceKind::Unknown(other.to_owned()),
         };
         let number = |column: &str| {
@@ -216,6 +221,7 @@ impl IfaceConfig {
             mtu_request: row
                 .opt_int("mtu_request")
                 .and_then(|n| u32::try_from(n).ok()),
+            peer: row.map_value("options", "peer").map(str::to_owned),
             ofport_request: number("ofport_request"),
             ofport: number("ofport"),
         }

@@ -3,7 +3,9 @@
 
 pub mod config;
 pub mod controllers;
+mod numbers;
 mod openflow;
+pub mod patch;
 mod plant;
 pub mod platform;
 pub mod ports;

@@ -5,6 +5,7 @@
 //! actions=NORMAL`; when the first primary controller comes or the last goes, or `fail_mode` changes while there is none,
 //! flows, groups and meters are cleared.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rvs_dpif::Upcall;
@@ -128,15 +129,16 @@ impl<R: Rim> Switch<R> {
             .filter(|c| c.bridge == id)
             .any(|c| c.controllers.iter().any(|c| !c.service));
         let rules_of = (primaries, self.fail_mode(uuid));
-        let opened: Vec<_> = self
+        let opened: BTreeSet<_> = self
             .topology
             .bridges()
             .flat_map(BridgeState::ifaces)
-            .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| *dp))
+            .filter(|(_, i)| i.link().is_some())
+            .map(|(_, i)| i.cfg.uuid)
             .collect();
-        self.opened.retain(|dp, _| opened.contains(dp));
-        for dp in opened {
-            self.opened.entry(dp).or_insert(now);
+        self.opened.retain(|iface, _| opened.contains(iface));
+        for iface in opened {
+            self.opened.entry(iface).or_insert(now);
         }
         let hasher = self.hasher.clone();
         let office = self.offices.entry(id).or_insert_with(|| Office {
@@ -190,11 +192,11 @@ fn descriptions(state: &BridgeState) -> Vec<Port> {
 }
 
 fn description(iface: &IfaceState) -> Option<Port> {
-    let (_, link) = iface.open.as_ref()?;
+    let link = iface.link()?;
     let flag = |on: bool, bit: u32| if on { bit } else { 0 };
     // What the kernel says of a veth or tap: 10 Gbit/s over copper, whatever it carries.
     let (current, speed) = match iface.cfg.kind {
-        IfaceKind::Internal => (PortFeatures::default(), 0),
+        IfaceKind::Internal | IfaceKind::Patch => (PortFeatures::default(), 0),
         _ => (
             PortFeatures(PortFeatures::GB10_FD.0 | PortFeatures::COPPER.0),
             10_000_000,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::AHashMap;
 use rvs_dpif::{DpCommand, Meter, MeterId, WorkerId};
-use rvs_flow::{DpPort, OfPort};
+use rvs_flow::OfPort;
 use rvs_ofproto::Plant;
 use rvs_openflow::message::PortStats;
 use rvs_ovsdb::Uuid;
@@ -46,7 +46,7 @@ pub struct SwitchPlant<'a, R> {
     pub(crate) topology: &'a Topology,
     pub(crate) bridge_ids: &'a BTreeMap<Uuid, BridgeId>,
     pub(crate) meters: &'a mut MeterPool,
-    pub(crate) opened: &'a AHashMap<DpPort, Now>,
+    pub(crate) opened: &'a AHashMap<Uuid, Now>,
 }
 
 impl<R: Rim> SwitchPlant<'_, R> {
@@ -106,9 +106,19 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
     }
 
     fn port_stats(&mut self, now: Now, bridge: BridgeId, port: OfPort) -> Option<PortStats> {
-        let dp = self.iface(bridge, port)?.open.as_ref()?.0;
-        let up = now.since(self.opened.get(&dp).copied().unwrap_or(now));
-        let c = self.rim.counters(dp);
+        if self.iface(bridge, port)?.patch.is_some() {
+            self.credit();
+        }
+        let iface = self.iface(bridge, port)?;
+        let up = now.since(self.opened.get(&iface.cfg.uuid).copied().unwrap_or(now));
+        let c = match (&iface.open, &iface.patch) {
+            (Some((dp, _)), _) => {
+                let dp = *dp;
+                self.rim.counters(dp)
+            }
+            (None, Some(patch)) => patch.counters(),
+            (None, None) => return None,
+        };
         Some(PortStats {
             port,
             duration_sec: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),

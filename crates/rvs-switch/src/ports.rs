@@ -13,6 +13,8 @@ use rvs_ovsdb::{RowRef, Uuid};
 use rvs_packet::MacAddr;
 
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
+use crate::numbers::{choose_of_port, kept_numbers};
+use crate::patch::Patch;
 use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
 
 /// Ports of the daemon, open or waiting. Past it a port is refused with an error in its row.
@@ -27,6 +29,8 @@ pub struct IfaceState {
     pub of_port: OfPort,
     /// The open device.
     pub open: Option<(DpPort, LinkInfo)>,
+    /// The end of a patch, when it is one and names its other end.
+    pub patch: Option<Patch>,
     /// Why it is not open.
     pub error: Option<String>,
     /// How often carrier or administrative state changed since it was opened.
@@ -34,13 +38,19 @@ pub struct IfaceState {
 }
 
 impl IfaceState {
+    /// What is known of the port, once it is open.
+    pub fn link(&self) -> Option<&LinkInfo> {
+        let of_device = self.open.as_ref().map(|(_, link)| link);
+        of_device.or(self.patch.as_ref().map(|p| &p.link))
+    }
+
     /// The bridge's setting applies to the bridge's own interface.
     fn hwaddr(&self, of_bridge: Option<MacAddr>) -> Option<MacAddr> {
         of_bridge.filter(|_| self.of_port == OfPort::LOCAL)
     }
 
     /// Says why it is not open, once for each reason.
-    fn refuse(&mut self, error: String, changes: &mut Changes) {
+    pub(crate) fn refuse(&mut self, error: String, changes: &mut Changes) {
         if self.error.as_ref() != Some(&error) {
             changes.ifaces.insert(self.cfg.uuid);
             changes
@@ -52,6 +62,9 @@ impl IfaceState {
 
     /// Changes the device where the wish has changed, and only there: what its user has set since stays.
     fn adjust(&mut self, wish: PortSpec, platform: &mut impl Platform, changes: &mut Changes) {
+        if self.cfg.kind == IfaceKind::Patch {
+            return self.open_patch(changes);
+        }
         let old = std::mem::replace(&mut self.wish, wish);
         let new = &self.wish;
         if old == *new {
@@ -93,45 +106,8 @@ impl BridgeState {
             .flat_map(|p| p.ifaces.iter().map(move |i| (p, i)))
     }
 
-    fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
+    pub(crate) fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
         self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
-    }
-
-    /// Gives interfaces of a port the numbers that they ask for. Who has such a number without asking for it moves.
-    fn grant_numbers(&mut self, port: Uuid, kept: &BTreeSet<OfPort>, changes: &mut Changes) {
-        let ifaces = self.ports.get(&port).map_or(&[][..], |p| &p.ifaces);
-        let asking: Vec<(Uuid, OfPort)> = ifaces
-            .iter()
-            .filter(|i| i.of_port != OfPort::LOCAL)
-            .filter_map(|i| i.cfg.ofport_request.map(|wish| (i.cfg.uuid, wish)))
-            .collect();
-        for (iface, wish) in asking {
-            let holder = self
-                .ifaces()
-                .map(|(_, i)| i)
-                .find(|i| i.of_port == wish)
-                .map(|i| (i.cfg.uuid, i.cfg.ofport_request == Some(wish)));
-            match holder {
-                Some((_, true)) => {}
-                Some((other, false)) => {
-                    let free = free_number(&self.numbers(), kept);
-                    self.renumber(other, free, changes);
-                    self.renumber(iface, wish, changes);
-                }
-                None => self.renumber(iface, wish, changes),
-            }
-        }
-    }
-
-    fn renumber(&mut self, iface: Uuid, to: OfPort, changes: &mut Changes) {
-        if let Some(i) = self.ifaces_mut().find(|i| i.cfg.uuid == iface) {
-            i.of_port = to;
-            changes.ifaces.insert(iface);
-        }
-    }
-
-    fn numbers(&self) -> BTreeSet<OfPort> {
-        self.ifaces().map(|(_, i)| i.of_port).collect()
     }
 
     /// The MTU that internal interfaces get without a wish of their own: the smallest of the other ports'.
@@ -147,8 +123,8 @@ impl BridgeState {
         let local = self.ifaces().find(|(_, i)| i.of_port == OfPort::LOCAL);
         self.cfg.datapath_id.unwrap_or_else(|| {
             local
-                .and_then(|(_, i)| i.open.as_ref())
-                .map_or(0, |(_, l)| l.mac.to_u64())
+                .and_then(|(_, i)| i.link())
+                .map_or(0, |l| l.mac.to_u64())
         })
     }
 }
@@ -183,9 +159,11 @@ pub struct Changes {
 /// All bridges.
 #[derive(Debug, Default)]
 pub struct Topology {
-    bridges: BTreeMap<Uuid, BridgeState>,
-    bridge_of_port: AHashMap<Uuid, Uuid>,
-    port_of_iface: AHashMap<Uuid, Uuid>,
+    pub(crate) bridges: BTreeMap<Uuid, BridgeState>,
+    pub(crate) bridge_of_port: AHashMap<Uuid, Uuid>,
+    pub(crate) port_of_iface: AHashMap<Uuid, Uuid>,
+    /// Interfaces of type `patch` by name.
+    pub(crate) patches: BTreeMap<String, Uuid>,
     /// Bridge and interface of each open port.
     by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
     last_dp: u32,
@@ -242,6 +220,7 @@ impl Topology {
         for uuid in &bridges {
             self.open_missing(db, *uuid, touched, platform, &mut changes);
         }
+        self.join_patches(&mut changes);
         changes
     }
 
@@ -313,6 +292,10 @@ impl Topology {
 
     fn forget(&mut self, iface: IfaceState, platform: &mut impl Platform, changes: &mut Changes) {
         self.port_of_iface.remove(&iface.cfg.uuid);
+        if iface.cfg.kind == IfaceKind::Patch {
+            self.patches.remove(&iface.cfg.name);
+            return;
+        }
         match iface.open {
             Some((dp, _)) => {
                 self.by_dp.remove(&dp);
@@ -436,6 +419,7 @@ impl Topology {
                         cfg,
                         of_port,
                         open: None,
+                        patch: None,
                         error: None,
                         link_resets: 0,
                     };
@@ -456,13 +440,21 @@ impl Topology {
         platform: &mut impl Platform,
         changes: &mut Changes,
     ) {
-        if self.by_dp.len() >= MAX_PORTS {
+        if self.by_dp.len() + self.patches.len() >= MAX_PORTS {
             return iface.refuse(format!("the switch has {MAX_PORTS} ports already"), changes);
         }
-        if let IfaceKind::Unknown(kind) = &iface.cfg.kind {
-            let error =
-                format!("interface type {kind} is not supported (system, internal and tap are)");
-            return iface.refuse(error, changes);
+        match &iface.cfg.kind {
+            IfaceKind::Unknown(kind) => {
+                let error = format!(
+                    "interface type {kind} is not supported (system, internal, tap and patch are)"
+                );
+                return iface.refuse(error, changes);
+            }
+            IfaceKind::Patch => {
+                self.patches.insert(iface.cfg.name.clone(), iface.cfg.uuid);
+                return iface.open_patch(changes);
+            }
+            IfaceKind::System | IfaceKind::Internal | IfaceKind::Tap => {}
         }
         let dp = DpPort(self.last_dp + 1);
         let mut wish = iface.wish.clone();
@@ -559,7 +551,7 @@ impl Topology {
             .values()
             .flat_map(|b| b.ports.values().map(move |p| (b, p)))
             .flat_map(|(b, p)| p.ifaces.iter().map(move |i| (b, p, i)))
-            .filter(|(_, _, i)| i.open.is_none() && wanted(i))
+            .filter(|(_, _, i)| i.link().is_none() && wanted(i))
             .map(|(b, p, i)| (b.cfg.uuid, p.cfg.uuid, i.cfg.uuid))
             .collect();
         for (bridge_uuid, port, iface) in waiting {
@@ -569,7 +561,7 @@ impl Topology {
             if let Some(mut state) = bridge.ports.remove(&port) {
                 if let Some(i) = state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
                     self.try_open(&bridge, i, platform, changes);
-                    if i.open.is_some() {
+                    if i.link().is_some() {
                         changes.bridges.insert(bridge_uuid);
                     }
                 }
@@ -577,48 +569,12 @@ impl Topology {
             }
             self.bridges.insert(bridge_uuid, bridge);
         }
+        self.join_patches(changes);
     }
 }
 
-fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRef<'a>> {
+pub(crate) fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRef<'a>> {
     db.table(table)?.row(uuid)
-}
-
-/// Numbers that interfaces of the bridge ask for, or had before the daemon started: nobody else is given them.
-fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
-    let ports = bridge.ports.iter().filter_map(|p| row(db, "Port", *p));
-    let ifaces = ports.flat_map(|p| p.set_of_uuid("interfaces").collect::<Vec<_>>());
-    ifaces
-        .filter_map(|i| row(db, "Interface", i))
-        .map(IfaceConfig::read)
-        .flat_map(|i| [i.ofport_request, i.ofport])
-        .flatten()
-        .collect()
-}
-
-/// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
-fn choose_of_port(
-    bridge: &BridgeState,
-    own: &PortState,
-    cfg: &IfaceConfig,
-    kept: &BTreeSet<OfPort>,
-) -> OfPort {
-    if cfg.name == bridge.cfg.name {
-        return OfPort::LOCAL;
-    }
-    let mut taken = bridge.numbers();
-    taken.extend(own.ifaces.iter().map(|i| i.of_port));
-    let wishes = [cfg.ofport_request, cfg.ofport];
-    let granted = wishes.into_iter().flatten().find(|w| !taken.contains(w));
-    granted.unwrap_or_else(|| free_number(&taken, kept))
-}
-
-/// The smallest number that is neither taken nor kept for somebody; `ANY` when the bridge is full.
-fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
-    (1..OfPort::MAX.0)
-        .map(OfPort)
-        .find(|p| !taken.contains(p) && !kept.contains(p))
-        .unwrap_or(OfPort::ANY)
 }
 
 /// What to make a device of. Without a MAC the platform chooses one that is the same after every start.

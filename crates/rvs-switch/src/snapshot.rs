@@ -2,39 +2,53 @@
 
 use rvs_flow::OfPort;
 use rvs_l2::{BundleId, MacConfig, VlanSet};
-use rvs_pipeline::{Bundle, Port, PortConfig, Ports, Settings};
+use rvs_pipeline::{BridgeId, Bundle, Port, PortConfig, Ports, Settings};
 
 use crate::config::BridgeConfig;
+use crate::patch::Patch;
 use crate::ports::BridgeState;
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
-/// `config` tells what a controller has configured of a port.
-pub fn ports(state: &BridgeState, config: impl Fn(OfPort) -> PortConfig) -> Ports {
+/// `config` tells what a controller has configured of a port, `peer` where the other end of a patch port is.
+pub fn ports(
+    state: &BridgeState,
+    config: impl Fn(OfPort) -> PortConfig,
+    peer: impl Fn(&Patch) -> Option<(BridgeId, OfPort)>,
+) -> Ports {
     let mut ports = Vec::new();
     let mut bundles = Vec::new();
     for p in state.ports.values() {
         let members: Vec<_> = p
             .ifaces
             .iter()
-            .filter(|i| i.open.is_some() && i.of_port != OfPort::ANY)
+            .filter(|i| i.link().is_some() && i.of_port != OfPort::ANY)
             .collect();
         let Some(first) = members.first() else {
             continue;
         };
         let bundle = BundleId(first.of_port.0);
         for i in &members {
-            let Some((dp, link)) = &i.open else { continue };
-            let mut port = Port::device(i.of_port, *dp, &i.cfg.name);
-            port.bundle = bundle;
-            port.mac = link.mac;
-            port.mtu = link.mtu;
-            // A device that is down sends nothing, and says so where the frame is lost.
-            port.config = PortConfig {
-                down: false,
-                ..config(i.of_port)
+            let port = match (&i.open, &i.patch) {
+                (Some((dp, link)), _) => Port {
+                    mtu: link.mtu,
+                    // A device that is down sends nothing, and says so where the frame is lost.
+                    config: PortConfig {
+                        down: false,
+                        ..config(i.of_port)
+                    },
+                    live: link.admin_up && link.link_up,
+                    mac: link.mac,
+                    ..Port::device(i.of_port, *dp, &i.cfg.name)
+                },
+                (None, Some(patch)) => Port {
+                    config: config(i.of_port),
+                    mac: patch.link.mac,
+                    traffic: patch.traffic.clone(),
+                    ..Port::patch(i.of_port, peer(patch), &i.cfg.name)
+                },
+                (None, None) => continue,
             };
-            port.live = link.admin_up && link.link_up;
-            ports.push(port);
+            ports.push(Port { bundle, ..port });
         }
         bundles.push(Bundle {
             id: bundle,

@@ -56,8 +56,8 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
             Datum::scalar(i64::try_from(iface.link_resets).unwrap_or(i64::MAX)),
         ),
     ];
-    match &iface.open {
-        Some((_, link)) => columns.extend(link_columns(link)),
+    match iface.link() {
+        Some(link) => columns.extend(link_columns(link)),
         None => {
             let unknown = ["admin_state", "link_state", "mac_in_use", "mtu", "ifindex"];
             columns.extend(unknown.map(|c| (c, none())));
@@ -73,15 +73,19 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
 
 fn link_columns(link: &LinkInfo) -> [(&'static str, Datum); 6] {
     let state = |up| text(if up { "up" } else { "down" });
-    let driver = ("driver_name".to_owned(), link.driver.clone());
+    let driver = Some(link.driver.clone()).filter(|d| !d.is_empty());
+    let driver = driver.map(|d| ("driver_name".to_owned(), d));
     let note = link.note.iter().map(|n| ("note".to_owned(), n.clone()));
     [
         ("admin_state", state(link.admin_up)),
         ("link_state", state(link.link_up)),
         ("mac_in_use", text(link.mac.to_string())),
-        ("mtu", Datum::scalar(i64::from(link.mtu))),
+        (
+            "mtu",
+            Datum::set((link.mtu > 0).then_some(i64::from(link.mtu))),
+        ),
         ("ifindex", Datum::scalar(i64::from(link.ifindex))),
-        ("status", Datum::map(note.chain([driver]))),
+        ("status", Datum::map(note.chain(driver))),
     ]
 }
 
@@ -102,11 +106,30 @@ pub fn statistics(row: Uuid, c: &PortCounters) -> RowStatus {
         ("tx_dropped", c.tx_dropped),
         ("tx_errors", c.tx_errors),
     ];
-    let pairs = counters.map(|(k, v)| (k.to_owned(), i64::try_from(v).unwrap_or(i64::MAX)));
     RowStatus {
         table: "Interface",
         row,
-        columns: vec![("statistics", Datum::map(pairs))],
+        columns: vec![("statistics", pairs(&counters))],
+    }
+}
+
+fn pairs(counters: &[(&str, u64)]) -> Datum {
+    let pair = |(k, v): &(&str, u64)| ((*k).to_owned(), i64::try_from(*v).unwrap_or(i64::MAX));
+    Datum::map(counters.iter().map(pair))
+}
+
+/// Counters of a patch port, which has no device to lose frames.
+pub fn patch_statistics(row: Uuid, c: &PortCounters) -> RowStatus {
+    let counters = [
+        ("rx_packets", c.rx_packets),
+        ("rx_bytes", c.rx_bytes),
+        ("tx_packets", c.tx_packets),
+        ("tx_bytes", c.tx_bytes),
+    ];
+    RowStatus {
+        table: "Interface",
+        row,
+        columns: vec![("statistics", pairs(&counters))],
     }
 }
 
@@ -141,7 +164,7 @@ pub fn identity(root: Uuid, version: &str) -> RowStatus {
             ("ovs_version", text(version)),
             ("db_version", text("8.8.0")),
             ("datapath_types", set(&["netdev", "system"])),
-            ("iface_types", set(&["internal", "system", "tap"])),
+            ("iface_types", set(&["internal", "patch", "system", "tap"])),
         ],
     }
 }

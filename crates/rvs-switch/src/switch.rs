@@ -19,10 +19,11 @@ use rvs_ovsdb::database::{Database, Delta};
 use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
 use rvs_ovsdb::Uuid;
 use rvs_packet::{MacAddr, Now, VlanId};
-use rvs_pipeline::{Bridge, BridgeId};
+use rvs_pipeline::{Bridge, BridgeId, PortKind, World};
 use rvs_slowpath::{Dispatch, Limits, SlowPath};
 
 use crate::openflow::Office;
+use crate::patch::Patch;
 use crate::plant::MeterPool;
 use crate::platform::{Platform, PortEvent};
 use crate::ports::{Changes, Topology, Touched};
@@ -62,8 +63,8 @@ pub struct Switch<R> {
     closed: Vec<(SessionId, CloseReason)>,
     pub(crate) offices: BTreeMap<BridgeId, Office>,
     pub(crate) meters: MeterPool,
-    /// When each port was opened.
-    pub(crate) opened: AHashMap<DpPort, Now>,
+    /// When each interface was opened.
+    pub(crate) opened: AHashMap<Uuid, Now>,
     pub(crate) openflow_epoch: u64,
 }
 
@@ -231,6 +232,7 @@ impl<R: Rim> Switch<R> {
         for uuid in &changes.bridges {
             self.publish(*uuid);
         }
+        self.connect_patches(&changes.bridges);
         let interfaces = changes
             .ifaces
             .iter()
@@ -243,6 +245,38 @@ impl<R: Rim> Switch<R> {
             .map(status::bridge);
         let rows: Vec<RowStatus> = interfaces.chain(bridges).collect();
         self.write_status(&rows);
+    }
+
+    /// Bridges whose patch ports lead to a bridge that came after them in the same change learn of it.
+    fn connect_patches(&mut self, bridges: &BTreeSet<Uuid>) {
+        let behind: Vec<Uuid> = bridges
+            .iter()
+            .filter(|uuid| self.has_new_peers(**uuid))
+            .copied()
+            .collect();
+        for uuid in behind {
+            if let Some(id) = self.bridge_id(uuid) {
+                self.publish_bridge(uuid, id);
+            }
+        }
+    }
+
+    fn has_new_peers(&self, uuid: Uuid) -> bool {
+        let (Some(state), Some(id)) = (self.topology.bridge(uuid), self.bridge_id(uuid)) else {
+            return false;
+        };
+        let slow = self.slow();
+        let Some(bridge) = slow.world().bridge(id) else {
+            return false;
+        };
+        state.ifaces().any(|(_, i)| {
+            let known = bridge.ports.get(i.of_port).map(|p| p.kind);
+            let peer = i
+                .patch
+                .as_ref()
+                .map(|p| other_end(&self.bridge_ids, slow.world(), p));
+            peer.is_some_and(|peer| known != Some(PortKind::Patch { peer }))
+        })
     }
 
     /// Status is written without waiting for the disk: after a crash it is found out anew.
@@ -305,6 +339,7 @@ impl<R: Rim> Switch<R> {
             slow,
             rim,
             offices,
+            bridge_ids,
             ..
         } = self;
         let Some(state) = topology.bridge(uuid) else {
@@ -317,7 +352,8 @@ impl<R: Rim> Switch<R> {
         };
         let office = offices.get(&id);
         let config = |of| office.map_or_else(Default::default, |o| o.agent.state.port_config(of));
-        bridge.ports = Arc::new(snapshot::ports(state, config));
+        let peer = |patch: &Patch| other_end(bridge_ids, slow.world(), patch);
+        bridge.ports = Arc::new(snapshot::ports(state, config, peer));
         let mut settings = snapshot::settings(&state.cfg, self.vlan_limit);
         if let Some(office) = office {
             office.agent.state.adjust(&mut settings);
@@ -349,15 +385,20 @@ impl<R: Rim> Switch<R> {
 
     /// Writes the counters of all interfaces into the database.
     pub fn write_statistics(&mut self) {
-        let open: Vec<(Uuid, DpPort)> = self
-            .topology
+        if self.topology.has_patches() {
+            self.credit();
+        }
+        let Self { topology, rim, .. } = self;
+        let rows: Vec<RowStatus> = topology
             .bridges()
             .flat_map(|b| b.ifaces())
-            .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| (i.cfg.uuid, *dp)))
-            .collect();
-        let rows: Vec<RowStatus> = open
-            .into_iter()
-            .map(|(uuid, dp)| status::statistics(uuid, &self.rim.counters(dp)))
+            .filter_map(|(_, i)| match (&i.open, &i.patch) {
+                (Some((dp, _)), _) => Some(status::statistics(i.cfg.uuid, &rim.counters(*dp))),
+                (None, Some(patch)) => {
+                    Some(status::patch_statistics(i.cfg.uuid, &patch.counters()))
+                }
+                (None, None) => None,
+            })
             .collect();
         self.write_status(&rows);
     }
@@ -442,4 +483,15 @@ impl<R: Rim> Switch<R> {
         self.wait(wait);
         known
     }
+}
+
+/// Where a patch leads, as far as the slow path knows.
+fn other_end(
+    ids: &BTreeMap<Uuid, BridgeId>,
+    world: &World,
+    patch: &Patch,
+) -> Option<(BridgeId, OfPort)> {
+    let (uuid, of) = patch.peer?;
+    let id = *ids.get(&uuid)?;
+    world.bridge(id)?.ports.get(of).map(|_| (id, of))
 }

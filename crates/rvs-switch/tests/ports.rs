@@ -12,7 +12,7 @@ use rvs_ovsdb::schema::Schema;
 use rvs_ovsdb::server::{Server, SessionId};
 use rvs_ovsdb::UuidGenerator;
 use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_pipeline::{BridgeId, LearnedFlow, PortKind, PuntNote};
 use rvs_slowpath::{Dispatch, SlowPath};
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
@@ -288,4 +288,74 @@ fn a_vlan_that_changes_is_published_before_cur_cfg_moves() {
     let bundle = bridge.ports.bundles().find(|b| &*b.name == "a").unwrap();
     let vlan = rvs_packet::VlanId::new(200).unwrap();
     assert_eq!(bundle.vlan, rvs_l2::VlanMode::Access(vlan));
+}
+
+/// Where the patch port of that name leads, as the slow path knows it: bridge and number.
+fn peer(b: &Bench, name: &str) -> Option<(String, u32)> {
+    let slow = b.switch.slow();
+    let port = slow.world().bridges().find_map(|b| b.ports.by_name(name));
+    match port.expect("it is published").kind {
+        PortKind::Patch { peer } => {
+            peer.map(|(id, of)| (slow.world().bridge(id).unwrap().name.to_string(), of.0))
+        }
+        PortKind::Device(_) => panic!("a device"),
+    }
+}
+
+#[test]
+fn patch_ports_meet_when_both_name_each_other() {
+    let mut b = Bench::new(&["a"]);
+    let patch = |peer: &str| json!({"type": "patch", "options": ["map", [["peer", peer]]]});
+    b.add("br0", "p0", patch("p1"));
+    assert_eq!((b.of_port("p0"), b.error("p0")), (Some(1), None));
+    assert_eq!(peer(&b, "p0"), None);
+    b.add("br1", "a", json!({}));
+    b.add("br1", "p1", patch("elsewhere"));
+    assert_eq!(peer(&b, "p0"), None);
+    assert_eq!(peer(&b, "p1"), None);
+    b.set("p1", patch("p0"));
+    assert_eq!(peer(&b, "p0"), Some(("br1".to_owned(), 2)));
+    assert_eq!(peer(&b, "p1"), Some(("br0".to_owned(), 1)));
+    // A number that changes at one end is followed at the other.
+    b.set("p1", json!({"ofport_request": 77}));
+    assert_eq!(peer(&b, "p0"), Some(("br1".to_owned(), 77)));
+    let port = b.uuid("Port", "p1");
+    b.transact(&[mutate("br1", "delete", port)]);
+    assert_eq!(peer(&b, "p0"), None);
+    b.set("p0", patch("p0"));
+    assert_eq!(
+        b.error("p0").as_deref(),
+        Some("p0: patch peer must not be self")
+    );
+    assert_eq!(b.published("br0"), ["br0"]);
+    b.set("p0", json!({"options": ["map", []]}));
+    assert!(b.error("p0").unwrap().contains("requires valid 'peer'"));
+    b.set("p0", patch("p1"));
+    assert_eq!((b.of_port("p0"), b.error("p0")), (Some(1), None));
+}
+
+#[test]
+fn bridges_made_in_one_transaction_are_patched() {
+    let mut b = Bench::new(&[]);
+    let named = |n: &str| json!(["named-uuid", n]);
+    let mut ops = Vec::new();
+    for (bridge, port, peer) in [("x", "px", "py"), ("y", "py", "px")] {
+        ops.push(
+            json!({"op": "insert", "table": "Interface", "uuid-name": format!("i{port}"), "row":
+            {"name": port, "type": "patch", "options": ["map", [["peer", peer]]]}}),
+        );
+        ops.push(
+            json!({"op": "insert", "table": "Port", "uuid-name": port, "row":
+            {"name": port, "interfaces": named(&format!("i{port}"))}}),
+        );
+        ops.push(
+            json!({"op": "insert", "table": "Bridge", "uuid-name": bridge, "row":
+            {"name": bridge, "ports": named(port)}}),
+        );
+        ops.push(json!({"op": "mutate", "table": "Open_vSwitch", "where": [],
+            "mutations": [["bridges", "insert", named(bridge)]]}));
+    }
+    b.transact(&ops);
+    assert_eq!(peer(&b, "px"), Some(("y".to_owned(), 1)));
+    assert_eq!(peer(&b, "py"), Some(("x".to_owned(), 1)));
 }

@@ -14,7 +14,7 @@ use rvs_ovsdb::schema::Schema;
 use rvs_ovsdb::server::{Server, SessionId};
 use rvs_ovsdb::UuidGenerator;
 use rvs_packet::{Frame, Now};
-use rvs_slowpath::{Limits, SlowPath};
+use rvs_slowpath::{Limits, SlowPath, UpcallQueues, UpcallSenders};
 use rvs_switch::platform::PortEvent;
 use rvs_switch::prepare::prepare;
 use rvs_switch::Switch;
@@ -90,6 +90,7 @@ impl Default for TestSwitch {
 impl TestSwitch {
     fn new(setup: Setup) -> Self {
         let hasher = RandomState::with_seeds(setup.seed, 2, 3, 4);
+        let queues = UpcallQueues::new();
         let workers = (0..setup.workers as u16)
             .map(|n| {
                 let id = WorkerId(n);
@@ -100,7 +101,8 @@ impl TestSwitch {
                 if let Some(parking) = setup.parking {
                     config.parking = parking;
                 }
-                Worker::new(id, Datapath::new(config))
+                let upcalls = UpcallSenders::new(queues.injected());
+                Worker::new(id, Datapath::new(config), upcalls)
             })
             .collect();
         let slow = Arc::new(Mutex::new(SlowPath::new(setup.limits, hasher.clone())));
@@ -110,7 +112,7 @@ impl TestSwitch {
         let session = server.connect(rvs_ovsdb::Now(0), 0).unwrap();
         let mut switch = Switch::new(
             server,
-            Wires::new(workers, slow.clone()),
+            Wires::new(workers, queues, slow.clone()),
             slow.clone(),
             hasher,
         );

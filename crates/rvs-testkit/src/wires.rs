@@ -81,12 +81,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub fn new(id: WorkerId, datapath: Datapath) -> Self {
+    pub fn new(id: WorkerId, datapath: Datapath, upcalls: UpcallSenders) -> Self {
         Self {
             id,
             datapath,
             inbox: VecDeque::new(),
-            upcalls: UpcallSenders::default(),
+            upcalls,
             rx: VecDeque::new(),
             acknowledged: AckToken(0),
             batch: FrameBatch::new(),
@@ -146,12 +146,16 @@ pub struct Wires {
 }
 
 impl Wires {
-    pub(crate) fn new(workers: Vec<Worker>, slow: Arc<Mutex<SlowPath>>) -> Self {
+    pub(crate) fn new(
+        workers: Vec<Worker>,
+        queues: UpcallQueues,
+        slow: Arc<Mutex<SlowPath>>,
+    ) -> Self {
         Self {
             slow,
             fabric: Fabric::default(),
             workers,
-            queues: UpcallQueues::new(),
+            queues,
             punted: Vec::new(),
             learned: Vec::new(),
         }

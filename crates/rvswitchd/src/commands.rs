@@ -557,9 +557,19 @@ fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
                 .open
                 .as_ref()
                 .and_then(|(dp, _)| daemon.switch.rim.devices.stats(*dp));
+            let patch = iface.patch.iter().flat_map(|p| {
+                let c = p.counters();
+                [
+                    ("rx_packets", c.rx_packets),
+                    ("rx_bytes", c.rx_bytes),
+                    ("tx_packets", c.tx_packets),
+                    ("tx_bytes", c.tx_bytes),
+                ]
+            });
             let counters: Map<String, Value> = stats
                 .iter()
                 .flat_map(|s| s.named())
+                .chain(patch)
                 .map(|(k, v)| (k.to_owned(), json!(v)))
                 .collect();
             rows.push(json!({
@@ -568,7 +578,7 @@ fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
                 "interface": iface.cfg.name,
                 "ofport": iface.of_port.to_u16(),
                 "error": iface.error,
-                "link": iface.open.as_ref().map(|(_, l)| json!({
+                "link": iface.link().map(|l| json!({
                     "admin": l.admin_up, "carrier": l.link_up, "mtu": l.mtu, "mac": l.mac.to_string(), "note": l.note,
                 })),
                 "counters": counters,

@@ -40,6 +40,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How often interface counters are written into the database (`other_config:stats-update-interval`).
 const STATISTICS: Duration = Duration::from_secs(5);
 
+/// Counters no older than this are not written anew for a client that connects.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// The world outside, as the switch sees it.
 pub struct Outside {
     pub devices: Devices,
@@ -331,16 +334,28 @@ impl Control {
             .filter(|c| matches!(c.talk, Talk::Control(_)))
             .count();
         let talk = match listener.service {
-            Service::Database => match self.daemon.switch.server.connect(ovsdb_now(), 0) {
-                Ok(id) => Talk::Database(id),
-                Err(e) => return tracing::warn!("a database client was refused: {e}"),
-            },
+            Service::Database => {
+                self.refresh_statistics();
+                match self.daemon.switch.server.connect(ovsdb_now(), 0) {
+                    Ok(id) => Talk::Database(id),
+                    Err(e) => return tracing::warn!("a database client was refused: {e}"),
+                }
+            }
             Service::Control if control >= MAX_CONTROL_CLIENTS => {
                 return tracing::warn!("a control client was refused: {control} are connected");
             }
             Service::Control => Talk::Control(Default::default()),
         };
         self.clients.push(Client::new(stream, talk));
+    }
+
+    /// While nobody is there to read them counters are not written: who comes finds them as they are now.
+    fn refresh_statistics(&mut self) {
+        let now = clock::now();
+        if now + STATISTICS >= self.next_statistics + FRESH {
+            self.next_statistics = now + STATISTICS;
+            self.switch().write_statistics();
+        }
     }
 
     /// Takes what clients sent. `Some` when one of them asked for the end.

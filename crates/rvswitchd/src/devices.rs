@@ -451,8 +451,8 @@ impl Platform for Devices {
             IfaceKind::System => self.open_system(dp, spec)?,
             IfaceKind::Internal => self.open_internal(dp, spec)?,
             IfaceKind::Tap => self.open_tap(dp, spec)?,
-            IfaceKind::Unknown(kind) => {
-                return Err(PortError(format!("interface type {kind} is not supported")))
+            kind @ (IfaceKind::Patch | IfaceKind::Unknown(_)) => {
+                return Err(PortError(format!("{kind:?} is no device")))
             }
         };
         // A tap's frames come from its file; the host never had them.

@@ -20,7 +20,7 @@ use rvs_ovsdb::log::{FileStorage, Log};
 use rvs_ovsdb::schema::Schema;
 use rvs_ovsdb::server::Server;
 use rvs_ovsdb::UuidGenerator;
-use rvs_slowpath::{Limits, SlowPath, UpcallQueues};
+use rvs_slowpath::{Limits, SlowPath, UpcallQueues, UpcallSenders};
 use rvs_switch::prepare::prepare;
 use rvs_switch::Switch;
 
@@ -96,18 +96,24 @@ pub fn run(args: &Args) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let count = worker_count(args.workers);
     let acks = Arc::new(AckBoard::new(count));
+    let queues = UpcallQueues::new();
     let mut workers = Vec::new();
     let mut threads = Vec::new();
     for id in 0..count {
+        let upcalls = UpcallSenders::new(queues.injected());
         let config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
-        let (handle, thread) =
-            worker::start(WorkerId(id as u16), Datapath::new(config), acks.clone())?;
+        let (handle, thread) = worker::start(
+            WorkerId(id as u16),
+            Datapath::new(config),
+            upcalls,
+            acks.clone(),
+        )?;
         workers.push(handle);
         threads.push(thread);
     }
+    let queues = Arc::new(Mutex::new(queues));
     let hasher = ahash::RandomState::new();
     let slow = Arc::new(Mutex::new(SlowPath::new(Limits::default(), hasher.clone())));
-    let queues = Arc::new(Mutex::new(UpcallQueues::new()));
     let (doorbell, ring) = {
         let q = queues.lock().unwrap_or_else(PoisonError::into_inner);
         (q.doorbell().clone(), q.ringer())

@@ -142,10 +142,11 @@ struct Worker {
     batch: FrameBatch,
 }
 
-/// Starts a worker. Acknowledgements go to the board.
+/// Starts a worker; `upcalls` has no ports yet. Acknowledgements go to the board.
 pub fn start(
     id: WorkerId,
     datapath: Datapath,
+    upcalls: UpcallSenders,
     acks: Arc<AckBoard>,
 ) -> Result<(WorkerHandle, JoinHandle<()>)> {
     let (sender, inbox) = bounded(INBOX);
@@ -172,7 +173,7 @@ pub fn start(
         id,
         datapath,
         ports: Vec::new(),
-        upcalls: UpcallSenders::default(),
+        upcalls,
         outputs: Outputs::default(),
         inbox,
         acks,

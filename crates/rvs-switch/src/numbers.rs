@@ -1,0 +1,91 @@
+//! OpenFlow numbers of a bridge's ports: who gets which.
+
+use std::collections::BTreeSet;
+
+use rvs_flow::OfPort;
+use rvs_ovsdb::database::Database;
+use rvs_ovsdb::Uuid;
+
+use crate::config::{BridgeConfig, IfaceConfig};
+use crate::ports::{row, BridgeState, Changes, PortState};
+
+impl BridgeState {
+    /// Gives interfaces of a port the numbers that they ask for. Who has such a number without asking for it moves.
+    pub(crate) fn grant_numbers(
+        &mut self,
+        port: Uuid,
+        kept: &BTreeSet<OfPort>,
+        changes: &mut Changes,
+    ) {
+        let ifaces = self.ports.get(&port).map_or(&[][..], |p| &p.ifaces);
+        let asking: Vec<(Uuid, OfPort)> = ifaces
+            .iter()
+            .filter(|i| i.of_port != OfPort::LOCAL)
+            .filter_map(|i| i.cfg.ofport_request.map(|wish| (i.cfg.uuid, wish)))
+            .collect();
+        for (iface, wish) in asking {
+            let holder = self
+                .ifaces()
+                .map(|(_, i)| i)
+                .find(|i| i.of_port == wish)
+                .map(|i| (i.cfg.uuid, i.cfg.ofport_request == Some(wish)));
+            match holder {
+                Some((_, true)) => {}
+                Some((other, false)) => {
+                    let free = free_number(&self.numbers(), kept);
+                    self.renumber(other, free, changes);
+                    self.renumber(iface, wish, changes);
+                }
+                None => self.renumber(iface, wish, changes),
+            }
+        }
+    }
+
+    fn renumber(&mut self, iface: Uuid, to: OfPort, changes: &mut Changes) {
+        if let Some(i) = self.ifaces_mut().find(|i| i.cfg.uuid == iface) {
+            i.of_port = to;
+            changes.ifaces.insert(iface);
+        }
+    }
+
+    fn numbers(&self) -> BTreeSet<OfPort> {
+        self.ifaces().map(|(_, i)| i.of_port).collect()
+    }
+}
+
+/// Numbers that interfaces of the bridge ask for, or had before the daemon started: nobody else is given them.
+pub(crate) fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
+    let ports = bridge.ports.iter().filter_map(|p| row(db, "Port", *p));
+    let ifaces = ports.flat_map(|p| p.set_of_uuid("interfaces").collect::<Vec<_>>());
+    ifaces
+        .filter_map(|i| row(db, "Interface", i))
+        .map(IfaceConfig::read)
+        .flat_map(|i| [i.ofport_request, i.ofport])
+        .flatten()
+        .collect()
+}
+
+/// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
+pub(crate) fn choose_of_port(
+    bridge: &BridgeState,
+    own: &PortState,
+    cfg: &IfaceConfig,
+    kept: &BTreeSet<OfPort>,
+) -> OfPort {
+    if cfg.name == bridge.cfg.name {
+        return OfPort::LOCAL;
+    }
+    let mut taken = bridge.numbers();
+    taken.extend(own.ifaces.iter().map(|i| i.of_port));
+    let wishes = [cfg.ofport_request, cfg.ofport];
+    let granted = wishes.into_iter().flatten().find(|w| !taken.contains(w));
+    granted.unwrap_or_else(|| free_number(&taken, kept))
+}
+
+/// The smallest number that is neither taken nor kept for somebody; `ANY` when the bridge is full.
+pub(crate) fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
+    (1..OfPort::MAX.0)
+        .map(OfPort)
+        .find(|p| !taken.contains(p) && !kept.contains(p))
+        .unwrap_or(OfPort::ANY)
+}
