@@ -93,7 +93,8 @@ fn warm_flood(pace: Pace, options: &str) -> Result<Vec<f64>> {
 /// A table of as many flows under one mask, each hit in turn.
 fn flows(r: &mut Running, pace: Pace, n: u64) -> Result<Vec<f64>> {
     let mut c = Controller::connect(&r.openflow())?;
-    c.put(&flow_mod(FlowCommand::Delete, 0, "udp", Vec::new())?)?;
+    // Everything, the first NORMAL flow too.
+    c.put(&flow_mod(FlowCommand::Delete, 0, "", Vec::new())?)?;
     for i in 0..n {
         let ([a, b, d, e], port) = crate::tool::flow(i);
         let matching = format!("udp,nw_src={a}.{b}.{d}.{e},tp_src={port}");
@@ -134,7 +135,7 @@ fn masks(r: &mut Running, pace: Pace, n: u64) -> Result<Vec<f64>> {
 
 /// As many ports, all but two of them silent.
 fn ports(r: &mut Running, pace: Pace, n: u64) -> Result<Vec<f64>> {
-    let there: u64 = output("ls /sys/class/net | grep -c '^p[0-9]' || true")?
+    let there: u64 = output("ip -o link show type veth | grep -c ' p[0-9]*@' || true")?
         .trim()
         .parse()?;
     let new: Vec<u64> = (there + 2..n).collect();

@@ -66,7 +66,9 @@ impl Controller {
                         let answer = self.dialect.encode(&Message::EchoReply(data), header.xid)?;
                         self.stream.write_all(&answer)?;
                     }
-                    Message::Error(e) => bail!("the switch refused: {e:?}"),
+                    Message::Error(e) => {
+                        bail!("the switch refused: error {} code {}", e.kind, e.code)
+                    }
                     _ => {}
                 }
             }

@@ -284,7 +284,7 @@ fn machine(load: &str) -> Vec<(&'static str, String)> {
         ("kernel", said("uname -sr")),
         (
             "tools",
-            said("(iperf3 --version | cut -d'(' -f1 | head -n 1; ping -V | cut -d, -f1) | paste -sd, -"),
+            said("(iperf3 --version | cut -d' ' -f1,2 | head -n 1; ping -V | head -n 1) | paste -sd, -"),
         ),
         ("load before", load.trim().to_owned()),
         ("load after", said("cut -d' ' -f1-3 /proc/loadavg")),

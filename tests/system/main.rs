@@ -15,6 +15,7 @@ mod mininet;
 mod ofctl;
 mod ofctl_peer;
 mod offload;
+mod perf;
 mod refusals;
 mod storage;
 mod tools;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         mininet::remote_controller,
         mininet::shaped_links,
         mininet::many_starts_and_stops,
+        perf::where_time_goes,
         trace::tells_what_frames_do,
         ofctl_peer::flows_read_as_with_the_stock_tool,
         ofctl_peer::files_of_flows,

@@ -248,6 +248,12 @@ pub enum Command {
     },
     /// Show the daemon's event counters.
     Coverage,
+    /// Measure for some seconds where the time of the forwarding threads goes: nanoseconds a frame by stage, sizes of
+    /// batches, hits by tier, latency of upcalls.
+    Perf {
+        #[arg(default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+        seconds: u64,
+    },
     /// Show what the daemon holds in memory.
     Memory,
     /// Show or set how much the daemon logs: error, warn, info, debug, trace.
@@ -283,6 +289,7 @@ impl Command {
                 | C::Trace { .. }
                 | C::Coverage
                 | C::Memory
+                | C::Perf { .. }
                 | C::LogLevel { .. }
                 | C::Doctor
                 | C::Version

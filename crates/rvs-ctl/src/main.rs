@@ -6,6 +6,7 @@ mod config;
 mod failure;
 mod openflow;
 mod output;
+mod perf;
 mod runtime;
 mod unixctl;
 

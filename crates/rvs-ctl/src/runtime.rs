@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::args::Command;
 use crate::failure::Failure;
 use crate::output::{print, print_json, Style, Table};
+use crate::perf;
 use crate::unixctl;
 
 /// Runs a command of the daemon and prints its answer.
@@ -43,6 +44,7 @@ pub fn run(
             (call_with(&call, "rvs/trace", &params)?, trace)
         }
         Command::Coverage => (call("rvs/coverage", &[])?, coverage),
+        Command::Perf { seconds } => (perf::measure(&call, *seconds)?, perf::render),
         Command::Memory => (call("rvs/memory", &[])?, pairs),
         Command::LogLevel { level } => (call_with(&call, "rvs/log-level", &optional(level))?, text),
         Command::Doctor => (call("rvs/doctor", &[])?, doctor),

@@ -26,6 +26,7 @@ use crate::batch::FrameBatch;
 use crate::cache::{Caches, Emc, FlowHash, FlowRef, MegaflowTable, Tiers};
 use crate::execute::{Executor, Io, Origin};
 use crate::park::{self, Parked, Parking};
+use crate::perf::{Laps, Off, Stage};
 use crate::stats::{WorkerCounters, MALFORMED};
 
 /// How a worker's datapath is set up.
@@ -170,11 +171,25 @@ impl Datapath {
         tx: &mut impl Egress,
         up: &mut impl UpcallSink,
     ) {
+        self.process_timed(now, batch, tx, up, &mut Off);
+    }
+
+    /// [`Self::process`], with a lap after each stage.
+    pub fn process_timed(
+        &mut self,
+        now: Now,
+        batch: &mut FrameBatch,
+        tx: &mut impl Egress,
+        up: &mut impl UpcallSink,
+        laps: &mut impl Laps,
+    ) {
         if batch.is_empty() {
             return;
         }
         self.exec.reset();
         let malformed = self.extract(batch);
+        laps.batch(batch.len());
+        laps.lap(Stage::Extract);
         let n = batch.len();
         let s = &mut *self.scratch;
         let (keys, found) = (&s.keys[..n], &mut s.found[..n]);
@@ -185,6 +200,7 @@ impl Datapath {
                 *found = found.filter(|_| !key.present.has(Present::BAD_L2));
             }
         }
+        laps.lap(Stage::Lookup);
         let mut io = Io { now, tx, up };
         // The flow that decided the frames just before, and what they were: counted when the row ends.
         let mut row: Option<(FlowRef, Tally)> = None;
@@ -212,6 +228,7 @@ impl Datapath {
         }
         self.count_row(now, row);
         self.publish();
+        laps.lap(Stage::Execute);
     }
 
     #[inline]

@@ -10,6 +10,7 @@ mod command;
 pub mod datapath;
 mod execute;
 pub mod park;
+pub mod perf;
 pub mod stats;
 
 pub use batch::FrameBatch;

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::control::Outside;
 use crate::handler::Latency;
 use crate::logging;
+use crate::perf::{self, Profile};
 use crate::trace;
 use crate::worker::WorkerHandle;
 
@@ -36,10 +37,12 @@ pub struct Daemon {
     pub workers: Vec<WorkerHandle>,
     pub latency: Arc<Latency>,
     pub cleanup_on_exit: bool,
+    /// The profile that was asked for last.
+    pub profile: Option<Profile>,
     started: Now,
 }
 
-type Answer = Result<Value, String>;
+pub type Answer = Result<Value, String>;
 
 /// A command: its name, what parameters it takes, how many at least and at most, and what it does.
 struct Command {
@@ -153,6 +156,18 @@ const COMMANDS: &[Command] = &[
         run: rvs_memory,
     },
     Command {
+        name: "rvs/perf-start",
+        usage: "SECONDS",
+        params: (1, 1),
+        run: perf::start,
+    },
+    Command {
+        name: "rvs/perf-stop",
+        usage: "NUMBER",
+        params: (1, 1),
+        run: perf::stop,
+    },
+    Command {
         name: "rvs/ports",
         usage: "[BRIDGE]",
         params: (0, 1),
@@ -184,6 +199,7 @@ impl Daemon {
             workers,
             latency,
             cleanup_on_exit,
+            profile: None,
             started: clock::now(),
         }
     }

@@ -14,6 +14,7 @@ mod handler;
 mod logging;
 mod mailbox;
 mod notify;
+mod perf;
 mod rundir;
 mod setup;
 mod spin;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use rvs_datapath::perf::{Laps, Off, Perf, Stage, Watch};
 use rvs_datapath::{Datapath, FrameBatch, WorkerCounters};
 use rvs_dpif::{DpCommand, DropReason, WorkerId};
 use rvs_flow::DpPort;
@@ -83,6 +84,8 @@ pub enum Order {
     NoOutput(DpPort),
     /// Look after the sources: a silent one may be stuck.
     Tend,
+    /// Tell where time goes until this moment, or no longer.
+    Profile(Option<(Arc<Perf>, Now)>),
     Stop,
 }
 
@@ -140,6 +143,9 @@ struct Worker {
     epoll: Epoll,
     received: Vec<Received>,
     batch: FrameBatch,
+    /// Who wants to know where time goes, and until when.
+    profile: Option<(Arc<Perf>, Now)>,
+    turns: u32,
 }
 
 /// Starts a worker; `upcalls` has no ports yet. Acknowledgements go to the board.
@@ -181,6 +187,8 @@ pub fn start(
         epoll,
         received: Vec::with_capacity(BATCH),
         batch: FrameBatch::new(),
+        profile: None,
+        turns: 0,
     };
     let thread = std::thread::Builder::new()
         .name(format!("dp-{}", id.0))
@@ -191,28 +199,48 @@ pub fn start(
 
 impl Worker {
     fn run(&mut self) {
-        let mut turns: u32 = 0;
         loop {
-            if !self.obey() {
+            let go_on = match self.profile.clone() {
+                None => self.turn(&mut Off),
+                Some((perf, until)) => {
+                    if clock::now() >= until {
+                        self.profile = None;
+                    }
+                    self.turn(&mut Watch::start(&perf, clock::now))
+                }
+            };
+            if !go_on {
                 return;
             }
-            let mut busy = false;
-            for i in 0..self.ports.len() {
-                if self.ports.get(i).is_some_and(|p| p.ready) {
-                    busy |= self.forward(i);
-                }
-            }
-            let now = clock::now();
-            self.datapath
-                .tick(now, &mut self.outputs, &mut self.upcalls);
-            self.outputs.flush(self.datapath.pool());
-            turns = turns.wrapping_add(1);
-            if !busy {
-                self.sleep();
-            } else if turns % READY_EVERY == 0 {
-                self.ask_ready(EpollTimeout::ZERO);
+        }
+    }
+
+    /// Inbox, every ready port, timeouts; then sleep if nothing moved. False when told to stop.
+    fn turn(&mut self, laps: &mut impl Laps) -> bool {
+        if !self.obey() {
+            return false;
+        }
+        laps.lap(Stage::Other);
+        let mut busy = false;
+        for i in 0..self.ports.len() {
+            if self.ports.get(i).is_some_and(|p| p.ready) {
+                busy |= self.forward(i, laps);
             }
         }
+        let now = clock::now();
+        self.datapath
+            .tick(now, &mut self.outputs, &mut self.upcalls);
+        self.outputs.flush(self.datapath.pool());
+        self.turns = self.turns.wrapping_add(1);
+        if !busy {
+            laps.lap(Stage::Other);
+            self.sleep();
+            laps.skip();
+        } else if self.turns % READY_EVERY == 0 {
+            self.ask_ready(EpollTimeout::ZERO);
+        }
+        laps.lap(Stage::Other);
+        true
     }
 
     /// Obeys what is in the inbox; false when told to stop.
@@ -233,6 +261,7 @@ impl Worker {
                 Order::Adjust { port, mtu, up } => self.outputs.adjust(port, mtu, up),
                 Order::NoOutput(port) => self.outputs.remove(port),
                 Order::Tend => self.ports.iter_mut().for_each(|p| p.source.tend()),
+                Order::Profile(profile) => self.profile = profile,
                 Order::Stop => return false,
             }
         }
@@ -289,13 +318,14 @@ impl Worker {
     }
 
     /// One burst of one port; false when the port had nothing.
-    fn forward(&mut self, index: usize) -> bool {
+    fn forward(&mut self, index: usize, laps: &mut impl Laps) -> bool {
         let Some(port) = self.ports.get_mut(index) else {
             return false;
         };
         let n = port
             .source
             .recv_batch(self.datapath.pool(), &mut self.received, BATCH);
+        laps.lap(Stage::Receive);
         if n == 0 {
             port.ready = false;
             return false;
@@ -305,13 +335,14 @@ impl Worker {
             // A batch has room for as many as were asked for.
             let _ = self.batch.push(DpPort(r.port), r.frame);
         }
-        self.process(now);
+        self.process(now, laps);
         self.outputs.flush(self.datapath.pool());
+        laps.lap(Stage::Transmit);
         true
     }
 
     /// A fault of ours in one frame costs that frame: after a panic the rest of the batch goes one by one.
-    fn process(&mut self, now: Now) {
+    fn process(&mut self, now: Now, laps: &mut impl Laps) {
         let Self {
             datapath,
             batch,
@@ -320,7 +351,7 @@ impl Worker {
             ..
         } = self;
         if catch_unwind(AssertUnwindSafe(|| {
-            datapath.process(now, batch, outputs, upcalls)
+            datapath.process_timed(now, batch, outputs, upcalls, laps)
         }))
         .is_ok()
         {
