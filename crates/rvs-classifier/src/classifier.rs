@@ -78,6 +78,8 @@ pub struct Classifier<K, R> {
     len: usize,
     generation: u32,
     newest: Version,
+    /// The newest before that.
+    previous: Version,
     /// What version `newest` has changed, in order.
     journal: Vec<Change>,
     /// Removed rules that are physically there, oldest removal first.
@@ -108,6 +110,7 @@ impl<K: Layout, R> Classifier<K, R> {
             len: 0,
             generation: 0,
             newest: 0,
+            previous: 0,
             journal: Vec::new(),
             graveyard: VecDeque::new(),
         }
@@ -238,19 +241,20 @@ impl<K: Layout, R> Classifier<K, R> {
     }
 
     /// Undoes everything that `version` did, as long as no later version has changed anything and [`Self::purge`] has
-    /// not been told that `version` is final: rules that it added vanish, rules that it removed come back. Returns how
-    /// many changes that was. The version may be used again.
+    /// not been told that `version` is final: rules that it added vanish, rules that it removed come back. Returns
+    /// true when all is undone, after `max_work` changes at most. The version may be used again then.
     ///
     /// # Errors
     /// [`WriteError::VersionInPast`] when a later version has changed something.
-    pub fn rollback(&mut self, version: Version) -> Result<usize, WriteError> {
+    pub fn rollback(&mut self, version: Version, max_work: usize) -> Result<bool, WriteError> {
         self.check_version(version)?;
         if version > self.newest {
-            return Ok(0);
+            return Ok(true);
         }
-        let journal = std::mem::take(&mut self.journal);
-        let changes = journal.len();
-        for change in journal.into_iter().rev() {
+        for _ in 0..max_work {
+            let Some(change) = self.journal.pop() else {
+                break;
+            };
             match change {
                 Change::Removed(id) => {
                     // Removals of one version are journalled and buried in the same order.
@@ -262,7 +266,12 @@ impl<K: Layout, R> Classifier<K, R> {
                 Change::Added(id) => drop(self.take(id)),
             }
         }
-        Ok(changes)
+        let done = self.journal.is_empty();
+        if done && self.previous < version {
+            // Later changes may have any version that is later than what is left.
+            self.newest = self.previous;
+        }
+        Ok(done)
     }
 
     /// Takes rules out for good that were removed at `up_to` or before, at most `max_work` of them, and hands each
@@ -353,6 +362,7 @@ impl<K: Layout, R> Classifier<K, R> {
     /// A change of a later version means that the earlier ones stay.
     fn start_version(&mut self, version: Version) {
         if version > self.newest {
+            self.previous = self.newest;
             self.newest = version;
             self.journal.clear();
             self.journal.shrink_to(1024);

@@ -493,11 +493,16 @@ fn refusals_change_nothing() {
     let past = WriteError::VersionInPast { newest: 5 };
     assert_eq!(t.insert(&value, &mask, 3, "t", 4).unwrap_err(), past);
     assert_eq!(t.remove_at(id, 4).unwrap_err(), past);
-    assert_eq!(t.rollback(4).unwrap_err(), past);
-    assert_eq!(t.rollback(6), Ok(0), "version 6 has done nothing here");
+    assert_eq!(t.rollback(4, 9).unwrap_err(), past);
+    assert_eq!(
+        t.rollback(6, 9),
+        Ok(true),
+        "version 6 has done nothing here"
+    );
     assert!(t.insert(&value, &mask, 3, "t", NEVER).is_err());
     assert_eq!(t.len(), 2);
-    assert_eq!(t.rollback(5), Ok(1));
-    assert_eq!(t.rollback(5), Ok(0));
+    assert_eq!(t.rollback(5, 0), Ok(false));
+    assert_eq!(t.rollback(5, 9), Ok(true));
+    assert_eq!(t.rollback(5, 9), Ok(true), "nothing is left");
     assert_eq!(t.len(), 1);
 }

@@ -202,7 +202,7 @@ fn run(ops: &[Op], masks: &[Mask<PipelineKey>], round: bool) -> (Rules, Version,
             Op::Rollback => {
                 // A version that readers were promised stays.
                 if version > floor {
-                    cls.rollback(version).unwrap();
+                    while !cls.rollback(version, 3).unwrap() {}
                     lin.rollback(version);
                 }
             }
@@ -420,7 +420,7 @@ proptest! {
                 _ => {}
             }
         }
-        cls.rollback(bundle).unwrap();
+        while !cls.rollback(bundle, 7).unwrap() {}
         prop_assert!(shape(&cls) == was);
         let values: Vec<_> = lin.rules(base).map(|r| r.value).chain(keys).collect();
         for key in values {

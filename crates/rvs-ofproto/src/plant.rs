@@ -12,13 +12,14 @@ pub trait Plant {
     /// The bridge as packets see it now. `None`: it is not up.
     fn bridge(&self, id: BridgeId) -> Option<Arc<Bridge>>;
 
-    /// The version that the next [`Self::publish`] will have. Rules written at it are invisible until then.
+    /// A version that is not published yet. Rules written at it, or at a later one, are invisible until one is published that
+    /// is no older.
     fn next_version(&self) -> u64;
 
-    /// Makes `bridge`, and every rule of [`Self::next_version`], what packets see from now on. `changes` names everything
+    /// Makes `bridge`, and every rule of `version`, what packets see from now on. `changes` names everything
     /// that differs. Cached flows that it may touch are judged again; those that are wrong leave the caches soon, and for
     /// certain before the next [`Self::settle`] returns.
-    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet);
+    fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet);
 
     /// Waits until no tier forwards a packet by anything older than what is published, and credits rules with what the
     /// flows that left have carried. Returns at once when nothing left.

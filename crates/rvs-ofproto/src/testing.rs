@@ -85,8 +85,9 @@ impl Plant for FakePlant {
         self.version + 1
     }
 
-    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
-        self.version += 1;
+    fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet) {
+        assert!(version > self.version);
+        self.version = version;
         self.bridge = Some(Arc::new(bridge));
         if !self.silent {
             self.calls.push(Call::Publish(changes.clone()));

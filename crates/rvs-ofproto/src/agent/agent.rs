@@ -9,7 +9,7 @@ use rvs_openflow::{Version, VersionSet};
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss};
 
-use super::bundle::BundleUse;
+use super::bundle::{BundleUse, Long};
 use super::connection::{Connection, Request, Step};
 use super::continuation::Continuations;
 use super::limits::{REPLY_BACKLOG, TURN_ENTRIES, TURN_MESSAGES, TURN_OCTETS};
@@ -49,6 +49,8 @@ pub struct Agent {
     pub(super) generation: Option<u64>,
     pub(super) fragments: Fragments,
     pub(super) bundle_use: BundleUse,
+    /// A change that is made in slices.
+    pub(super) long: Option<Long>,
     last_id: u64,
     closed: Vec<(ConnId, CloseReason)>,
     /// Who is connected, or what they asked for, may have changed.
@@ -69,6 +71,7 @@ impl Agent {
             generation: None,
             fragments: Fragments::Normal,
             bundle_use: BundleUse::default(),
+            long: None,
             last_id: 0,
             closed: Vec::new(),
             wishes_changed: false,
@@ -180,6 +183,7 @@ impl Agent {
     /// Serves every connection: up to [`TURN_MESSAGES`] of each, and a slice of its long reply. True when there is more to do
     /// at once.
     pub fn turn<P: Plant>(&mut self, now: Now, plant: &mut P) -> bool {
+        self.go_on(now, None, plant);
         let ids: Vec<ConnId> = self.conns.keys().copied().collect();
         let mut more = false;
         for id in ids {
@@ -194,7 +198,7 @@ impl Agent {
         self.hand_out(now, None);
         self.tell_wishes(None, plant);
         self.copy_to_snoops();
-        self.state.tidy(plant) || more
+        self.state.tidy(plant) || more || self.long.is_some()
     }
 
     fn serve<P: Plant>(&mut self, now: Now, conn: &mut Connection, plant: &mut P) -> bool {
@@ -204,12 +208,16 @@ impl Agent {
         let (mut messages, mut octets) = (0, 0);
         while messages < TURN_MESSAGES && octets < TURN_OCTETS {
             messages += 1;
+            if self.long.is_some() && !conn.echo_is_next() {
+                break;
+            }
             match conn.step(now) {
                 Step::Idle => break,
                 Step::Done => self.wishes_changed = true,
                 Step::Request(request) => {
                     octets += request.octets;
                     self.answer(now, conn, request, plant);
+                    self.go_on(now, Some(conn), plant);
                     // What fits into this turn is written at once.
                     self.work_on_job(now, conn, &mut entries);
                 }
@@ -282,7 +290,7 @@ impl Agent {
 
     /// True when [`Self::turn`] has something to do without new input: after [`Self::sent`] made room, for example.
     pub fn wants_turn(&self) -> bool {
-        self.wishes_changed || self.conns.values().any(|c| c.wants_turn())
+        self.wishes_changed || self.long.is_some() || self.conns.values().any(|c| c.wants_turn())
     }
 
     /// Tells the state what the connections together ask of the pipeline. `current` is the one whose request is being

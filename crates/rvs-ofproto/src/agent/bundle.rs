@@ -4,6 +4,7 @@
 //! thousand flow-mods take ten times less room that way. At the commit they are decoded again one by one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rvs_openflow::framer::RawHeader;
 use rvs_openflow::message::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
@@ -13,16 +14,17 @@ use rvs_packet::Now;
 use super::agent::{Agent, Call};
 use super::connection::Connection;
 use super::dispatch::to_mod;
-use super::limits::{BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS};
+use super::limits::{BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES};
 use crate::plant::Plant;
-use crate::Author;
+use crate::state::{Mods, Outcome};
+use crate::{Author, ConnId};
 
 /// Octets of a piece of a bundle's store: growing one copies no more than this.
 const CHUNK: usize = 64 << 10;
 
 /// Messages, one after the other.
 #[derive(Debug, Default)]
-struct Store {
+pub(super) struct Store {
     chunks: Vec<Vec<u8>>,
     messages: usize,
     octets: usize,
@@ -38,17 +40,49 @@ impl Store {
         self.octets += message.len();
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks.iter().flat_map(|chunk| {
-            let mut rest = &chunk[..];
-            std::iter::from_fn(move || {
-                let len = RawHeader::parse(rest)?.length;
-                let (message, tail) = rest.split_at_checked(len.into())?;
-                rest = tail;
-                Some(message)
-            })
-        })
+    /// The message at a place, which moves on.
+    fn next(&self, at: &mut Place) -> Option<&[u8]> {
+        while let Some(chunk) = self.chunks.get(at.chunk) {
+            let rest = chunk.get(at.octet..).unwrap_or_default();
+            let message = RawHeader::parse(rest).and_then(|h| rest.get(..h.length.into()));
+            if let Some(message) = message {
+                at.octet += message.len();
+                return Some(message);
+            }
+            *at = Place {
+                chunk: at.chunk + 1,
+                octet: 0,
+            };
+        }
+        None
     }
+
+    fn nth(&self, n: usize) -> Option<&[u8]> {
+        let mut at = Place::default();
+        for _ in 0..n {
+            self.next(&mut at)?;
+        }
+        self.next(&mut at)
+    }
+}
+
+/// Where in a store.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    chunk: usize,
+    octet: usize,
+}
+
+/// A commit, or another change that is made in slices. Requests of all connections wait for it, but for echoes.
+#[derive(Debug)]
+pub(super) struct Long {
+    conn: ConnId,
+    xid: u32,
+    /// The start of the request.
+    head: Vec<u8>,
+    /// What to answer when it succeeds.
+    reply: Option<BundleControl>,
+    store: Option<Arc<Store>>,
 }
 
 #[derive(Debug)]
@@ -199,7 +233,12 @@ impl Agent {
                 if let Some(e) = mismatch(&bundle, m.bundle, m.flags, false) {
                     return Err(e);
                 }
-                self.commit(conn, call, &bundle)?;
+                let reply = BundleControl {
+                    command: m.command.reply(),
+                    ..m
+                };
+                self.commit(conn, call, bundle, reply);
+                return Ok(());
             }
             _ => {
                 return Err(ErrorCode::BfcBadType
@@ -214,35 +253,80 @@ impl Agent {
         Ok(())
     }
 
-    /// All of the bundle or nothing.
+    /// Begins to do all of the bundle or nothing.
     fn commit<P: Plant>(
         &mut self,
-        conn: &mut Connection,
+        conn: &Connection,
         call: &mut Call<'_, P>,
-        bundle: &Bundle,
-    ) -> Result<(), OfError> {
+        bundle: Bundle,
+        reply: BundleControl,
+    ) {
+        let store = Arc::new(bundle.store);
+        let (messages, dialect) = (store.clone(), bundle.dialect);
+        let mut at = Place::default();
+        let mods = std::iter::from_fn(move || {
+            messages.next(&mut at).map(|bytes| {
+                decode_mod(&dialect, bytes)
+                    .expect("invariant: what a bundle holds was decoded when it was added")
+            })
+        });
+        self.begin_long(conn, call, Box::new(mods), Some(reply), Some(store));
+    }
+
+    /// Begins a change that is made in slices.
+    pub(super) fn begin_long<P: Plant>(
+        &mut self,
+        conn: &Connection,
+        call: &mut Call<'_, P>,
+        mods: Mods,
+        reply: Option<BundleControl>,
+        store: Option<Arc<Store>>,
+    ) {
         let author = Author {
             conn: Some(conn.id),
             version: conn.version(),
             xid: call.xid,
         };
-        let mods = bundle.store.iter().map(|bytes| {
-            decode_mod(&bundle.dialect, bytes)
-                .expect("invariant: what a bundle holds was decoded when it was added")
+        self.state.start(call.now, &author, mods, call.plant);
+        self.long = Some(Long {
+            conn: conn.id,
+            xid: call.xid,
+            head: call.head.to_vec(),
+            reply,
+            store,
         });
-        let applied = self.state.apply(call.now, &author, mods, call.plant);
-        let Err((at, error)) = applied else {
-            self.hand_out(call.now, Some(conn));
-            return Ok(());
+    }
+
+    /// Goes on with the change that is under way, if there is one. `current` is the connection that is being served, which is not
+    /// among the others.
+    pub(super) fn go_on<P: Plant>(
+        &mut self,
+        now: Now,
+        current: Option<&mut Connection>,
+        plant: &mut P,
+    ) {
+        let Some(long) = self.long.take() else {
+            return;
         };
-        if let Some(message) = bundle.store.iter().nth(at) {
-            conn.refuse(call.now, &error, message);
+        let Some(outcome) = self.state.proceed(TURN_CHANGES, plant) else {
+            self.long = Some(long);
+            return;
+        };
+        let conn = match current {
+            Some(c) if c.id == long.conn => Some(c),
+            _ => None,
+        };
+        let Some(mut conn) = conn.map_or_else(
+            || self.conns.remove(&long.conn).map(Served::Away),
+            |c| Some(Served::Here(c)),
+        ) else {
+            return;
+        };
+        self.hand_out(now, Some(conn.get()));
+        answer_long(now, conn.get(), long, outcome);
+        if let Served::Away(c) = conn {
+            self.conns.insert(c.id, c);
         }
-        Err(ErrorCode::BfcMsgFailed.because(format!(
-            "message {} of {} of the bundle failed, nothing was changed",
-            at + 1,
-            bundle.store.messages
-        )))
     }
 
     /// Adds a message to a bundle, which need not be open yet.
@@ -280,6 +364,43 @@ impl Agent {
         total.octets += m.message.len();
         Ok(())
     }
+}
+
+/// A connection, in its place or out of it.
+enum Served<'a> {
+    Here(&'a mut Connection),
+    Away(Box<Connection>),
+}
+
+impl Served<'_> {
+    fn get(&mut self) -> &mut Connection {
+        match self {
+            Self::Here(c) => c,
+            Self::Away(c) => c,
+        }
+    }
+}
+
+/// Tells the connection what became of its change.
+fn answer_long(now: Now, conn: &mut Connection, long: Long, outcome: Outcome) {
+    let Err((at, error)) = outcome else {
+        if let Some(reply) = long.reply {
+            conn.send(long.xid, &Message::BundleControl(reply));
+        }
+        return;
+    };
+    let Some(store) = long.store else {
+        return conn.refuse(now, &error, &long.head);
+    };
+    if let Some(message) = store.nth(at) {
+        conn.refuse(now, &error, message);
+    }
+    let failed = ErrorCode::BfcMsgFailed.because(format!(
+        "message {} of {} of the bundle failed, nothing was changed",
+        at + 1,
+        store.messages
+    ));
+    conn.refuse(now, &failed, &long.head);
 }
 
 /// The change that a message in a bundle asks for.

@@ -223,6 +223,14 @@ impl Connection {
             && RawHeader::parse(waiting).is_some_and(|h| waiting.len() >= h.length.into())
     }
 
+    /// True when the next message is an echo, which never waits for others.
+    pub(super) fn echo_is_next(&self) -> bool {
+        const ECHO_REQUEST: u8 = 2;
+        const ECHO_REPLY: u8 = 3;
+        let next = RawHeader::parse(self.framer.pending());
+        next.is_some_and(|h| matches!(h.kind, ECHO_REQUEST | ECHO_REPLY))
+    }
+
     /// True when a turn would get something done without new input.
     pub(super) fn wants_turn(&self) -> bool {
         let waiting = self.outbox.len();

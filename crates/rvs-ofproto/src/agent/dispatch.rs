@@ -178,6 +178,10 @@ impl Agent {
         };
         let change = to_mod(m)?;
         change.iter().try_for_each(|m| self.check_in_port(m))?;
+        if change.as_ref().is_some_and(|m| self.state.is_long(m)) {
+            self.begin_long(conn, call, Box::new(change.into_iter()), None, None);
+            return Ok(());
+        }
         self.state
             .apply(call.now, &author, change, call.plant)
             .map_err(|(_, e)| e)

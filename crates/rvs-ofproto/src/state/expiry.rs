@@ -20,9 +20,9 @@ impl Ofproto {
     }
 
     /// Removes the flows that have timed out by `now`, going by traffic up to `now`. Looks at a bounded number of flows;
-    /// [`Self::next_expiry`] then lies in the past.
+    /// [`Self::next_expiry`] then lies in the past. While a transaction is under way nothing expires.
     pub fn expire(&mut self, now: Now, plant: &mut impl Plant) {
-        if self.index.next_deadline().is_none_or(|at| at > now) {
+        if self.is_busy() || self.index.next_deadline().is_none_or(|at| at > now) {
             return;
         }
         plant.credit();
@@ -46,15 +46,15 @@ impl Ofproto {
 impl<P: Plant> Txn<'_, P> {
     /// Why the flow goes now. One that stays is looked at again when its timeouts say so by now.
     fn judge(&mut self, id: FlowId) -> Option<FlowRemovedReason> {
-        let table = self.bridge.table(id.table)?.clone();
+        let table = self.w.bridge.table(id.table)?.clone();
         let rules = table.read();
         let Some(found) = rules.rule(id.rule) else {
             self.state.index.watch(id, None);
             return None;
         };
         let learned = self.state.index.learned(id);
-        match deadline(found.payload(), learned, self.now) {
-            Some(d) if d.expires && d.at <= self.now => Some(if d.idle {
+        match deadline(found.payload(), learned, self.w.now) {
+            Some(d) if d.expires && d.at <= self.w.now => Some(if d.idle {
                 FlowRemovedReason::IdleTimeout
             } else {
                 FlowRemovedReason::HardTimeout

@@ -6,8 +6,8 @@ use rvs_openflow::{Action, ErrorCode, Instructions, OfError, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::{Rule, RuleFlags, Table};
 
-use super::limits::SLICE;
 use super::select::{find, FlowSelect, Rules};
+use super::sweep::Sweep;
 use super::txn::{match_of, Txn};
 use super::{uses, FlowChangeKind};
 use crate::Plant;
@@ -18,29 +18,41 @@ impl<P: Plant> Txn<'_, P> {
     /// # Errors
     /// Those of the specification; whatever was done before the error is for the caller to roll back.
     pub(super) fn flow_mod(&mut self, m: FlowMod) -> Result<(), OfError> {
+        let Some(mut sweep) = self.begin_flow_mod(m)? else {
+            return Ok(());
+        };
+        let mut left = usize::MAX;
+        while !self.sweep(&mut sweep, &mut left)? {
+            left = usize::MAX;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::flow_mod`], but what may be about many flows is only begun.
+    pub(super) fn begin_flow_mod(&mut self, m: FlowMod) -> Result<Option<Sweep>, OfError> {
         if m.table > TableId::MAX && m.table != TableId::ALL {
             return Err(
                 ErrorCode::FmfcBadTableId.because(format!("table {}; the last is 253", m.table.0))
             );
         }
-        if m.command.is_delete() {
-            self.delete(&m);
-            return Ok(());
+        if !m.command.is_delete() {
+            if let Some(id) = m.buffer_id {
+                return Err(ErrorCode::BrcBufferUnknown.because(format!(
+                    "buffer {id:#x}; the switch keeps no frames, send them along"
+                )));
+            }
+            self.check_references(&m.instructions)?;
         }
-        if let Some(id) = m.buffer_id {
-            return Err(ErrorCode::BrcBufferUnknown.because(format!(
-                "buffer {id:#x}; the switch keeps no frames, send them along"
-            )));
-        }
-        self.check_references(&m.instructions)?;
         match m.command {
-            FlowCommand::Add => self.add(m),
-            _ => self.change(m),
+            FlowCommand::Add => self.add(m)?,
+            FlowCommand::ModifyStrict | FlowCommand::DeleteStrict => self.strict(m)?,
+            FlowCommand::Modify | FlowCommand::Delete => return Ok(Some(self.begin_sweep(m))),
         }
+        Ok(None)
     }
 
     /// Adds a flow, or replaces the one with the same match and priority.
-    fn add(&mut self, mut m: FlowMod) -> Result<(), OfError> {
+    pub(super) fn add(&mut self, mut m: FlowMod) -> Result<(), OfError> {
         // 1.0 leaves the choice of the table to the switch.
         if m.table == TableId::ALL {
             m.table = TableId(0);
@@ -51,7 +63,7 @@ impl<P: Plant> Txn<'_, P> {
         if m.flags.has(FlowFlags::CHECK_OVERLAP) {
             self.check_overlap(&rules, &m)?;
         }
-        let old = find(&rules, self.version, &m.matching, m.priority)
+        let old = find(&rules, self.w.version, &m.matching, m.priority)
             .filter(|r| !r.payload().flags.hidden)
             .map(|r| r.id());
         let mut rule = self.new_rule(&m);
@@ -82,8 +94,8 @@ impl<P: Plant> Txn<'_, P> {
             no_byte_counts: m.flags.has(FlowFlags::NO_BYT_COUNTS),
             hidden: false,
         };
-        rule.created = self.now;
-        rule.modified = self.now;
+        rule.created = self.w.now;
+        rule.modified = self.w.now;
         rule.set_timeouts(m.idle_timeout, m.hard_timeout);
         rule
     }
@@ -95,7 +107,7 @@ impl<P: Plant> Txn<'_, P> {
             mask: m.matching.mask(),
             priority: Some(m.priority.into()),
         };
-        let mut found = rules.select(self.version, filter);
+        let mut found = rules.select(self.w.version, filter);
         if found.any(|r| !r.payload().flags.hidden) {
             return Err(ErrorCode::FmfcOverlap.because(format!(
                 "a flow of priority {} in table {} matches some of the same packets",
@@ -124,42 +136,33 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    /// Changes flows, or adds one where there is none in versions that do so: 1.0 always, 1.1 without a cookie mask, which
-    /// the codec says by giving a new cookie.
-    fn change(&mut self, m: FlowMod) -> Result<(), OfError> {
+    /// Changes or deletes the one flow of that match and priority. A change adds one where there is none in versions that do so:
+    /// 1.0 always, 1.1 without a cookie mask, which the codec says by giving a new cookie.
+    fn strict(&mut self, m: FlowMod) -> Result<(), OfError> {
         let select = FlowSelect::of_mod(&m);
         let mut found = false;
         for table in self.tables(m.table) {
-            let ids: Vec<RuleId> = {
-                let rules = table.read();
-                match m.command {
-                    FlowCommand::ModifyStrict => select
-                        .strict(&rules, self.version, m.priority)
-                        .into_iter()
-                        .collect(),
-                    _ => select.loose(&rules, self.version),
-                }
+            let id = select.strict(&table.read(), self.w.version, m.priority);
+            let Some(id) = id else {
+                continue;
             };
-            if !ids.is_empty() {
-                found = true;
+            found = true;
+            if m.command.is_delete() {
+                self.remove_all(&table, &[id], FlowRemovedReason::Delete);
+            } else {
                 check_goto(&m.instructions, table.id)?;
-            }
-            for slice in ids.chunks(SLICE) {
-                let mut rules = table.write();
-                for id in slice {
-                    self.change_one(&table, &mut rules, *id, &m)?;
-                }
+                self.change_one(&table, &mut table.write(), id, &m)?;
             }
         }
         let may_add = m.cookie.mask == 0 && m.new_cookie.is_some_and(|c| c != u64::MAX);
-        if !found && may_add {
+        if !found && may_add && !m.command.is_delete() {
             return self.add(m);
         }
         Ok(())
     }
 
     /// Gives a flow new instructions. Counters, timeouts, flags and duration stay.
-    fn change_one(
+    pub(super) fn change_one(
         &mut self,
         table: &Table,
         rules: &mut Rules,
@@ -172,7 +175,7 @@ impl<P: Plant> Txn<'_, P> {
         let Some((old, learned)) = self.remove(table.id, rules, id, None) else {
             return Ok(());
         };
-        let mut rule = like(&old, self.now);
+        let mut rule = like(&old, self.w.now);
         rule.instructions = m.instructions.clone();
         if m.flags.has(FlowFlags::RESET_COUNTS) {
             rule.counters = std::sync::Arc::default();
@@ -185,33 +188,12 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    fn delete(&mut self, m: &FlowMod) {
-        let select = FlowSelect::of_mod(m);
-        let all = m.command == FlowCommand::Delete && select.is_all();
-        for table in self.tables(m.table) {
-            if all && self.empty(&table) {
-                continue;
-            }
-            let ids: Vec<RuleId> = {
-                let rules = table.read();
-                match m.command {
-                    FlowCommand::DeleteStrict => select
-                        .strict(&rules, self.version, m.priority)
-                        .into_iter()
-                        .collect(),
-                    _ => select.loose(&rules, self.version),
-                }
-            };
-            self.remove_all(&table, &ids, FlowRemovedReason::Delete);
-        }
-    }
-
     /// Groups and meters that instructions name must be there.
     ///
     /// # Errors
     /// [`ErrorCode::BacBadOutGroup`], [`ErrorCode::MmfcInvalidMeter`], [`ErrorCode::BacBadMeter`].
     fn check_references(&self, i: &Instructions) -> Result<(), OfError> {
-        if let Some(m) = i.meter.filter(|m| !self.bridge.meters.contains_key(m)) {
+        if let Some(m) = i.meter.filter(|m| !self.w.bridge.meters.contains_key(m)) {
             return Err(ErrorCode::MmfcInvalidMeter.because(format!("no meter {} is there", m.0)));
         }
         self.check_actions(&i.apply)?;
@@ -221,11 +203,11 @@ impl<P: Plant> Txn<'_, P> {
     pub(super) fn check_actions(&self, actions: &[Action]) -> Result<(), OfError> {
         let mut result = Ok(());
         uses::each(actions, &mut |a| match a {
-            Action::Group(g) if !self.bridge.groups.contains_key(g) && result.is_ok() => {
+            Action::Group(g) if !self.w.bridge.groups.contains_key(g) && result.is_ok() => {
                 result =
                     Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0)));
             }
-            Action::Meter(m) if !self.bridge.meters.contains_key(m) && result.is_ok() => {
+            Action::Meter(m) if !self.w.bridge.meters.contains_key(m) && result.is_ok() => {
                 result = Err(ErrorCode::BacBadMeter.because(format!("no meter {} is there", m.0)));
             }
             _ => {}
@@ -258,7 +240,7 @@ pub(super) fn like(old: &Rule, now: Now) -> Rule {
 }
 
 /// The codec can't check a goto where the message names no table.
-fn check_goto(i: &Instructions, table: TableId) -> Result<(), OfError> {
+pub(super) fn check_goto(i: &Instructions, table: TableId) -> Result<(), OfError> {
     match i.goto {
         Some(to) if to <= table || to > TableId::MAX => {
             Err(ErrorCode::BicBadTableId.because(format!(

@@ -4,7 +4,7 @@
 //! without timeouts, groups and meters costs nothing here. It follows every change at once; a transaction that fails undoes
 //! its steps in reverse.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -31,7 +31,8 @@ pub(super) struct Index {
     /// Flows of all tables.
     pub(super) flows: usize,
     deadlines: BTreeSet<(Now, FlowId)>,
-    deadline_of: Map<FlowId, Now>,
+    /// An ordered map: a hash table of a million flows would hold everybody up when it grows.
+    deadline_of: BTreeMap<FlowId, Now>,
     by_group: Map<GroupId, BTreeSet<FlowId>>,
     by_meter: Map<MeterId, BTreeSet<FlowId>>,
     /// Learned flows and when they were learned last.
@@ -60,7 +61,7 @@ impl Index {
         Self {
             flows: 0,
             deadlines: BTreeSet::new(),
-            deadline_of: Map::with_hasher(hasher.clone()),
+            deadline_of: BTreeMap::new(),
             by_group: Map::with_hasher(hasher.clone()),
             by_meter: Map::with_hasher(hasher.clone()),
             learned: Map::with_hasher(hasher.clone()),

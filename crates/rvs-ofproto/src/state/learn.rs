@@ -63,12 +63,12 @@ impl<P: Plant> Txn<'_, P> {
         self.check_actions(&flow.instructions.apply)?;
         let table = self.table(flow.table);
         let mut rules = table.write();
-        let found = find(&rules, self.version, &flow.matching, flow.priority);
+        let found = find(&rules, self.w.version, &flow.matching, flow.priority);
         if let Some((id, matching)) = found.map(|r| (r.id(), match_of(&r))) {
             let Some((old, learned)) = self.remove(flow.table, &mut rules, id, None) else {
                 return Ok(());
             };
-            let mut rule = like(&old, self.now);
+            let mut rule = like(&old, self.w.now);
             rule.cookie = flow.cookie;
             rule.instructions = flow.instructions.clone();
             rule.counters.count(0, 0, used);
@@ -89,7 +89,7 @@ impl<P: Plant> Txn<'_, P> {
             send_flow_removed: flow.send_flow_removed,
             ..RuleFlags::default()
         };
-        (rule.created, rule.modified) = (self.now, self.now);
+        (rule.created, rule.modified) = (self.w.now, self.w.now);
         rule.set_timeouts(flow.idle_timeout, flow.hard_timeout);
         rule.counters.count(0, 0, used);
         let (kind, learned) = (FlowChangeKind::Added, Some(used));

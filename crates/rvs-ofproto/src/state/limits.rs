@@ -35,6 +35,9 @@ pub(super) const CHANGES: usize = 1024;
 /// Rules that are changed under one lock, and looked at in one slice of a dump: between them packets get their turn.
 pub(super) const SLICE: usize = 1024;
 
+/// Flows of the bridge from which on a modification of any number of them is made in slices.
+pub(crate) const MANY: usize = 4096;
+
 /// Flows that one call of `expire` looks at.
 pub(super) const EXPIRIES: usize = 4096;
 

@@ -48,7 +48,7 @@ impl<P: Plant> Txn<'_, P> {
             (MeterCommand::Modify, Some(old)) => {
                 self.check_meter(&m.meter)?;
                 let info = MeterInfo {
-                    meter: datapath_meter(self.now, &m.meter),
+                    meter: datapath_meter(self.w.now, &m.meter),
                     ..old
                 };
                 self.put_meter(m.meter.clone(), info);
@@ -65,11 +65,11 @@ impl<P: Plant> Txn<'_, P> {
             return Err(full());
         }
         let number = self.plant.new_meter().ok_or_else(full)?;
-        self.meters_made.push(number);
+        self.w.meters_made.push(number);
         let info = MeterInfo {
-            created: self.now,
+            created: self.w.now,
             number,
-            meter: datapath_meter(self.now, meter),
+            meter: datapath_meter(self.w.now, meter),
         };
         self.put_meter(meter.clone(), info);
         Ok(())
@@ -79,7 +79,7 @@ impl<P: Plant> Txn<'_, P> {
         let (id, dp) = (meter.id, info.number);
         let old = self.state.meters.insert(id, info);
         self.step(Step::Meter(id, old));
-        Arc::make_mut(&mut self.bridge.meters).insert(id, MeterEntry { meter, dp });
+        Arc::make_mut(&mut self.w.bridge.meters).insert(id, MeterEntry { meter, dp });
         self.changed_meter(id);
     }
 
@@ -89,15 +89,15 @@ impl<P: Plant> Txn<'_, P> {
         self.remove_flows(&flows, FlowRemovedReason::MeterDelete);
         let info = self.state.meters.remove(&id);
         if let Some(info) = &info {
-            self.meters_dropped.push(info.number);
+            self.w.meters_dropped.push(info.number);
         }
         self.step(Step::Meter(id, info));
-        Arc::make_mut(&mut self.bridge.meters).remove(&id);
+        Arc::make_mut(&mut self.w.bridge.meters).remove(&id);
         self.changed_meter(id);
     }
 
     pub(super) fn delete_all_meters(&mut self) {
-        let all: Vec<_> = self.bridge.meters.keys().copied().collect();
+        let all: Vec<_> = self.w.bridge.meters.keys().copied().collect();
         for id in all {
             self.delete_meter(id);
         }

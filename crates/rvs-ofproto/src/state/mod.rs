@@ -7,6 +7,7 @@
 //!
 //! - [`flow_mod`], [`group_mod`], [`meter_mod`], [`table_mod`], [`port_mod`]: what controllers ask for.
 //! - [`learn`], [`expiry`]: what packets and time do.
+//! - [`slices`], [`sweep`]: requests about many flows, done little by little.
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
 //!
 //! Invariants: packets see the version before a request or the one after, nothing between; a request that fails leaves no
@@ -25,7 +26,9 @@ mod meter_mod;
 mod ofproto;
 mod port_mod;
 mod select;
+mod slices;
 mod stats;
+mod sweep;
 mod table_mod;
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ pub use dump::{aggregate, flow_stats, FlowDump, FlowView};
 pub use limits::Limits;
 pub use ofproto::Ofproto;
 pub use select::FlowSelect;
+pub use slices::{Mods, Outcome};
 pub(crate) use uses::{forwards_to, outputs_to};
 
 impl Author {

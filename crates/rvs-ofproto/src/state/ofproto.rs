@@ -18,6 +18,7 @@ use super::group_mod::GroupInfo;
 use super::index::Index;
 use super::limits::Limits;
 use super::meter_mod::MeterInfo;
+use super::slices::{Outcome, Running};
 use super::table_mod::TableState;
 use super::txn::{Scratch, Txn};
 use super::{Event, Mod};
@@ -50,6 +51,9 @@ pub struct Ofproto {
     /// Tables that others have taken the place of.
     pub(super) dying: Vec<Dying>,
     pub(super) scratch: Scratch,
+    /// A transaction under way in slices, and what became of the last.
+    pub(super) running: Option<Box<Running>>,
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Ofproto {
@@ -79,6 +83,8 @@ impl Ofproto {
             dirty: BTreeSet::new(),
             dying: Vec::new(),
             scratch: Scratch::default(),
+            running: None,
+            outcome: None,
         }
     }
 
@@ -197,9 +203,9 @@ impl Ofproto {
         let Some(mut txn) = Txn::begin(self, Now::ZERO, Author::switch(), plant) else {
             return;
         };
-        let mut settings = (*txn.bridge.settings).clone();
+        let mut settings = (*txn.w.bridge.settings).clone();
         txn.state.adjust(&mut settings);
-        txn.bridge.settings = Arc::new(settings);
+        txn.w.bridge.settings = Arc::new(settings);
         txn.changed_everything();
         txn.commit();
     }

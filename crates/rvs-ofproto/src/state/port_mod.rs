@@ -34,8 +34,8 @@ impl<P: Plant> Txn<'_, P> {
         }
         self.step(Step::Port(m.number, old));
         self.state.configs.insert(m.number, new);
-        let ports = self.bridge.ports.with_config(m.number, pipeline(new));
-        self.bridge.ports = Arc::new(ports);
+        let ports = self.w.bridge.ports.with_config(m.number, pipeline(new));
+        self.w.bridge.ports = Arc::new(ports);
         self.changed_everything();
         Ok(())
     }

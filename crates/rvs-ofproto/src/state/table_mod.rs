@@ -58,9 +58,9 @@ impl<P: Plant> Txn<'_, P> {
         };
         for id in all.map(TableId) {
             // What a miss does is a setting of 1.1 and 1.2; from 1.3 on a flow says it.
-            if self.author.version < Version::Of13 {
+            if self.w.author.version < Version::Of13 {
                 self.set_miss(id, m.miss);
-            } else if self.author.version >= Version::Of14 {
+            } else if self.w.author.version >= Version::Of14 {
                 self.set_eviction(id, m);
             }
         }
@@ -73,7 +73,7 @@ impl<P: Plant> Txn<'_, P> {
             TableMiss::Continue => Miss::Continue,
             TableMiss::Drop => Miss::Drop,
         };
-        let configs = Arc::make_mut(&mut self.bridge.table_configs);
+        let configs = Arc::make_mut(&mut self.w.bridge.table_configs);
         configs.entry(id).or_default().miss = Some(miss);
         self.changed_everything();
     }
@@ -97,7 +97,7 @@ impl<P: Plant> Txn<'_, P> {
 
     /// Changes what is configured of a table; `f` is told how much room there is, in percent.
     pub(super) fn configure(&mut self, id: TableId, f: impl FnOnce(&mut TableState, u8)) {
-        let room = self.state.room(&self.bridge, id);
+        let room = self.state.room(&self.w.bridge, id);
         let old = self.state.tables.get(&id).cloned();
         let t = self.state.tables.entry(id).or_default();
         let (evict_timed, evict_all) = (t.evict_timed, t.evict_all);
@@ -105,13 +105,14 @@ impl<P: Plant> Txn<'_, P> {
         let evicts = (t.evict_timed, t.evict_all) != (evict_timed, evict_all);
         self.step(Step::Table(id, old.map(Box::new)));
         if evicts {
-            self.state.index_evictions(&self.bridge, id, self.version);
+            self.state
+                .index_evictions(&self.w.bridge, id, self.w.version);
         }
     }
 
     /// Takes the names of tables, and refuses whatever tables can't do or can't do without (OpenFlow 1.3.5 section 7.3.5.5).
     pub(super) fn set_table_features(&mut self, all: &[TableFeatures]) -> Result<(), OfError> {
-        let old = self.author.version < Version::Of15;
+        let old = self.w.author.version < Version::Of15;
         let mut seen = BTreeSet::new();
         for f in all {
             if f.table > TableId::MAX {
@@ -160,7 +161,7 @@ impl<P: Plant> Txn<'_, P> {
 
     /// Evicts what a lower limit leaves no room for. A table that does not evict keeps what it has.
     fn shrink(&mut self, id: TableId) {
-        let Some(table) = self.bridge.table(id).cloned() else {
+        let Some(table) = self.w.bridge.table(id).cloned() else {
             return;
         };
         let limit = self.state.table_limit(id);
@@ -176,13 +177,13 @@ impl<P: Plant> Txn<'_, P> {
     /// `None` or nothing takes the name away.
     pub(super) fn name_table(&mut self, id: TableId, name: Option<&str>) {
         let name = name.filter(|n| !n.is_empty());
-        let old = self.bridge.table_configs.get(&id);
+        let old = self.w.bridge.table_configs.get(&id);
         if old.and_then(|c| c.name.as_deref()) == name {
             return;
         }
-        let configs = Arc::make_mut(&mut self.bridge.table_configs);
+        let configs = Arc::make_mut(&mut self.w.bridge.table_configs);
         configs.entry(id).or_default().name = name.map(Into::into);
-        self.changed = true;
+        self.w.changed = true;
     }
 }
 

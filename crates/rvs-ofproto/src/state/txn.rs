@@ -63,16 +63,14 @@ pub(super) struct Scratch {
 /// Beyond this capacity a scratch vector is given back.
 const KEEP: usize = 1024;
 
-/// A transaction. Ends with [`Self::commit`] or [`Self::rollback`].
-pub(super) struct Txn<'a, P> {
+/// What a transaction holds of its own.
+pub(super) struct Work {
     pub(super) now: Now,
     /// What is written is visible from this version on.
     pub(super) version: u64,
     pub(super) author: Author,
     /// As it will be published.
     pub(super) bridge: Bridge,
-    pub(super) state: &'a mut Ofproto,
-    pub(super) plant: &'a mut P,
     /// The bridge differs from what is published in more than its rules.
     pub(super) changed: bool,
     changes: ChangeSet,
@@ -82,25 +80,33 @@ pub(super) struct Txn<'a, P> {
     pub(super) meters_dropped: Vec<rvs_dpif::MeterId>,
     requests: Vec<Event>,
     packet_outs: Vec<PacketOut>,
+    /// Tables that taking steps back has touched.
+    undone: BTreeSet<TableId>,
+}
+
+/// A transaction. Ends with [`Self::commit`] or [`Self::rollback`].
+pub(super) struct Txn<'a, P> {
+    pub(super) w: Work,
+    pub(super) state: &'a mut Ofproto,
+    pub(super) plant: &'a mut P,
 }
 
 impl<'a, P: Plant> Txn<'a, P> {
-    /// `None` when the bridge is not up.
+    /// Ends the one that is under way in slices first. `None` when the bridge is not up.
     pub(super) fn begin(
         state: &'a mut Ofproto,
         now: Now,
         author: Author,
         plant: &'a mut P,
     ) -> Option<Self> {
+        state.finish(plant);
         let bridge = (*plant.bridge(state.id)?).clone();
         let Scratch { steps, changes } = std::mem::take(&mut state.scratch);
-        Some(Self {
+        let w = Work {
             now,
             version: plant.next_version(),
             author,
             bridge,
-            state,
-            plant,
             changed: false,
             changes,
             steps,
@@ -108,7 +114,14 @@ impl<'a, P: Plant> Txn<'a, P> {
             meters_dropped: Vec::new(),
             requests: Vec::new(),
             packet_outs: Vec::new(),
-        })
+            undone: BTreeSet::new(),
+        };
+        Some(Self { w, state, plant })
+    }
+
+    /// Goes on with one that was put aside.
+    pub(super) fn resume(w: Work, state: &'a mut Ofproto, plant: &'a mut P) -> Self {
+        Self { w, state, plant }
     }
 
     /// Does what a controller asks for.
@@ -130,37 +143,38 @@ impl<'a, P: Plant> Txn<'a, P> {
             Mod::Port(m) => self.port_mod(&m),
             Mod::PacketOut(m) => {
                 self.check_packet_out(&m)?;
-                self.packet_outs.push(*m);
+                self.w.packet_outs.push(*m);
                 Ok(())
             }
         }
     }
 
     fn requested(&mut self, m: Mod) {
-        self.requests
-            .push(Event::Requested(Box::new(m), self.author));
+        self.w
+            .requests
+            .push(Event::Requested(Box::new(m), self.w.author));
     }
 
     pub(super) fn step(&mut self, step: Step) {
-        self.steps.push(step);
+        self.w.steps.push(step);
     }
 
     /// The table, made if it was never used.
     pub(super) fn table(&mut self, id: TableId) -> Arc<Table> {
-        if let Some(t) = self.bridge.table(id) {
+        if let Some(t) = self.w.bridge.table(id) {
             return t.clone();
         }
         let table = Arc::new(Table::new(id, self.state.classifier_config()));
-        self.bridge.tables = Arc::new(self.bridge.tables.with(table.clone()));
-        self.changed = true;
+        self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table.clone()));
+        self.w.changed = true;
         table
     }
 
     /// Every table that `id` stands for and that was ever used.
     pub(super) fn tables(&self, id: TableId) -> Vec<Arc<Table>> {
         match id {
-            TableId::ALL => self.bridge.tables.iter().cloned().collect(),
-            id => self.bridge.table(id).cloned().into_iter().collect(),
+            TableId::ALL => self.w.bridge.tables.iter().cloned().collect(),
+            id => self.w.bridge.table(id).cloned().into_iter().collect(),
         }
     }
 
@@ -179,7 +193,7 @@ impl<'a, P: Plant> Txn<'a, P> {
             table.clause_added();
         }
         let priority = i32::from(rule.priority);
-        let inserted = rules.insert(m.value(), m.mask(), priority, rule.clone(), self.version);
+        let inserted = rules.insert(m.value(), m.mask(), priority, rule.clone(), self.w.version);
         let id = inserted.map_err(|e| {
             if rule.is_clause() {
                 table.clause_purged();
@@ -190,9 +204,9 @@ impl<'a, P: Plant> Txn<'a, P> {
             table: table.id,
             rule: id,
         };
-        self.state.index.add(self.now, id, &rule, learned);
+        self.state.index.add(self.w.now, id, &rule, learned);
         self.changed_rule(table.id, rule.priority, m);
-        self.steps.push(Step::Added { id, rule, kind });
+        self.w.steps.push(Step::Added { id, rule, kind });
         Ok(id)
     }
 
@@ -207,14 +221,14 @@ impl<'a, P: Plant> Txn<'a, P> {
     ) -> Option<(Arc<Rule>, Option<Now>)> {
         let found = rules.rule(id)?;
         let rule = found.payload().clone();
-        if !self.changes.all {
+        if !self.w.changes.all {
             let m = match_of(&found);
             self.changed_rule(table, rule.priority, &m);
         }
-        rules.remove_at(id, self.version).ok()?;
+        rules.remove_at(id, self.w.version).ok()?;
         let id = FlowId { table, rule: id };
         let learned = self.state.index.remove(id, &rule);
-        self.steps.push(Step::Removed {
+        self.w.steps.push(Step::Removed {
             id,
             rule: rule.clone(),
             why,
@@ -244,10 +258,10 @@ impl<'a, P: Plant> Txn<'a, P> {
         let empty = Table::new(table.id, self.state.classifier_config());
         let (lookups, matches) = table.counters();
         empty.count(lookups, matches);
-        self.bridge.tables = Arc::new(self.bridge.tables.with(Arc::new(empty)));
+        self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(Arc::new(empty)));
         self.state.index.flows -= flows;
         self.changed_everything();
-        self.steps.push(Step::Emptied {
+        self.w.steps.push(Step::Emptied {
             table: table.clone(),
             flows,
         });
@@ -256,7 +270,7 @@ impl<'a, P: Plant> Txn<'a, P> {
 
     /// True when this transaction has added or removed flows of the table.
     fn has_touched(&self, table: TableId) -> bool {
-        self.steps.iter().any(|s| match s {
+        self.w.steps.iter().any(|s| match s {
             Step::Added { id, .. } | Step::Removed { id, .. } => id.table == table,
             _ => false,
         })
@@ -265,7 +279,7 @@ impl<'a, P: Plant> Txn<'a, P> {
     /// Removes flows of any table.
     pub(super) fn remove_flows(&mut self, flows: &[FlowId], why: FlowRemovedReason) {
         for same in flows.chunk_by(|a, b| a.table == b.table) {
-            let Some(table) = same.first().and_then(|f| self.bridge.table(f.table)) else {
+            let Some(table) = same.first().and_then(|f| self.w.bridge.table(f.table)) else {
                 continue;
             };
             let table = table.clone();
@@ -275,13 +289,13 @@ impl<'a, P: Plant> Txn<'a, P> {
     }
 
     fn changed_rule(&mut self, table: TableId, priority: u16, m: &FlowMatch) {
-        if self.changes.all {
+        if self.w.changes.all {
             return;
         }
-        if self.changes.rules.len() >= CHANGES {
+        if self.w.changes.rules.len() >= CHANGES {
             return self.changed_everything();
         }
-        self.changes.rules.push(RuleChange {
+        self.w.changes.rules.push(RuleChange {
             table,
             priority,
             matching: *m,
@@ -289,100 +303,160 @@ impl<'a, P: Plant> Txn<'a, P> {
     }
 
     pub(super) fn changed_group(&mut self, id: GroupId) {
-        self.changed = true;
-        self.changes.groups.push(id);
+        self.w.changed = true;
+        self.w.changes.groups.push(id);
     }
 
     pub(super) fn changed_meter(&mut self, id: MeterId) {
-        self.changed = true;
-        self.changes.meters.push(id);
+        self.w.changed = true;
+        self.w.changes.meters.push(id);
     }
 
     /// Something that every translation rests on is different, or too much to name.
     pub(super) fn changed_everything(&mut self) {
-        self.changed = true;
-        self.changes.all = true;
-        self.changes.rules.clear();
+        self.w.changed = true;
+        self.w.changes.all = true;
+        self.w.changes.rules.clear();
     }
 
     /// Takes everything back.
     pub(super) fn rollback(mut self) {
-        let steps = std::mem::take(&mut self.steps);
-        let mut tables = BTreeSet::new();
-        for step in steps.iter().rev() {
-            match step {
-                Step::Added { id, rule, .. } => {
-                    self.state.index.remove(*id, rule);
-                    if let Some(table) = self.bridge.table(id.table).filter(|_| rule.is_clause()) {
-                        table.clause_purged();
-                    }
-                    tables.insert(id.table);
-                }
-                Step::Removed {
-                    id, rule, learned, ..
-                } => {
-                    self.state.index.add(self.now, *id, rule, *learned);
-                    tables.insert(id.table);
-                }
-                Step::Emptied { table, flows } => {
-                    self.state.index.flows += flows;
-                    self.bridge.tables = Arc::new(self.bridge.tables.with(table.clone()));
-                }
-                Step::Group(id, old) => restore(&mut self.state.groups, *id, old),
-                Step::Meter(id, old) => restore(&mut self.state.meters, *id, old),
-                Step::Table(id, old) => self.state.restore_table(*id, old.as_deref()),
-                Step::Port(port, old) => {
-                    self.state.configs.insert(*port, *old);
-                }
-            }
+        while !self.undo(usize::MAX) {}
+        self.give_back();
+    }
+
+    /// Takes up to `max` steps back, the last first; what was done without steps goes with the last. True when nothing is left.
+    pub(super) fn undo(&mut self, max: usize) -> bool {
+        for _ in 0..max {
+            let Some(step) = self.w.steps.pop() else {
+                break;
+            };
+            self.undo_step(step);
         }
-        for table in tables.iter().filter_map(|id| self.bridge.table(*id)) {
-            let undone = table.write().rollback(self.version);
+        if !self.w.steps.is_empty() {
+            return false;
+        }
+        for id in self.w.undone.clone() {
+            let Some(table) = self.w.bridge.table(id) else {
+                continue;
+            };
+            let undone = table.write().rollback(self.w.version, max);
             debug_assert!(undone.is_ok());
-        }
-        for step in &steps {
-            if let Step::Table(id, _) = step {
-                let before = self.version - 1;
-                self.state.index_evictions(&self.bridge, *id, before);
+            if undone == Ok(false) {
+                return false;
             }
+            self.w.undone.remove(&id);
         }
         self.state.index.orphans.clear();
-        for made in std::mem::take(&mut self.meters_made) {
+        for made in std::mem::take(&mut self.w.meters_made) {
             self.plant.set_meter(made, None);
         }
-        self.give_back(steps);
+        true
+    }
+
+    fn undo_step(&mut self, step: Step) {
+        match step {
+            Step::Added { id, rule, .. } => {
+                self.state.index.remove(id, &rule);
+                if let Some(table) = self.w.bridge.table(id.table).filter(|_| rule.is_clause()) {
+                    table.clause_purged();
+                }
+                self.w.undone.insert(id.table);
+            }
+            Step::Removed {
+                id, rule, learned, ..
+            } => {
+                self.state.index.add(self.w.now, id, &rule, learned);
+                self.w.undone.insert(id.table);
+            }
+            Step::Emptied { table, flows } => {
+                self.state.index.flows += flows;
+                self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table));
+            }
+            Step::Group(id, old) => restore(&mut self.state.groups, id, old),
+            Step::Meter(id, old) => restore(&mut self.state.meters, id, old),
+            Step::Table(id, old) => {
+                self.state.restore_table(id, old.as_deref());
+                let before = self.w.version - 1;
+                self.state.index_evictions(&self.w.bridge, id, before);
+            }
+            Step::Port(port, old) => {
+                self.state.configs.insert(port, old);
+            }
+        }
     }
 
     /// Makes it what packets see, and tells who has to know.
     pub(super) fn commit(mut self) {
+        self.publish();
+        self.tell_steps(usize::MAX);
+        self.conclude();
+    }
+
+    /// Makes it what packets see. The steps are in their order from the end after it.
+    pub(super) fn publish(&mut self) {
         self.remove_orphans();
-        for id in &self.changes.meters {
+        for id in &self.w.changes.meters {
             if let Some(m) = self.state.meters.get(id) {
                 self.plant.set_meter(m.number, Some(m.meter.clone()));
             }
         }
-        if self.changed || !self.changes.is_empty() {
-            self.plant.publish(self.bridge.clone(), &self.changes);
+        if self.w.changed || !self.w.changes.is_empty() {
+            let (version, bridge) = (self.w.version, self.w.bridge.clone());
+            self.plant.publish(version, bridge, &self.w.changes);
         }
         let asked = |s: &Step| matches!(s, Step::Removed { rule, why: Some(_), .. } if rule.flags.send_flow_removed);
-        if !self.meters_dropped.is_empty() || self.steps.iter().any(asked) {
+        if !self.w.meters_dropped.is_empty() || self.w.steps.iter().any(asked) {
             self.plant.settle();
         }
-        for gone in std::mem::take(&mut self.meters_dropped) {
+        for gone in std::mem::take(&mut self.w.meters_dropped) {
             self.plant.set_meter(gone, None);
         }
-        let steps = std::mem::take(&mut self.steps);
-        for step in &steps {
-            self.tell(step);
+        self.w.steps.reverse();
+    }
+
+    /// Tells what follows from up to `max` steps that are published. True when none is left.
+    pub(super) fn tell_steps(&mut self, max: usize) -> bool {
+        for _ in 0..max {
+            let Some(step) = self.w.steps.pop() else {
+                break;
+            };
+            self.tell(&step);
         }
-        self.state.events.append(&mut self.requests);
-        self.state.check_vacancy(&self.bridge);
-        for out in std::mem::take(&mut self.packet_outs) {
+        self.w.steps.is_empty()
+    }
+
+    /// The last part of a commit.
+    pub(super) fn conclude(mut self) {
+        self.state.events.append(&mut self.w.requests);
+        self.state.check_vacancy(&self.w.bridge);
+        for out in std::mem::take(&mut self.w.packet_outs) {
             let data = out.data.clone();
             let start = packet_out(self.state.id, out);
-            self.plant.execute(self.now, start, data);
+            self.plant.execute(self.w.now, start, data);
         }
-        self.give_back(steps);
+        self.give_back();
+    }
+
+    /// Ports and settings are the switch's: they may have changed while the transaction was put aside.
+    pub(super) fn catch_up(&mut self) {
+        let Some(current) = self.plant.bridge(self.state.id) else {
+            return;
+        };
+        self.w.bridge = Bridge {
+            tables: self.w.bridge.tables.clone(),
+            groups: self.w.bridge.groups.clone(),
+            meters: self.w.bridge.meters.clone(),
+            table_configs: self.w.bridge.table_configs.clone(),
+            ..(*current).clone()
+        };
+        for step in &self.w.steps {
+            if let Step::Port(port, _) = step {
+                let config = self.state.port_config(*port);
+                let ports = self.w.bridge.ports.with_config(*port, config);
+                self.w.bridge.ports = Arc::new(ports);
+            }
+        }
     }
 
     /// Flows that nobody teaches any more go, and flows that they taught.
@@ -391,7 +465,7 @@ impl<'a, P: Plant> Txn<'a, P> {
             for (table, cookie) in self.state.index.take_orphans() {
                 let select = FlowSelect::of_cookie(table, cookie);
                 for table in self.tables(table) {
-                    let ids = select.loose(&table.read(), self.version);
+                    let ids = select.loose(&table.read(), self.w.version);
                     self.remove_all(&table, &ids, FlowRemovedReason::Delete);
                 }
             }
@@ -425,7 +499,7 @@ impl<'a, P: Plant> Txn<'a, P> {
             return;
         };
         let (idle_timeout, hard_timeout) = rule.timeouts();
-        let there = self.now.since(rule.created);
+        let there = self.w.now.since(rule.created);
         self.state
             .events
             .push(Event::FlowRemoved(Box::new(FlowRemoved {
@@ -452,7 +526,7 @@ impl<'a, P: Plant> Txn<'a, P> {
             .events
             .push(Event::FlowChanged(Box::new(FlowChanged {
                 kind,
-                by: self.author,
+                by: self.w.author,
                 table: id.table,
                 priority: rule.priority,
                 cookie: rule.cookie,
@@ -465,12 +539,16 @@ impl<'a, P: Plant> Txn<'a, P> {
 
     /// Rules stay in their tables until they are purged, which this transaction does not do.
     fn matching(&self, id: FlowId) -> Option<FlowMatch> {
-        let rules = self.bridge.table(id.table)?.read();
+        let rules = self.w.bridge.table(id.table)?.read();
         rules.rule(id.rule).map(|r| match_of(&r))
     }
 
-    fn give_back(self, mut steps: Vec<Step>) {
-        let mut changes = self.changes;
+    pub(super) fn give_back(self) {
+        let Work {
+            mut steps,
+            mut changes,
+            ..
+        } = self.w;
         steps.clear();
         steps.shrink_to(KEEP);
         changes.rules.clear();
@@ -489,10 +567,10 @@ pub(super) fn match_of(found: &Found<'_>) -> FlowMatch {
 fn restore<K: std::hash::Hash + Eq, V: Clone>(
     map: &mut std::collections::HashMap<K, V, ahash::RandomState>,
     id: K,
-    old: &Option<V>,
+    old: Option<V>,
 ) {
     match old {
-        Some(v) => map.insert(id, v.clone()),
+        Some(v) => map.insert(id, v),
         None => map.remove(&id),
     };
 }

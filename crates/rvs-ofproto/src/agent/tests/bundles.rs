@@ -316,3 +316,104 @@ fn ten_thousand_bundles_that_fail_somewhere_leave_no_trace() {
     }
     assert_eq!(rig.flows(c), before);
 }
+
+/// A bundle of 20,000 flows, of which number `bad` names a group that is not there. Its commit was asked for as 900.
+fn big_bundle(bad: Option<u16>) -> (Rig, Client, Client) {
+    let mut rig = Rig::new();
+    let (c, other) = (rig.controller(Version::Of14), rig.controller(Version::Of13));
+    rig.done(other, &flow_mod(add_flow(7)));
+    rig.control(c, 1, OpenRequest);
+    for n in 0..20_000 {
+        let mut flow = add_flow(n);
+        if bad == Some(n) {
+            flow.instructions = Instructions::apply([Action::Group(GroupId(10))]);
+        }
+        rig.add(c, 1, n.into(), &flow_mod(flow));
+    }
+    rig.agent.input(
+        c.conn,
+        &c.dialect.encode(&control(1, CommitRequest), 900).unwrap(),
+    );
+    (rig, c, other)
+}
+
+/// Others wait for the end of it, but nobody waits for an echo.
+#[test]
+fn a_big_bundle_is_done_in_slices() {
+    let (mut rig, c, other) = big_bundle(None);
+    let echo = Message::EchoRequest(vec![1]);
+    for (xid, m) in [(1, &echo), (3, &Message::BarrierRequest)] {
+        rig.agent
+            .input(other.conn, &other.dialect.encode(m, xid).unwrap());
+    }
+    rig.plant.take_calls();
+    let (mut turns, mut published, mut heard) = (0, 0, Vec::new());
+    while rig.agent.turn(rig.now, &mut rig.plant) {
+        turns += 1;
+        heard.extend(rig.hear_now(other));
+        let done = !rig.hear_now(c).is_empty();
+        if turns == 1 {
+            assert_eq!(heard, [(1, Message::EchoReply(vec![1]))]);
+        }
+        assert!(turns > 3 || !done);
+        published += rig.plant.take_calls().len();
+        if done {
+            assert_eq!(
+                rig.plant.up().table(TableId(0)).unwrap().read().len(),
+                20_000
+            );
+            break;
+        }
+    }
+    assert_eq!(published, 1, "all at once");
+    assert!(turns >= 20_000 / super::super::limits::TURN_CHANGES);
+    while rig.agent.turn(rig.now, &mut rig.plant) {}
+    assert_eq!(rig.hear_now(other), [(3, Message::BarrierReply)]);
+}
+
+#[test]
+fn a_big_bundle_that_fails_leaves_nothing() {
+    let (mut rig, c, other) = big_bundle(Some(19_000));
+    while rig.agent.turn(rig.now, &mut rig.plant) {}
+    let heard: Vec<_> = rig.hear_now(c).into_iter().map(|(xid, _)| xid).collect();
+    assert_eq!(heard, [19_000, 900], "the message, then the commit");
+    assert_eq!(rig.flows(c).len(), 1);
+    rig.done(other, &flow_mod(add_flow(8)));
+    assert_eq!(rig.flows(c).len(), 2);
+}
+
+/// A controller set that changes, a learned flow: whoever writes ends it first.
+#[test]
+fn another_writer_ends_it() {
+    let (mut rig, c, _) = big_bundle(None);
+    rig.agent.turn(rig.now, &mut rig.plant);
+    assert!(rig.hear_now(c).is_empty());
+    rig.agent.state.reset(rig.now, false, &mut rig.plant);
+    rig.turn();
+    assert_eq!(rig.hear_now(c).len(), 1, "it succeeded");
+    assert!(rig.flows(c).is_empty(), "and then all was deleted");
+}
+
+/// Flows with timeouts are deleted one by one, but not all in one turn.
+#[test]
+fn many_flows_are_deleted_in_slices() {
+    let (mut rig, c, other) = big_bundle(None);
+    while rig.agent.turn(rig.now, &mut rig.plant) {}
+    rig.hear_now(c);
+    let mut timed = add_flow(60_000);
+    timed.hard_timeout = 60;
+    rig.done(other, &flow_mod(timed));
+    rig.agent
+        .input(c.conn, &c.dialect.encode(&delete_all(), 1).unwrap());
+    rig.agent.input(
+        c.conn,
+        &c.dialect.encode(&Message::BarrierRequest, 2).unwrap(),
+    );
+    let mut turns = 0;
+    while rig.agent.turn(rig.now, &mut rig.plant) {
+        turns += 1;
+    }
+    assert!(turns >= 4, "{turns}");
+    assert_eq!(rig.hear_now(c), [(2, Message::BarrierReply)]);
+    assert!(rig.flows(c).is_empty());
+}

@@ -122,6 +122,13 @@ impl Rig {
         }
     }
 
+    /// What was said so far, without another turn.
+    fn hear_now(&mut self, c: Client) -> Vec<(u32, Message)> {
+        let bytes = self.agent.output(c.conn).to_vec();
+        self.agent.sent(c.conn, bytes.len());
+        messages(&c.dialect, &bytes)
+    }
+
     fn hear(&mut self, c: Client) -> Vec<(u32, Message)> {
         let bytes = self.read(c.conn);
         messages(&c.dialect, &bytes)

@@ -1,0 +1,165 @@
+//! Transactions that would hold everybody up, in slices.
+//!
+//! A bundle of a hundred thousand flows, or a delete of a million, takes its time. It is written at a version that nobody will
+//! publish by chance ([`RESERVED`] ahead), so that packets, echoes and dumps go on by what is published, and put aside between
+//! slices. There is one at a time. Whoever else changes anything (a learned flow, a controller that goes) ends it first
+//! ([`Ofproto::finish`], which [`Txn::begin`] calls): two writers never interleave.
+
+use rvs_openflow::{ErrorCode, OfError};
+use rvs_packet::Now;
+
+use super::limits::MANY;
+use super::ofproto::Ofproto;
+use super::sweep::Sweep;
+use super::txn::{Txn, Work};
+use super::Mod;
+use crate::{Author, Plant};
+
+/// Versions left to others while a transaction is under way.
+const RESERVED: u64 = 1 << 32;
+
+/// Modifications that are made one by one.
+pub type Mods = Box<dyn Iterator<Item = Mod> + Send>;
+
+/// What became of a transaction: the first modification that failed, and why.
+pub type Outcome = Result<(), (usize, OfError)>;
+
+enum Phase {
+    /// Modifications are being made, after so many; of the current one something may be left.
+    Modify(usize, Option<Box<Sweep>>),
+    /// It is published.
+    Tell,
+    /// That one failed.
+    Undo(usize, OfError),
+}
+
+/// A transaction under way.
+pub(super) struct Running {
+    work: Work,
+    mods: Mods,
+    phase: Phase,
+}
+
+/// What one slice came to.
+enum Progress {
+    More(Box<Running>),
+    Done(Outcome),
+}
+
+impl Ofproto {
+    /// Begins to do all of `mods` or nothing, as [`Self::apply`] does; [`Self::proceed`] does it.
+    pub fn start(&mut self, now: Now, author: &Author, mods: Mods, plant: &mut impl Plant) {
+        let Some(mut txn) = Txn::begin(self, now, *author, plant) else {
+            let down = ErrorCode::BrcEperm.because("the bridge is not up");
+            self.outcome = Some(Err((0, down)));
+            return;
+        };
+        txn.w.version += RESERVED;
+        let work = txn.w;
+        self.running = Some(Box::new(Running {
+            work,
+            mods,
+            phase: Phase::Modify(0, None),
+        }));
+    }
+
+    /// True for a change that may take long enough to be made in slices.
+    pub fn is_long(&self, m: &Mod) -> bool {
+        use rvs_openflow::message::FlowCommand as C;
+        let any = |c| matches!(c, C::Modify | C::Delete);
+        matches!(m, Mod::Flow(m) if any(m.command)) && self.index.flows > MANY
+    }
+
+    /// True from [`Self::start`] until [`Self::proceed`] has given the outcome.
+    pub fn is_busy(&self) -> bool {
+        self.running.is_some() || self.outcome.is_some()
+    }
+
+    /// Does about `work` of the changes to single flows that are still to do. Gives the outcome once when all is done.
+    pub fn proceed(&mut self, work: usize, plant: &mut impl Plant) -> Option<Outcome> {
+        if let Some(running) = self.running.take() {
+            match running.slice(self, work, plant) {
+                Progress::More(r) => self.running = Some(r),
+                Progress::Done(outcome) => self.outcome = Some(outcome),
+            }
+        }
+        self.outcome.take()
+    }
+
+    /// Ends what is under way at once; its outcome waits for [`Self::proceed`].
+    pub(super) fn finish(&mut self, plant: &mut impl Plant) {
+        while let Some(running) = self.running.take() {
+            match running.slice(self, usize::MAX, plant) {
+                Progress::More(r) => self.running = Some(r),
+                Progress::Done(outcome) => self.outcome = Some(outcome),
+            }
+        }
+    }
+}
+
+impl Running {
+    fn slice<P: Plant>(self, state: &mut Ofproto, work: usize, plant: &mut P) -> Progress {
+        let (mut mods, mut phase, mut left) = (self.mods, self.phase, work);
+        let mut txn = Txn::resume(self.work, state, plant);
+        while left > 0 {
+            match &mut phase {
+                Phase::Modify(at, current) => {
+                    let at = *at;
+                    phase = match txn.modify_slice(&mut mods, current, &mut left) {
+                        Ok(true) => {
+                            txn.catch_up();
+                            txn.publish();
+                            Phase::Tell
+                        }
+                        Ok(false) if current.is_some() => continue,
+                        Ok(false) => Phase::Modify(at + 1, None),
+                        Err(e) => Phase::Undo(at, e),
+                    };
+                }
+                Phase::Tell => {
+                    if txn.tell_steps(left) {
+                        txn.conclude();
+                        return Progress::Done(Ok(()));
+                    }
+                    left = 0;
+                }
+                Phase::Undo(..) => {
+                    if txn.undo(left) {
+                        txn.give_back();
+                        let Phase::Undo(at, e) = phase else {
+                            unreachable!("invariant: matched above")
+                        };
+                        return Progress::Done(Err((at, e)));
+                    }
+                    left = 0;
+                }
+            }
+        }
+        let work = txn.w;
+        Progress::More(Box::new(Self { work, mods, phase }))
+    }
+}
+
+impl<P: Plant> Txn<'_, P> {
+    /// Makes the next modification, or a part of it that `current` remembers. True when there is none.
+    fn modify_slice(
+        &mut self,
+        mods: &mut Mods,
+        current: &mut Option<Box<Sweep>>,
+        left: &mut usize,
+    ) -> Result<bool, OfError> {
+        if let Some(sweep) = current {
+            if self.sweep(sweep, left)? {
+                *current = None;
+            }
+            return Ok(false);
+        }
+        *left -= 1;
+        match mods.next() {
+            None => return Ok(true),
+            Some(Mod::Flow(m)) => *current = self.begin_flow_mod(*m)?.map(Box::new),
+            Some(m) => self.modify(m)?,
+        }
+        Ok(false)
+    }
+}
