@@ -160,7 +160,7 @@ pub fn uplink_with_an_address_is_explained(lab: &Lab) {
     lab.ping("outside", "10.9.0.1");
 }
 
-/// `ip link` shows bridges' interfaces, internal ports and their hidden ends, and nothing else of ours.
+/// `ip link` shows bridges' interfaces, internal ports and their hidden ends, the punt device, and nothing else of ours.
 pub fn nothing_but_ours_is_visible(lab: &Lab) {
     let before = lab.devices();
     let switch = Daemon::start(lab, "--bridge br1");
@@ -173,7 +173,7 @@ pub fn nothing_but_ours_is_visible(lab: &Lab) {
     ours.sort();
     let (hidden, named): (Vec<_>, Vec<_>) = ours.into_iter().partition(|d| d.starts_with("rv-"));
     assert_eq!(named, ["br1", "tap1a"]);
-    assert_eq!(hidden.len(), 2, "{hidden:?}");
+    assert_eq!(hidden.len(), 2 + 2, "{hidden:?}");
     for device in hidden {
         let link = lab.link(&device).unwrap();
         assert_eq!(link["mtu"], 65_535, "{link}");

@@ -41,7 +41,7 @@ pub fn survives_kill_and_restart(lab: &Lab) {
     assert_eq!(looks(lab, "ns1"), inside);
     assert_eq!(
         lab.devices().len(),
-        1 + 1 + 5,
+        1 + 1 + 5 + 2,
         "no second pair was made: {:?}",
         lab.devices()
     );

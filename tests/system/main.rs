@@ -18,6 +18,7 @@ mod offload;
 mod perf;
 mod refusals;
 mod storage;
+mod tier0;
 mod tools;
 mod trace;
 mod vlans;
@@ -93,6 +94,15 @@ fn main() -> ExitCode {
         ofctl_peer::groups_and_meters,
         ofctl_peer::packets_and_monitors,
         barrier::no_stale_packet_after_a_barrier,
+        tier0::flows_move_into_the_kernel_and_are_counted_once,
+        tier0::captures_see_both_directions,
+        tier0::vlans_in_the_kernel,
+        tier0::no_stale_packet_with_flows_in_the_kernel,
+        tier0::counters_are_exact_at_removal,
+        tier0::a_mac_that_moves_leaves_the_kernel,
+        tier0::ports_move_between_tiers,
+        tier0::foreign_programs_keep_a_port_out,
+        tier0::devices_come_and_go,
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,
         controllers::test_controller,
@@ -118,6 +128,7 @@ fn main() -> ExitCode {
         life::idle_costs_no_cpu,
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
+        tier0::shaping_holds,
         blackbox::meters,
         blackbox::meters_of_os_ken,
     ]);

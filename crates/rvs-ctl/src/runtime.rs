@@ -255,6 +255,10 @@ fn doctor(answer: &Value, style: Style) -> String {
         if let Some(note) = p["note"].as_str() {
             out.push_str(&format!("{}: {note}\n", string(&p["port"])));
         }
+        if let Some(why) = p["not_in_kernel"].as_str() {
+            let port = string(&p["port"]);
+            out.push_str(&format!("{port}: not in the kernel cache: {why}\n"));
+        }
     }
     for p in list(&answer["waiting"]) {
         out.push_str(&format!(

@@ -18,13 +18,14 @@
 
 use std::sync::Arc;
 
-use rvs_dpif::{limits, DropReason, Egress, FlowStats, UpcallSink, WorkerId};
+use rvs_dpif::{limits, DropReason, Egress, FlowStats, Megaflow, UpcallSink, WorkerId};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits, Present};
 use rvs_packet::{gso, Frame, FramePool, Now};
 
 use crate::batch::FrameBatch;
 use crate::cache::{Caches, Emc, FlowHash, FlowRef, MegaflowTable, Tiers};
 use crate::execute::{Executor, Io, Origin};
+use crate::nominate::Nominations;
 use crate::park::{self, Parked, Parking};
 use crate::perf::{Laps, Off, Stage};
 use crate::stats::{WorkerCounters, MALFORMED};
@@ -44,6 +45,8 @@ pub struct Config {
     /// As many tags as there are: NORMAL looks behind the VLAN tag, and the pipeline hides from the tables what the VLAN
     /// limit hides.
     pub parse: ParseLimits,
+    /// Whether there is a tier 0 to nominate flows for.
+    pub nominate: bool,
 }
 
 impl Config {
@@ -57,6 +60,7 @@ impl Config {
             flows: limits::FLOWS_PER_WORKER,
             parking: park::Limits::default(),
             parse: ParseLimits::new(ParseLimits::MAX_VLANS),
+            nominate: false,
         }
     }
 }
@@ -70,6 +74,7 @@ pub struct Datapath {
     pub(crate) exec: Executor,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) ranked: Now,
+    nominations: Nominations,
     scratch: Box<Scratch>,
 }
 
@@ -127,6 +132,7 @@ impl Datapath {
             exec: Executor::new(config.worker, Arc::clone(&counters)),
             counters,
             ranked: Now::ZERO,
+            nominations: Nominations::new(config.nominate),
             scratch: Box::new(Scratch {
                 keys: [FlowKey::default(); FrameBatch::MAX],
                 hashes: [0; FrameBatch::MAX],
@@ -213,7 +219,8 @@ impl Datapath {
             match decided {
                 Some((at, flow)) if self.parking.is_empty() => {
                     if row.is_none_or(|(last, _)| last != at) {
-                        self.count_row(now, row.take());
+                        let waiting = !self.parking.is_empty();
+                        count_row(&self.tiers, &mut self.nominations, now, row.take(), waiting);
                     }
                     row.get_or_insert((at, Tally::default())).1.add(key, &frame);
                     self.exec
@@ -226,17 +233,15 @@ impl Datapath {
             }
             self.recirculate(&mut io, port);
         }
-        self.count_row(now, row);
+        let waiting = !self.parking.is_empty();
+        count_row(&self.tiers, &mut self.nominations, now, row, waiting);
         self.publish();
         laps.lap(Stage::Execute);
     }
 
-    #[inline]
-    fn count_row(&self, now: Now, row: Option<(FlowRef, Tally)>) {
-        let Some((at, tally)) = row else { return };
-        if let Some(flow) = self.tiers.flows.flow(at) {
-            tally.count(now, &flow.stats);
-        }
+    /// Flows that were hit a few times and wait in no queue: tier 0 may have them.
+    pub fn nominated(&mut self) -> impl Iterator<Item = Arc<Megaflow>> + '_ {
+        self.nominations.take()
     }
 
     /// Keys and hashes of the whole batch. True when a layer of one of them is contradictory.
@@ -310,7 +315,9 @@ impl Datapath {
     ) {
         let mut tally = Tally::default();
         tally.add(key, &frame);
-        self.count_row(io.now, Some((at, tally)));
+        let waiting = !self.parking.is_empty();
+        let row = Some((at, tally));
+        count_row(&self.tiers, &mut self.nominations, io.now, row, waiting);
         if let Some(flow) = self.tiers.flows.flow(at) {
             self.exec.perform(io, Origin { key, depth }, flow, frame);
         }
@@ -342,6 +349,22 @@ impl Datapath {
         c.emc_ways.set(self.tiers.emc.ways() as u64);
         c.waiting.set(self.parking.frames() as u64);
         c.waiting_bytes.set(self.parking.bytes() as u64);
+    }
+}
+
+/// Counts what a flow carried in a row, and perhaps names the flow for tier 0.
+#[inline]
+fn count_row(
+    tiers: &Tiers,
+    nominations: &mut Nominations,
+    now: Now,
+    row: Option<(FlowRef, Tally)>,
+    waiting: bool,
+) {
+    let Some((at, tally)) = row else { return };
+    if let Some(flow) = tiers.flows.flow(at) {
+        tally.count(now, &flow.stats);
+        nominations.consider(flow, waiting);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cache;
 mod command;
 pub mod datapath;
 mod execute;
+mod nominate;
 pub mod park;
 pub mod perf;
 pub mod stats;

@@ -6,7 +6,8 @@
 //! - up: [`Upcall`], a frame that no installed flow decides, or that a flow punts;
 //! - down: [`DpCommand`], in order, through the worker's inbox: a verdict, an install, a delete, a question for an
 //!   acknowledgement;
-//! - beside: [`FlowStats`], written by the one worker that owns the flow, read by anybody.
+//! - beside: [`FlowStats`], written by the one worker that owns the flow (and by the owner of the kernel's cache), read by
+//!   anybody.
 //!
 //! A lost install or upcall costs speed, counted, never correctness. Deletes are never lost.
 #![forbid(unsafe_code)]
@@ -23,7 +24,7 @@ pub mod upcall;
 pub use action::{Actions, Announce, DpAction, Masked, MeterId, PuntReason, SetField};
 pub use command::{AckToken, DpCommand};
 pub use drop::{DropCounters, DropReason};
-pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow};
+pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow, Standing};
 pub use meter::Meter;
 pub use text::ActionText;
 pub use upcall::{Egress, Upcall, UpcallKind, UpcallSink, WorkerId};

@@ -163,12 +163,18 @@ pub fn create(rtnl: &mut Rtnl, id: &InternalId, user: UserEnd) -> Result<Interna
 
 /// Marks the hidden end as ours, makes it silent, wide and up.
 fn claim(rtnl: &mut Rtnl, id: &InternalId, found: Link) -> Result<Internal, InternalError> {
-    let alias = id.alias();
-    if found.alias.as_ref() != Some(&alias) {
+    let hidden = hide(rtnl, &id.alias(), found)?.ok_or_else(|| vanished(id))?;
+    let user = hidden.lower.ok_or_else(|| vanished(id))?;
+    Ok(Internal { hidden, user })
+}
+
+/// Gives a device of ours its alias, makes it silent, wide and up. `None`: it is gone.
+fn hide(rtnl: &mut Rtnl, alias: &str, found: Link) -> Result<Option<Link>, RtnlError> {
+    if found.alias.as_deref() != Some(alias) {
         rtnl.change(
             found.index,
             &Change {
-                alias: Some(&alias),
+                alias: Some(alias),
                 ..Change::default()
             },
         )?;
@@ -204,9 +210,86 @@ fn claim(rtnl: &mut Rtnl, id: &InternalId, found: Link) -> Result<Internal, Inte
         index: found.index,
         nsid: None,
     };
-    let hidden = rtnl.link(at)?.ok_or_else(|| vanished(id))?;
-    let user = hidden.lower.ok_or_else(|| vanished(id))?;
-    Ok(Internal { hidden, user })
+    rtnl.link(at)
+}
+
+/// The punt device: a veth pair of which both ends are the switch's. What the kernel's flow cache sends into the near end
+/// comes out at the far one, where the daemon reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PuntPair {
+    pub near: Link,
+    pub far: Link,
+}
+
+impl PuntPair {
+    /// Of a port without a name, which no other port has.
+    fn id(database: &str) -> InternalId {
+        InternalId {
+            database: database.to_owned(),
+            port: String::new(),
+        }
+    }
+
+    fn name(id: &InternalId, end: &str) -> String {
+        format!("{PREFIX}{:012x}", id.hash(end) & 0xffff_ffff_ffff)
+    }
+
+    /// Makes the pair, hidden as internal ports' ends are. One that a dead daemon of this database left is replaced.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn create(rtnl: &mut Rtnl, database: &str) -> Result<Self, InternalError> {
+        Self::remove_leftover(rtnl, database)?;
+        let id = Self::id(database);
+        let (near, far) = (Self::name(&id, "near"), Self::name(&id, "far"));
+        let end = |name, mac| VethEnd {
+            name,
+            mac,
+            mtu: HIDDEN_MTU,
+            no_arp: true,
+        };
+        rtnl.create_veth(&end(&near, id.mac("near")), &end(&far, id.mac("far")))?;
+        let made = Self::set_up(rtnl, &id, &far, &near);
+        if made.is_err() {
+            let _ = Self::remove_leftover(rtnl, database);
+        }
+        made
+    }
+
+    fn set_up(
+        rtnl: &mut Rtnl,
+        id: &InternalId,
+        far: &str,
+        near: &str,
+    ) -> Result<Self, InternalError> {
+        let mut end = |name: &str| {
+            let found = rtnl.link_by_name(name)?.ok_or_else(|| vanished(id))?;
+            hide(rtnl, &id.alias(), found)?.ok_or_else(|| vanished(id))
+        };
+        let far = end(far)?;
+        let near = end(near)?;
+        Ok(Self { near, far })
+    }
+
+    /// Removes the pair of this database, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_leftover(rtnl: &mut Rtnl, database: &str) -> Result<(), RtnlError> {
+        let id = Self::id(database);
+        let Some(link) = rtnl.link_by_name(&Self::name(&id, "near"))? else {
+            return Ok(());
+        };
+        let ours = link.alias == Some(id.alias()) || link.mac == Some(id.mac("near"));
+        if !ours {
+            // Making ours will say that the name is taken.
+            return Ok(());
+        }
+        match rtnl.delete(link.index) {
+            Err(e) if e.errno() != Some(libc::ENODEV) => Err(e),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn vanished(id: &InternalId) -> InternalError {

@@ -9,6 +9,13 @@
 //! **Order of the setup.** The socket has protocol 0, so that it receives nothing, until the ring stands and the device is
 //! chosen; binding is the last step. No frame of another device is ever seen.
 //!
+//! **Two halves, one socket.** A port may send only ([`open_sender`]): then the socket has protocol 0 and no ring, and somebody
+//! else takes the device's frames. [`PacketTx::receive`] starts receiving, [`PacketTx::mute`] ends it; both may happen
+//! again and again.
+//!
+//! **Frames of many ports.** A source whose frames carry a header of our own in front ([`PacketRx::with_head`]) takes it off
+//! before anything else, and tells each frame's port from it.
+//!
 //! **Send.** `sendmmsg` on the same socket, through the device's queueing discipline (so that shaping and tcpdump see the
 //! frames). [`PacketTx`] takes `&self`: any thread may send.
 //!
@@ -112,11 +119,16 @@ impl Shared {
     }
 }
 
+/// Tells the port that a frame with a header in front belongs to, and how many octets that header has; `None`: it is not
+/// one of ours.
+pub type SplitHead = fn(&[u8]) -> Option<(PortNo, usize)>;
+
 /// The receiving half: owns the ring.
 pub struct PacketRx {
     shared: Arc<Shared>,
     ring: RxRing,
     port: PortNo,
+    head: Option<SplitHead>,
     /// Slots consumed ever.
     taken: u64,
     /// `taken`, and the frames dropped, when [`Self::tend`] looked last.
@@ -138,6 +150,13 @@ pub fn open(
     port: PortNo,
     config: &PacketConfig,
 ) -> Result<(PacketRx, PacketTx), OpenError> {
+    let tx = open_sender(device, config)?;
+    let rx = tx.receive(port, config)?;
+    Ok((rx, tx))
+}
+
+/// Opens a device as [`open`] does, to send only.
+pub fn open_sender(device: &Link, config: &PacketConfig) -> Result<PacketTx, OpenError> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
         .map_err(|e| OpenError::at("packet socket")(e.into()))?;
@@ -161,8 +180,6 @@ pub fn open(
         libc::SO_SNDBUF,
         config.send_buffer,
     );
-    let ring = RxRing::new(fd.as_fd(), config.slots.min(PacketConfig::MAX_SLOTS))
-        .map_err(OpenError::at("PACKET_RX_RING"))?;
     let membership = PacketMreq {
         ifindex: device.index as i32,
         kind: libc::PACKET_MR_PROMISC as u16,
@@ -176,23 +193,14 @@ pub fn open(
         &membership,
     )
     .map_err(OpenError::at("PACKET_ADD_MEMBERSHIP"))?;
-    opt::bind_packet(fd.as_fd(), device.index).map_err(OpenError::at("bind"))?;
+    opt::bind_packet(fd.as_fd(), device.index, false).map_err(OpenError::at("bind"))?;
     let shared = Arc::new(Shared {
         fd,
         ifindex: device.index,
         limits: Limits::new(device.mtu),
         counters: Counters::default(),
     });
-    Ok((
-        PacketRx {
-            shared: shared.clone(),
-            ring,
-            port,
-            taken: 0,
-            seen: (0, 0),
-        },
-        PacketTx { shared },
-    ))
+    Ok(PacketTx { shared })
 }
 
 /// Asks for a buffer size, beyond the system's limit where that is allowed. Smaller is slower, not wrong.
@@ -232,6 +240,13 @@ impl Batch {
 }
 
 impl PacketRx {
+    /// Takes a header off every frame, which also says whose it is; what has none is counted and dropped.
+    #[must_use]
+    pub fn with_head(mut self, split: SplitHead) -> Self {
+        self.head = Some(split);
+        self
+    }
+
     /// To poll for input and errors.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.shared.fd.as_fd()
@@ -277,17 +292,18 @@ impl FrameSource for PacketRx {
             if batch.octets >= BATCH_OCTETS {
                 break;
             }
-            match self.ring.with_next(|slot| take(fd, slot, pool, &mut batch)) {
+            let ways = (self.port, self.head);
+            match self
+                .ring
+                .with_next(|slot| take(fd, slot, ways, pool, &mut batch))
+            {
                 None => break,
                 Some(None) => self.taken += 1,
-                Some(Some(frame)) => {
+                Some(Some(received)) => {
                     self.taken += 1;
                     batch.packets += 1;
-                    batch.octets += frame.len();
-                    out.push(Received {
-                        port: self.port,
-                        frame,
-                    });
+                    batch.octets += received.frame.len();
+                    out.push(received);
                 }
             }
         }
@@ -313,9 +329,10 @@ impl FrameSource for PacketRx {
 fn take(
     fd: BorrowedFd<'_>,
     slot: &Slot<'_>,
+    (mut port, head): (PortNo, Option<SplitHead>),
     pool: &mut FramePool,
     batch: &mut Batch,
-) -> Option<Frame> {
+) -> Option<Received> {
     let mut frame = if slot.status & libc::TP_STATUS_COPY != 0 {
         fetch_whole(fd, slot, pool, batch)?
     } else if slot.data.len() < slot.len {
@@ -338,11 +355,20 @@ fn take(
             return None;
         }
     }
+    if let Some(split) = head {
+        let Some((of, octets)) = split(frame.bytes()) else {
+            batch.errors += 1;
+            pool.give(frame);
+            return None;
+        };
+        port = of;
+        frame.remove(0, octets);
+    }
     if slot.status & libc::TP_STATUS_VLAN_VALID != 0 {
         let known = slot.status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
         restore_tag(&mut frame, slot.vlan_tci, known.then_some(slot.vlan_tpid));
     }
-    Some(frame)
+    Some(Received { port, frame })
 }
 
 /// Receives the frame that waits whole. It must be received even if it is not wanted, or every later one would be taken
@@ -369,9 +395,48 @@ fn fetch_whole(
     None
 }
 
+impl Drop for PacketRx {
+    fn drop(&mut self) {
+        // The sending half may live on, and must not gather frames that nobody reads.
+        let fd = self.shared.fd.as_fd();
+        let _ = opt::bind_packet(fd, self.shared.ifindex, false);
+        let _ = self.ring.end(fd);
+    }
+}
+
 impl PacketTx {
     pub fn ifindex(&self) -> u32 {
         self.shared.ifindex
+    }
+
+    /// Starts receiving, as port `port`. There is one receiving half at a time: its predecessor has been dropped.
+    ///
+    /// # Errors
+    /// The ring or the binding is refused; there is a ring already.
+    pub fn receive(&self, port: PortNo, config: &PacketConfig) -> Result<PacketRx, OpenError> {
+        let fd = self.shared.fd.as_fd();
+        let mut ring = RxRing::new(fd, config.slots.min(PacketConfig::MAX_SLOTS))
+            .map_err(OpenError::at("PACKET_RX_RING"))?;
+        if let Err(e) = opt::bind_packet(fd, self.shared.ifindex, true) {
+            let _ = ring.end(fd);
+            return Err(OpenError::at("bind")(e));
+        }
+        Ok(PacketRx {
+            shared: self.shared.clone(),
+            ring,
+            port,
+            head: None,
+            taken: 0,
+            seen: (0, 0),
+        })
+    }
+
+    /// From here on no frame of the device is received: what has been received already can still be read.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn mute(&self) -> io::Result<()> {
+        opt::bind_packet(self.shared.fd.as_fd(), self.shared.ifindex, false)
     }
 }
 

@@ -251,6 +251,12 @@ impl FlowTable {
         self.entries.get_mut(&id).map(Box::as_mut)
     }
 
+    /// Whether this very flow is live.
+    pub fn is_live(&self, flow: &Arc<Megaflow>) -> bool {
+        self.get(flow.id)
+            .is_some_and(|e| e.stage == Stage::Live && Arc::ptr_eq(&e.flow, flow))
+    }
+
     /// Live entries, in no order, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut InstalledFlow> {
         self.entries

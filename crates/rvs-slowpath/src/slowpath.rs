@@ -28,6 +28,9 @@ pub trait Dispatch {
 
     /// To control: a learn action's flow is to be there, as young as `used`.
     fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now);
+
+    /// Brings the statistics of flows up to date where a tier does not write them as it goes (the kernel's).
+    fn collect(&mut self) {}
 }
 
 /// What the slow path counts; a name each for `coverage`.

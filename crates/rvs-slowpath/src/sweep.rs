@@ -58,6 +58,7 @@ impl SlowPath {
 
     /// Credits what every live entry carried since it was last credited. To be called before statistics are shown.
     pub fn credit_all(&mut self, out: &mut impl Dispatch) {
+        out.collect();
         let mut changed = Vec::new();
         let Self { flows, macs, .. } = self;
         for entry in flows.iter_mut() {

@@ -35,6 +35,8 @@ pub struct BridgeConfig {
     pub dp_desc: Option<String>,
     pub dp_sn: Option<String>,
     pub flood_vlans: Vec<VlanId>,
+    /// `other_config:kernel-cache`, for ports that do not say themselves.
+    pub kernel_cache: Option<bool>,
     pub warnings: Vec<String>,
 }
 
@@ -47,6 +49,8 @@ pub struct PortConfig {
     pub vlan: VlanMode,
     pub priority_tags: PriorityTags,
     pub protected: bool,
+    /// `other_config:kernel-cache`
+    pub kernel_cache: Option<bool>,
     pub warnings: Vec<String>,
 }
 
@@ -77,6 +81,8 @@ pub struct IfaceConfig {
     /// `options:peer`: the interface at the other end of a patch.
     pub peer: Option<String>,
     pub ofport_request: Option<OfPort>,
+    /// `other_config:kernel-cache`
+    pub kernel_cache: Option<bool>,
     /// Column `ofport`: the number that it has, or had before the daemon started.
     pub ofport: Option<OfPort>,
 }
@@ -116,6 +122,7 @@ impl BridgeConfig {
             dp_sn: other("dp-sn").map(str::to_owned),
             datapath_id: w.parse("datapath-id", other("datapath-id"), parse_datapath_id),
             flood_vlans: row.set_of_int("flood_vlans").filter_map(vlan_id).collect(),
+            kernel_cache: w.parse("kernel-cache", other("kernel-cache"), on_or_off),
             warnings: w.list,
         }
     }
@@ -136,7 +143,9 @@ impl PortConfig {
                 PriorityTags::No
             }
         };
+        let kernel_cache = row.map_value("other_config", "kernel-cache");
         Self {
+            kernel_cache: w.parse("kernel-cache", kernel_cache, on_or_off),
             uuid: row.uuid(),
             name: row.str("name").to_owned(),
             interfaces: row.set_of_uuid("interfaces").collect(),
@@ -223,8 +232,20 @@ impl IfaceConfig {
                 .and_then(|n| u32::try_from(n).ok()),
             peer: row.map_value("options", "peer").map(str::to_owned),
             ofport_request: number("ofport_request"),
+            kernel_cache: row
+                .map_value("other_config", "kernel-cache")
+                .and_then(on_or_off),
             ofport: number("ofport"),
         }
+    }
+}
+
+/// A switch as `other_config:kernel-cache` has it.
+pub(crate) fn on_or_off(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" => Some(true),
+        "off" | "false" => Some(false),
+        _ => None,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct PortSpec {
     pub mac: Option<MacAddr>,
     /// For internal interfaces: the user's wish.
     pub mtu: Option<u32>,
+    /// Whether its frames may be switched in the kernel (tier 0), where that is possible.
+    pub kernel_cache: bool,
 }
 
 /// What is known of an open port's device.
@@ -76,7 +78,7 @@ pub trait Platform {
     /// Removes what the switch itself once made for a port that is not open.
     fn destroy(&mut self, spec: &PortSpec);
 
-    /// Changes MAC or MTU of an internal interface.
+    /// Changes MAC or MTU of an internal interface, or where a port's frames are switched.
     fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
 
     /// Sets the port's device administratively up or down.

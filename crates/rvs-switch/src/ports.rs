@@ -138,6 +138,14 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// Everything that there is: a setting of the whole switch has changed.
+    pub(crate) fn add_all(&mut self, topology: &Topology) {
+        for bridge in topology.bridges() {
+            self.bridges.insert(bridge.cfg.uuid);
+            self.ports.extend(&bridge.cfg.ports);
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bridges.is_empty() && self.ports.is_empty() && self.ifaces.is_empty()
     }
@@ -167,6 +175,8 @@ pub struct Topology {
     /// Bridge and interface of each open port.
     by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
     last_dp: u32,
+    /// `other_config:kernel-cache` of the whole switch.
+    kernel_cache: bool,
 }
 
 impl Topology {
@@ -203,6 +213,12 @@ impl Topology {
             .ifaces
             .iter()
             .find(|i| i.cfg.uuid == uuid)
+    }
+
+    /// Whether ports may be switched in the kernel where neither they nor their bridges say. True when that is new: then
+    /// [`Self::reconfigure`] is to be told that everything was touched.
+    pub fn set_kernel_cache(&mut self, on: bool) -> bool {
+        std::mem::replace(&mut self.kernel_cache, on) != on
     }
 
     /// Goes from the configuration that is to the one in `db`, as far as `touched` says that they differ.
@@ -318,10 +334,11 @@ impl Topology {
             return;
         };
         let cfg = BridgeConfig::read(row);
-        let mut hwaddr_changed = false;
+        let (mut hwaddr_changed, mut tier_changed) = (false, false);
         let mut bridge = match self.bridges.remove(&uuid) {
             Some(mut b) => {
                 hwaddr_changed = b.cfg.hwaddr != cfg.hwaddr;
+                tier_changed = b.cfg.kernel_cache != cfg.kernel_cache;
                 if b.cfg.warnings != cfg.warnings {
                     changes.warnings.extend(cfg.warnings.iter().cloned());
                 }
@@ -343,6 +360,7 @@ impl Topology {
             let touched_below = bridge.ports.get(&port).is_some_and(|p| {
                 let ifaces = &p.cfg.interfaces;
                 ifaces.iter().any(|i| touched.ifaces.contains(i))
+                    || tier_changed
                     || (hwaddr_changed && p.cfg.name == bridge.cfg.name)
             });
             if known && !touched.ports.contains(&port) && !touched_below {
@@ -404,17 +422,20 @@ impl Topology {
             self.port_of_iface.insert(iface, uuid);
             match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
                 Some(old) => {
-                    let wish = spec(&cfg, bridge, old.hwaddr(bridge.cfg.hwaddr));
+                    let kernel = self.may_use_kernel(&cfg, &state.cfg, bridge);
+                    let wish = spec(&cfg, bridge, old.hwaddr(bridge.cfg.hwaddr), kernel);
                     old.cfg = cfg;
                     old.adjust(wish, platform, changes);
                 }
                 None => {
                     let of_port = choose_of_port(bridge, &state, &cfg, kept);
+                    let kernel = self.may_use_kernel(&cfg, &state.cfg, bridge);
                     let mut new = IfaceState {
                         wish: spec(
                             &cfg,
                             bridge,
                             bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL),
+                            kernel,
                         ),
                         cfg,
                         of_port,
@@ -430,6 +451,12 @@ impl Topology {
         }
         bridge.ports.insert(uuid, state);
         bridge.grant_numbers(uuid, kept, changes);
+    }
+
+    /// The interface's word counts, else its port's, its bridge's, the switch's.
+    fn may_use_kernel(&self, iface: &IfaceConfig, port: &PortConfig, bridge: &BridgeState) -> bool {
+        let own = iface.kernel_cache.or(port.kernel_cache);
+        own.or(bridge.cfg.kernel_cache).unwrap_or(self.kernel_cache)
     }
 
     /// Opens the device of an interface, or says in `error` why not.
@@ -578,12 +605,18 @@ pub(crate) fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRe
 }
 
 /// What to make a device of. Without a MAC the platform chooses one that is the same after every start.
-fn spec(cfg: &IfaceConfig, bridge: &BridgeState, hwaddr: Option<MacAddr>) -> PortSpec {
+fn spec(
+    cfg: &IfaceConfig,
+    bridge: &BridgeState,
+    hwaddr: Option<MacAddr>,
+    kernel_cache: bool,
+) -> PortSpec {
     PortSpec {
         name: cfg.name.clone(),
         bridge: bridge.cfg.name.clone(),
         kind: cfg.kind.clone(),
         mac: cfg.mac.or(hwaddr),
         mtu: cfg.mtu_request,
+        kernel_cache,
     }
 }

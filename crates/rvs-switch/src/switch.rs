@@ -22,6 +22,7 @@ use rvs_packet::{MacAddr, Now, VlanId};
 use rvs_pipeline::{Bridge, BridgeId, PortKind, World};
 use rvs_slowpath::{Dispatch, Limits, SlowPath};
 
+use crate::config::on_or_off;
 use crate::openflow::Office;
 use crate::patch::Patch;
 use crate::plant::MeterPool;
@@ -30,6 +31,9 @@ use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
 use crate::status::RowStatus;
 use crate::{snapshot, status};
+
+/// Whether ports are switched in the kernel (tier 0) where nobody says otherwise.
+const KERNEL_CACHE: bool = true;
 
 /// Name of the configuration database.
 pub const DATABASE: &str = "Open_vSwitch";
@@ -151,7 +155,7 @@ impl<R: Rim> Switch<R> {
                 .map(|c| c.uuid())
                 .collect::<BTreeSet<Uuid>>()
         };
-        let touched = Touched {
+        let mut touched = Touched {
             bridges: rows("Bridge"),
             ports: rows("Port"),
             ifaces: rows("Interface"),
@@ -162,6 +166,13 @@ impl<R: Rim> Switch<R> {
                 root.map_value("other_config", "flow-limit"),
                 root.map_value("other_config", "max-idle"),
             );
+            let kernel_cache = root.map_value("other_config", "kernel-cache");
+            if self
+                .topology
+                .set_kernel_cache(kernel_cache.and_then(on_or_off).unwrap_or(KERNEL_CACHE))
+            {
+                touched.add_all(&self.topology);
+            }
             self.next_cfg = Some(root.int("next_cfg"));
             self.openflow_epoch += 1;
         }

@@ -307,6 +307,12 @@ fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
             add(reason.name(), worker.counters.drops.read(*reason));
         }
         add("poison_packets", worker.poisoned());
+        add("kcache_stray", worker.stray());
+    }
+    if let Ok(tier0) = daemon.switch.rim.devices.kernel() {
+        for (name, n) in tier0.named() {
+            add(name, n);
+        }
     }
     add("letters_lost", daemon.switch.rim.wires.control.lost());
     let slow = daemon.switch.slow();
@@ -512,7 +518,13 @@ fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
         .collect();
     flows.sort_by_key(|f| f.flow.id);
     let name = |dp: DpPort| daemon.port_name(dp);
-    let rows: Vec<Value> = flows.iter().map(|f| flow_row(f, now, &name)).collect();
+    let kernel = daemon.switch.rim.devices.kernel().ok();
+    let tier = |f: &InstalledFlow| match kernel {
+        Some(tier0) if tier0.contains(f.flow.id) => 0,
+        _ => 2,
+    };
+    let row = |f: &&InstalledFlow| flow_row(f, tier(f), now, &name);
+    let rows: Vec<Value> = flows.iter().map(row).collect();
     let sum = |read: fn(&rvs_datapath::WorkerCounters) -> u64| {
         daemon
             .workers
@@ -526,22 +538,27 @@ fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
         sum(|c| c.misses.read()),
     );
     let masks: usize = slow.flows().port_usage().map(|(_, _, masks)| masks).sum();
+    let kernel = kernel.map(|tier0| {
+        let (flows, masks) = tier0.size();
+        json!({"tier": 0, "name": "kernel", "hits": tier0.hits(), "flows": flows, "masks": masks})
+    });
+    let tiers = kernel.into_iter().chain([
+        json!({"tier": 1, "name": "exact-match", "hits": emc}),
+        json!({"tier": 2, "name": "megaflow", "hits": megaflow, "flows": slow.flows().len(), "masks": masks}),
+        json!({"tier": 3, "name": "translate", "hits": misses}),
+    ]);
     Ok(json!({
-        "tiers": [
-            {"tier": 1, "name": "exact-match", "hits": emc},
-            {"tier": 2, "name": "megaflow", "hits": megaflow, "flows": slow.flows().len(), "masks": masks},
-            {"tier": 3, "name": "translate", "hits": misses},
-        ],
+        "tiers": tiers.collect::<Vec<Value>>(),
         "upcall_latency_us": daemon.latency.read(),
         "flows": rows,
     }))
 }
 
-fn flow_row(f: &InstalledFlow, now: Now, name: &dyn Fn(DpPort) -> String) -> Value {
+fn flow_row(f: &InstalledFlow, tier: u8, now: Now, name: &dyn Fn(DpPort) -> String) -> Value {
     let s = f.flow.stats.read();
     json!({
         "id": f.flow.id.0,
-        "tier": 2,
+        "tier": tier,
         "in_port": name(f.port()),
         "match": OdpFlow::new(&f.flow.key, &f.flow.mask).with_names(&|p| Some(name(p))).to_string(),
         "actions": ActionText { actions: &f.flow.actions, port: name }.to_string(),
@@ -654,6 +671,14 @@ fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
         None => json!({"ok": false, "text": IngressDrop::probe().to_string()}),
     };
     let tun = std::fs::metadata("/dev/net/tun").is_ok();
+    let tier0 = daemon.switch.rim.devices.kernel().map(|tier0| {
+        let (flows, masks) = tier0.size();
+        format!(
+            "{flows} flows under {masks} masks; {} frames so far",
+            tier0.hits()
+        )
+    });
+    let tier0 = tier0.map_err(|why| format!("{why}; ports run on tiers 1 to 3"));
     let ports: Vec<Value> = daemon
         .switch
         .rim
@@ -664,7 +689,8 @@ fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
             json!({
                 "port": p.name,
                 "ifindex": p.ifindex,
-                "tier": "1-3 (packet socket)",
+                "tier": if p.not_in_kernel.is_none() { "0 (kernel cache)" } else { "1-3 (packet socket)" },
+                "not_in_kernel": p.not_in_kernel,
                 "host_kept_away": p.host_kept_away,
                 "note": note,
             })
@@ -687,7 +713,7 @@ fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
             {"check": "packet sockets", "ok": true, "text": "with a receive ring and vnet headers"},
             {"check": "host kept away from ports", "ok": drop["ok"], "text": drop["text"]},
             {"check": "tap devices", "ok": tun, "text": if tun { "/dev/net/tun is there" } else { "no /dev/net/tun: type=tap does not work" }},
-            {"check": "kernel cache (tier 0)", "ok": false, "text": "not part of this version; ports run on tiers 1 to 3"},
+            {"check": "kernel cache (tier 0)", "ok": tier0.is_ok(), "text": tier0.unwrap_or_else(|why| why)},
         ],
         "ports": ports,
         "waiting": waiting,

@@ -62,6 +62,10 @@ impl Dispatch for Outside {
     fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
         self.wires.learn_flow(bridge, flow, used);
     }
+
+    fn collect(&mut self) {
+        self.wires.collect();
+    }
 }
 
 impl Platform for Outside {
@@ -457,8 +461,14 @@ impl Control {
                     tracing::warn!("ingress drop: {e}");
                 }
             }
+            if let Ok(tier0) = self.daemon.switch.rim.devices.kernel() {
+                tier0.beat(clock::now());
+            }
             for worker in &self.daemon.workers {
                 worker.send(Order::Tend);
+            }
+            for event in self.daemon.switch.rim.devices.look_after() {
+                self.switch().port_event(event);
             }
             self.switch().retry_ports();
         }

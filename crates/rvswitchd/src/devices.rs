@@ -2,7 +2,10 @@
 //!
 //! Three kinds: existing devices through a packet socket, internal ports (veth pairs of our own making) through a packet
 //! socket on their hidden end, and taps. Each port belongs to one forwarding thread that receives from it; all threads send
-//! to it. While a port is open an ingress drop keeps the host's own stack from seeing its frames.
+//! to it. Where the kernel's cache is not on a port ([`way`]), an ingress drop keeps the host's own stack from seeing its
+//! frames.
+
+mod way;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,17 +13,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rvs_flow::DpPort;
 use rvs_kcache::{Guard, IngressDrop};
-use rvs_netdev::internal::{self, Internal, InternalError, InternalId, UserEnd};
-use rvs_netdev::packet::{self, PacketConfig};
+use rvs_netdev::internal::{self, Internal, InternalError, InternalId, PuntPair, UserEnd};
+use rvs_netdev::packet::{self, PacketConfig, PacketTx};
 use rvs_netdev::rtnl::{Change, Event, Link, LinkRef, NotAPort, Rtnl};
-use rvs_netdev::{tap, OpenError, PortStats, Transmit};
+use rvs_netdev::{tap, OpenError, Transmit};
 use rvs_packet::MacAddr;
 use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
 
+use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
-use crate::worker::{Order, Source, WorkerHandle};
+use crate::tier0::Tier0;
+use crate::worker::{Order, PuntCount, Source, WorkerHandle};
 
 /// MTU of an internal port when neither the user nor the bridge has a wish.
 const DEFAULT_MTU: u32 = 1500;
@@ -48,12 +53,21 @@ struct Device {
     spec: PortSpec,
     base: Base,
     tx: Arc<dyn Transmit>,
+    /// The same, where it is a packet socket.
+    packet: Option<PacketTx>,
     owner: usize,
     link: LinkInfo,
     /// The MTU that frames dropped for their size would have needed; written by the workers.
     mtu_needed: Arc<AtomicU32>,
-    /// Held while the port is open.
-    guard: Option<Guard>,
+    way: Way,
+    /// Keeps the host away while the port is between two ways.
+    waiting_drop: Option<Guard>,
+    /// What was handed up of its frames.
+    received: Arc<PuntCount>,
+    /// Notes for people: of its opening, that the host sees its frames, what keeps it out of the kernel.
+    opened_with: Option<String>,
+    seen_by_host: Option<String>,
+    kept_out: Option<String>,
 }
 
 /// An open port for the doctor.
@@ -61,6 +75,8 @@ pub struct Report {
     pub name: String,
     pub ifindex: u32,
     pub host_kept_away: bool,
+    /// Why the kernel's cache is not on it; `None`: it is.
+    pub not_in_kernel: Option<String>,
     /// What its user should know.
     pub notes: Vec<String>,
 }
@@ -91,9 +107,25 @@ pub struct Devices {
     workers: Vec<WorkerHandle>,
     queues: Arc<Mutex<UpcallQueues>>,
     open: BTreeMap<DpPort, Device>,
+    /// The kernel's cache, or why there is none.
+    kernel: Result<Tier0, String>,
+    punts: Option<Punts>,
+    /// Last port looked after.
+    looked_at: DpPort,
 }
 
-type Opened = (Base, LinkInfo, Box<dyn Source>, Arc<dyn Transmit>);
+/// A device that was opened, and how frames go in and out.
+struct Opened {
+    base: Base,
+    link: LinkInfo,
+    io: Io,
+}
+
+enum Io {
+    Packet(PacketTx),
+    /// A tap's frames come from its file; the host never had them.
+    Tap(Box<dyn Source>, Arc<dyn Transmit>),
+}
 
 impl Devices {
     pub fn new(
@@ -102,8 +134,12 @@ impl Devices {
         drop: Option<IngressDrop>,
         workers: Vec<WorkerHandle>,
         queues: Arc<Mutex<UpcallQueues>>,
+        kernel: Result<Tier0, String>,
     ) -> Self {
         Self {
+            kernel,
+            punts: None,
+            looked_at: DpPort(0),
             rtnl,
             database,
             drop,
@@ -111,6 +147,11 @@ impl Devices {
             queues,
             open: BTreeMap::new(),
         }
+    }
+
+    /// The kernel's cache, or why there is none.
+    pub fn kernel(&self) -> Result<&Tier0, &str> {
+        self.kernel.as_ref().map_err(String::as_str)
     }
 
     pub fn ingress_drop(&self) -> Option<&IngressDrop> {
@@ -122,17 +163,27 @@ impl Devices {
         self.open.values().map(|d| Report {
             name: d.spec.name.clone(),
             ifindex: d.base.index(),
-            host_kept_away: d.guard.is_some(),
+            host_kept_away: match &d.way {
+                Way::Kernel(_) => true,
+                Way::Own { guard, .. } => guard.is_some(),
+                Way::None => false,
+            },
+            not_in_kernel: match &d.way {
+                Way::Kernel(_) => None,
+                Way::Own { why, .. } => Some(why.clone()),
+                Way::None => Some("it has no way in".to_owned()),
+            },
             notes: d.notes(),
         })
     }
 
-    pub fn stats(&self, dp: DpPort) -> Option<PortStats> {
-        self.open.get(&dp).map(|d| d.tx.stats())
-    }
-
     /// Internal ports of this database that no configuration names any more.
     pub fn remove_leftovers(&mut self, wanted: impl Fn(&str) -> bool) {
+        if self.punts.is_none() {
+            if let Err(e) = PuntPair::remove_leftover(&mut self.rtnl, &self.database) {
+                tracing::warn!("punt device: {e}");
+            }
+        }
         let Ok(links) = self.rtnl.links() else { return };
         for (id, port) in internal::find_all(&links, &self.database) {
             if !wanted(&id.port) {
@@ -147,7 +198,7 @@ impl Devices {
         }
     }
 
-    fn open_system(&mut self, dp: DpPort, spec: &PortSpec) -> Result<Opened, PortError> {
+    fn open_system(&mut self, spec: &PortSpec) -> Result<Opened, PortError> {
         let link = self
             .rtnl
             .link_by_name(&spec.name)
@@ -159,16 +210,15 @@ impl Devices {
                 ))
             })?;
         internal::can_be_port(&link).map_err(|e| self.not_a_port(&spec.name, &e))?;
-        let (rx, tx) = packet::open(&link, dp.0, &PacketConfig::default())
+        let tx = packet::open_sender(&link, &PacketConfig::default())
             .map_err(|e| open_error(&spec.name, &e))?;
         let mut info = info(&link);
         info.note = self.address_note(&link, &spec.bridge);
-        Ok((
-            Base::System { index: link.index },
-            info,
-            Box::new(rx),
-            Arc::new(tx),
-        ))
+        Ok(Opened {
+            base: Base::System { index: link.index },
+            link: info,
+            io: Io::Packet(tx),
+        })
     }
 
     fn not_a_port(&mut self, name: &str, why: &NotAPort) -> PortError {
@@ -219,7 +269,7 @@ impl Devices {
         ))
     }
 
-    fn open_internal(&mut self, dp: DpPort, spec: &PortSpec) -> Result<Opened, PortError> {
+    fn open_internal(&mut self, spec: &PortSpec) -> Result<Opened, PortError> {
         let id = self.internal_id(spec);
         let error = |e: InternalError| PortError(e.to_string());
         let port = match internal::adopt(&mut self.rtnl, &id).map_err(error)? {
@@ -232,15 +282,14 @@ impl Devices {
                 internal::create(&mut self.rtnl, &id, user).map_err(error)?
             }
         };
-        let (rx, tx) = packet::open(&port.hidden, dp.0, &PacketConfig::default())
+        let tx = packet::open_sender(&port.hidden, &PacketConfig::default())
             .map_err(|e| open_error(&spec.name, &e))?;
-        let info = self.internal_info(&port);
-        Ok((
-            Base::Internal(Box::new(port)),
-            info,
-            Box::new(rx),
-            Arc::new(tx),
-        ))
+        let link = self.internal_info(&port);
+        Ok(Opened {
+            base: Base::Internal(Box::new(port)),
+            link,
+            io: Io::Packet(tx),
+        })
     }
 
     fn open_tap(&mut self, dp: DpPort, spec: &PortSpec) -> Result<Opened, PortError> {
@@ -257,12 +306,11 @@ impl Devices {
                 spec.name
             ))
         })?;
-        Ok((
-            Base::Tap { index: link.index },
-            info(&link),
-            Box::new(rx),
-            Arc::new(tx),
-        ))
+        Ok(Opened {
+            base: Base::Tap { index: link.index },
+            link: info(&link),
+            io: Io::Tap(Box::new(rx), Arc::new(tx)),
+        })
     }
 
     fn internal_id(&self, spec: &PortSpec) -> InternalId {
@@ -294,7 +342,8 @@ impl Devices {
         }
     }
 
-    fn start(&mut self, dp: DpPort, source: Box<dyn Source>, device: &Device) {
+    /// Lets every worker send to the port.
+    fn start_outputs(&self, dp: DpPort, device: &Device) {
         for worker in &self.workers {
             // A device that is down takes nothing; the kernel says so frame by frame, which is slower and no truer.
             worker.send(Order::Output(TxPort::new(
@@ -305,12 +354,16 @@ impl Devices {
                 device.mtu_needed.clone(),
             )));
         }
+    }
+
+    /// Takes frames from a file.
+    fn start_source(&self, dp: DpPort, source: Box<dyn Source>, owner: usize) {
         let upcalls = self
             .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .add_port(dp);
-        self.workers[device.owner].send(Order::Receive {
+        self.workers[owner].send(Order::Receive {
             port: dp,
             source,
             upcalls,
@@ -348,6 +401,7 @@ impl Devices {
         if link.nsid.is_some() {
             return;
         }
+        self.punts_changed(link.index);
         let found = self
             .open
             .iter()
@@ -367,11 +421,10 @@ impl Devices {
                 out.push(PortEvent::Appeared(link.name.clone()));
             }
             Some(device) => {
-                let new = LinkInfo {
-                    note: device.link.note.clone(),
-                    ..info(link)
-                };
-                self.set_link(dp, new, out);
+                let _ = device;
+                self.set_link(dp, info(link), out);
+                // An XDP program comes or goes with such an event.
+                self.place_and_tell(dp, out);
             }
             None => {}
         }
@@ -387,6 +440,7 @@ impl Devices {
             return self.refresh_internal(dp, out);
         }
         if link.nsid.is_none() {
+            self.punts_changed(link.index);
             let gone = self.open.iter().find(|(_, d)| d.base.index() == link.index);
             out.extend(gone.map(|(dp, _)| PortEvent::Gone(*dp)));
             // Whoever waits for the name may try again: an internal port is made anew.
@@ -429,9 +483,14 @@ impl Devices {
         let Some(device) = self.open.get_mut(&dp) else {
             return;
         };
+        let link = LinkInfo {
+            note: device.joined_note(),
+            ..link
+        };
         if device.link == link {
             return;
         }
+        let mtu_changed = device.link.mtu != link.mtu;
         device.link = link.clone();
         device.tx.set_mtu(link.mtu);
         for worker in &self.workers {
@@ -442,58 +501,64 @@ impl Devices {
             });
         }
         out.push(PortEvent::Changed(dp, link));
+        if mtu_changed {
+            self.place_and_tell(dp, out);
+        }
     }
 }
 
 impl Platform for Devices {
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
-        let (base, mut link, source, tx) = match &spec.kind {
-            IfaceKind::System => self.open_system(dp, spec)?,
-            IfaceKind::Internal => self.open_internal(dp, spec)?,
+        let Opened { base, link, io } = match &spec.kind {
+            IfaceKind::System => self.open_system(spec)?,
+            IfaceKind::Internal => self.open_internal(spec)?,
             IfaceKind::Tap => self.open_tap(dp, spec)?,
             kind @ (IfaceKind::Patch | IfaceKind::Unknown(_)) => {
                 return Err(PortError(format!("{kind:?} is no device")))
             }
         };
-        // A tap's frames come from its file; the host never had them.
-        let guarded = !matches!(base, Base::Tap { .. });
-        let guard = match self
-            .drop
-            .as_ref()
-            .filter(|_| guarded)
-            .map(|d| d.attach(base.index()))
-        {
-            Some(Ok(guard)) => Some(guard),
-            Some(Err(e)) => {
-                let text = format!("the host still sees the frames of {}: {e}", spec.name);
-                link.note = Some(
-                    link.note
-                        .map_or_else(|| text.clone(), |n| format!("{n}; {text}")),
-                );
-                None
-            }
-            None => None,
+        let (tx, packet, source): (Arc<dyn Transmit>, _, _) = match io {
+            Io::Packet(tx) => (Arc::new(tx.clone()), Some(tx), None),
+            Io::Tap(source, tx) => (tx, None, Some(source)),
         };
         let owner = dp.0 as usize % self.workers.len();
         let device = Device {
             spec: spec.clone(),
             base,
             tx,
+            packet,
             owner,
-            link: link.clone(),
+            opened_with: link.note.clone(),
+            seen_by_host: None,
+            kept_out: None,
+            link,
             mtu_needed: Arc::default(),
-            guard,
+            way: Way::None,
+            waiting_drop: None,
+            received: Arc::default(),
         };
-        self.start(dp, source, &device);
+        self.start_outputs(dp, &device);
         self.open.insert(dp, device);
-        Ok(link)
+        if let Some(source) = source {
+            self.start_source(dp, source, owner);
+        }
+        if let Err(e) = self.place(dp) {
+            self.close(dp, false);
+            return Err(open_error(&spec.name, &e));
+        }
+        let Some(device) = self.open.get_mut(&dp) else {
+            return Err(PortError("the port is not open".to_owned()));
+        };
+        device.link.note = device.joined_note();
+        Ok(device.link.clone())
     }
 
     fn close(&mut self, dp: DpPort, destroy: bool) {
         let Some(device) = self.open.remove(&dp) else {
             return;
         };
-        self.workers[device.owner].send(Order::Ignore(dp));
+        let name = device.spec.name.clone();
+        let base = self.end_way(dp, device);
         for worker in &self.workers {
             worker.send(Order::NoOutput(dp));
         }
@@ -501,12 +566,12 @@ impl Platform for Devices {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove_port(dp);
-        drop(device.guard);
-        if let (Base::Internal(port), true) = (device.base, destroy) {
+        if let (Base::Internal(port), true) = (base, destroy) {
             if let Err(e) = port.destroy(&mut self.rtnl) {
-                tracing::warn!("internal port {}: {e}", device.spec.name);
+                tracing::warn!("internal port {name}: {e}");
             }
         }
+        self.let_go_of_punts();
     }
 
     fn destroy(&mut self, spec: &PortSpec) {
@@ -526,7 +591,19 @@ impl Platform for Devices {
             .open
             .get_mut(&dp)
             .ok_or_else(|| PortError("the port is not open".to_owned()))?;
+        let moves = device.spec.kernel_cache != spec.kernel_cache;
         device.spec = spec.clone();
+        if moves {
+            self.place(dp).map_err(|e| open_error(&spec.name, &e))?;
+        }
+        let device = self
+            .open
+            .get_mut(&dp)
+            .ok_or_else(|| PortError("the port is not open".to_owned()))?;
+        device.link.note = device.joined_note();
+        if (spec.mac, spec.mtu) == (None, None) {
+            return Ok(device.link.clone());
+        }
         let index = match &device.base {
             Base::Internal(port) if port.user.nsid.is_none() => port.user.index,
             Base::Internal(_) => {

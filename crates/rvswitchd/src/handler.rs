@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rvs_dpif::{DpCommand, Upcall, WorkerId};
+use rvs_dpif::{DpCommand, Megaflow, Upcall, WorkerId};
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
 use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues};
@@ -18,10 +18,13 @@ use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues};
 use crate::acks::AckBoard;
 use crate::clock;
 use crate::mailbox::{Letter, Slot};
+use crate::tier0::Tier0;
 use crate::worker::{Order, WorkerHandle};
 
 /// Upcalls answered under one lock: the bound of the control thread's wait.
 const TURN: usize = 64;
+/// Flows put into the kernel under one lock.
+const PROMOTIONS: usize = 256;
 /// Longest sleep while there is anything to look after.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -52,10 +55,20 @@ impl Latency {
 pub struct Wires {
     pub workers: Vec<WorkerHandle>,
     pub control: Slot,
+    pub tier0: Option<Tier0>,
 }
 
 impl Dispatch for Wires {
+    /// What leaves the caches leaves the kernel first; an acknowledgement comes last of all.
     fn command(&mut self, worker: WorkerId, command: DpCommand) {
+        if let Some(tier0) = &self.tier0 {
+            match command {
+                DpCommand::Remove(id) => tier0.remove(id),
+                DpCommand::Flush => tier0.flush(),
+                DpCommand::Ack(token) if tier0.defers(worker, token) => return,
+                _ => {}
+            }
+        }
         if let Some(w) = self.workers.get(usize::from(worker.0)) {
             w.send(Order::Command(command));
         }
@@ -72,6 +85,12 @@ impl Dispatch for Wires {
             used,
         });
     }
+
+    fn collect(&mut self) {
+        if let Some(tier0) = &self.tier0 {
+            tier0.collect(clock::now());
+        }
+    }
 }
 
 pub struct Handler {
@@ -81,6 +100,8 @@ pub struct Handler {
     pub wires: Wires,
     pub acks: Arc<AckBoard>,
     pub latency: Arc<Latency>,
+    /// Flows that the workers would have in the kernel.
+    pub nominations: Receiver<Arc<Megaflow>>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -101,7 +122,7 @@ impl Handler {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(TURN, &mut batch);
             let next = self.turn(&mut batch);
-            if !more {
+            if !more && self.nominations.is_empty() {
                 self.sleep(next);
             }
         }
@@ -117,6 +138,7 @@ impl Handler {
                 slow.acknowledged(worker, token, &mut self.wires);
             }
             slow.handle(now, batch, &mut self.wires);
+            self.promote(now, &slow);
             if slow.next_sweep().is_some_and(|at| at <= now) {
                 slow.sweep(now, &mut self.wires);
             }
@@ -127,6 +149,14 @@ impl Handler {
             self.latency.note(asked, answered);
         }
         next
+    }
+
+    /// Puts nominated flows into the kernel, as long as nobody can remove them: under the slow path's lock.
+    fn promote(&self, now: Now, slow: &SlowPath) {
+        if let (Some(tier0), false) = (&self.wires.tier0, self.nominations.is_empty()) {
+            let nominated = self.nominations.try_iter().take(PROMOTIONS);
+            tier0.promote(now, nominated.filter(|f| slow.flows().is_live(f)));
+        }
     }
 
     fn sleep(&self, next: Option<Now>) {

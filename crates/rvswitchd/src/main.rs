@@ -18,6 +18,7 @@ mod perf;
 mod rundir;
 mod setup;
 mod spin;
+mod tier0;
 mod trace;
 mod worker;
 

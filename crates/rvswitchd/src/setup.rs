@@ -13,7 +13,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rvs_datapath::Datapath;
 use rvs_dpif::WorkerId;
-use rvs_kcache::{IngressDrop, Mode};
+use rvs_flow::ParseLimits;
+use rvs_kcache::tier0::Options;
+use rvs_kcache::{IngressDrop, KernelCache, Mode};
 use rvs_netdev::rtnl::{Change, Monitor, Rtnl};
 use rvs_ovsdb::limits::Limits as DatabaseLimits;
 use rvs_ovsdb::log::{FileStorage, Log};
@@ -34,6 +36,8 @@ use crate::devices::Devices;
 use crate::handler::{Handler, Latency, Wires};
 use crate::mailbox::mailbox;
 use crate::rundir::{self, RunDir};
+use crate::tier0::Tier0;
+use crate::worker::Nominator;
 use crate::{clock, notify, worker};
 
 /// Printed on standard output once everything of the database is up.
@@ -97,20 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     let count = worker_count(args.workers);
     let acks = Arc::new(AckBoard::new(count));
     let queues = UpcallQueues::new();
-    let mut workers = Vec::new();
-    let mut threads = Vec::new();
-    for id in 0..count {
-        let upcalls = UpcallSenders::new(queues.injected());
-        let config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
-        let (handle, thread) = worker::start(
-            WorkerId(id as u16),
-            Datapath::new(config),
-            upcalls,
-            acks.clone(),
-        )?;
-        workers.push(handle);
-        threads.push(thread);
-    }
+    let injected = queues.injected();
     let queues = Arc::new(Mutex::new(queues));
     let hasher = ahash::RandomState::new();
     let slow = Arc::new(Mutex::new(SlowPath::new(Limits::default(), hasher.clone())));
@@ -118,10 +109,38 @@ pub fn run(args: &Args) -> Result<()> {
         let q = queues.lock().unwrap_or_else(PoisonError::into_inner);
         (q.doorbell().clone(), q.ringer())
     };
+    let cache = open_kernel_cache(&dir);
+    let (nominator, nominations) = Nominator::new(ring.clone());
+    let nominator = cache.is_ok().then_some(nominator);
+    let mut workers = Vec::new();
+    let mut threads = Vec::new();
+    for id in 0..count {
+        let mut config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
+        config.nominate = cache.is_ok();
+        let datapath = Datapath::new(config);
+        let (handle, thread) = worker::start(
+            WorkerId(id as u16),
+            datapath,
+            UpcallSenders::new(injected.clone()),
+            acks.clone(),
+            nominator.clone(),
+        )?;
+        workers.push(handle);
+        threads.push(thread);
+    }
+    let kernel = match cache {
+        Ok(cache) => {
+            let (tier0, thread) = Tier0::start(cache, workers.clone())?;
+            threads.push(thread);
+            Ok(tier0)
+        }
+        Err(why) => Err(why),
+    };
     let (slot, mailbox) = mailbox()?;
     let wires = Wires {
         workers: workers.clone(),
         control: slot,
+        tier0: kernel.as_ref().ok().cloned(),
     };
     let latency = Arc::new(Latency::default());
     let handler = Handler {
@@ -131,12 +150,20 @@ pub fn run(args: &Args) -> Result<()> {
         wires: wires.clone(),
         acks: acks.clone(),
         latency: latency.clone(),
+        nominations,
         stop: stop.clone(),
     };
     let handler = handler.start()?;
 
     let drop = open_ingress_drop(&dir);
-    let devices = Devices::new(rtnl, root.to_string(), drop, workers.clone(), queues);
+    let devices = Devices::new(
+        rtnl,
+        root.to_string(),
+        drop,
+        workers.clone(),
+        queues,
+        kernel.clone(),
+    );
     let outside = Outside {
         devices,
         wires,
@@ -172,6 +199,9 @@ pub fn run(args: &Args) -> Result<()> {
     control.daemon.end(done.as_ref().is_ok_and(|d| d.cleanup));
     stop.store(true, Ordering::Relaxed);
     let _ = ring.try_send(());
+    if let Ok(tier0) = &kernel {
+        tier0.end();
+    }
     for worker in &workers {
         worker.send(worker::Order::Stop);
     }
@@ -263,6 +293,31 @@ fn open_ingress_drop(dir: &Path) -> Option<IngressDrop> {
         Err(e) => {
             tracing::warn!("the host will see the frames of the ports too: {e}");
             None
+        }
+    }
+}
+
+/// Loads tier 0, or says once, in one line, why the switch does without.
+fn open_kernel_cache(dir: &Path) -> Result<KernelCache, String> {
+    let secret = random().map_err(|e| e.to_string())?;
+    let opened = KernelCache::open(
+        &dir.to_string_lossy(),
+        &Options::default(),
+        secret,
+        clock::now(),
+    );
+    match opened {
+        Ok(cache) => {
+            if let Err(e) = cache.remove_leftovers() {
+                tracing::warn!("kernel cache: {e}");
+            }
+            // The workers look behind as many tags.
+            cache.set_vlan_limit(ParseLimits::MAX_VLANS);
+            Ok(cache)
+        }
+        Err(e) => {
+            tracing::warn!("no kernel cache, frames are switched in user space: {e}");
+            Err(e.to_string())
         }
     }
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use anyhow::{Context, Result};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rvs_datapath::perf::{Laps, Off, Perf, Stage, Watch};
 use rvs_datapath::{Datapath, FrameBatch, WorkerCounters};
-use rvs_dpif::{DpCommand, DropReason, WorkerId};
+use rvs_dpif::{DpCommand, DropReason, Megaflow, Standing, WorkerId};
 use rvs_flow::DpPort;
 use rvs_netdev::{FrameSource, Liveness, Received};
 use rvs_packet::Now;
@@ -37,6 +38,8 @@ const BATCH: usize = FrameBatch::MAX;
 const READY_EVERY: u32 = 8;
 /// Epoll token of the inbox.
 const INBOX_TOKEN: u64 = u64::MAX;
+/// Number of the source that carries the frames of many ports: what the kernel's cache hands up. No port has it.
+pub const PUNTS: DpPort = DpPort(u32::MAX - 1);
 
 /// A source of frames that can be polled.
 pub trait Source: FrameSource + Send {
@@ -71,8 +74,19 @@ pub enum Order {
         source: Box<dyn Source>,
         upcalls: UpcallSender,
     },
-    /// Stop receiving from it.
-    Ignore(DpPort),
+    /// Receive frames that tell their ports themselves.
+    ReceivePunts(Box<dyn Source>),
+    /// Frames of this port come with the punts.
+    Expect {
+        port: DpPort,
+        upcalls: UpcallSender,
+        received: Arc<PuntCount>,
+    },
+    /// Stop receiving from it. Whoever waits is told by the end of the channel.
+    Ignore {
+        port: DpPort,
+        done: Option<Sender<()>>,
+    },
     /// Send to this port from now on.
     Output(TxPort),
     /// The port's device changed.
@@ -89,6 +103,39 @@ pub enum Order {
     Stop,
 }
 
+/// Frames of one port that were handed up.
+#[derive(Debug, Default)]
+pub struct PuntCount {
+    pub packets: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+/// Where flows are nominated for the kernel's cache.
+#[derive(Clone, Debug)]
+pub struct Nominator {
+    queue: Sender<Arc<Megaflow>>,
+    /// Wakes the handler.
+    bell: Sender<()>,
+}
+
+/// Nominations that may wait; one that finds no room is made again with the flow's next frame.
+const NOMINATIONS: usize = 1024;
+
+impl Nominator {
+    pub fn new(bell: Sender<()>) -> (Self, Receiver<Arc<Megaflow>>) {
+        let (queue, waiting) = bounded(NOMINATIONS);
+        (Self { queue, bell }, waiting)
+    }
+
+    fn nominate(&self, flow: Arc<Megaflow>) {
+        match self.queue.try_send(flow) {
+            // A full bell already rings.
+            Ok(()) => drop(self.bell.try_send(())),
+            Err(e) => e.into_inner().stats.set_standing(Standing::Unasked),
+        }
+    }
+}
+
 /// The other threads' end of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
@@ -103,6 +150,8 @@ struct Wake {
     asleep: AtomicBool,
     /// Panics caught; each cost one frame.
     poison: AtomicU64,
+    /// Frames handed up for ports that take none.
+    stray: AtomicU64,
 }
 
 impl WorkerHandle {
@@ -123,6 +172,11 @@ impl WorkerHandle {
     pub fn poisoned(&self) -> u64 {
         self.wake.poison.load(Ordering::Relaxed)
     }
+
+    /// Frames that were handed up when their port had just left the kernel's cache.
+    pub fn stray(&self) -> u64 {
+        self.wake.stray.load(Ordering::Relaxed)
+    }
 }
 
 struct Port {
@@ -135,6 +189,9 @@ struct Worker {
     id: WorkerId,
     datapath: Datapath,
     ports: Vec<Port>,
+    /// Ports whose frames are handed up.
+    expected: AHashMap<DpPort, Arc<PuntCount>>,
+    nominator: Option<Nominator>,
     upcalls: UpcallSenders,
     outputs: Outputs,
     inbox: Receiver<Order>,
@@ -154,6 +211,7 @@ pub fn start(
     datapath: Datapath,
     upcalls: UpcallSenders,
     acks: Arc<AckBoard>,
+    nominator: Option<Nominator>,
 ) -> Result<(WorkerHandle, JoinHandle<()>)> {
     let (sender, inbox) = bounded(INBOX);
     let event =
@@ -162,6 +220,7 @@ pub fn start(
         event,
         asleep: AtomicBool::new(false),
         poison: AtomicU64::new(0),
+        stray: AtomicU64::new(0),
     });
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
     epoll
@@ -180,6 +239,8 @@ pub fn start(
         datapath,
         ports: Vec::new(),
         upcalls,
+        expected: AHashMap::default(),
+        nominator,
         outputs: Outputs::default(),
         inbox,
         acks,
@@ -255,8 +316,23 @@ impl Worker {
                     port,
                     source,
                     upcalls,
-                } => self.receive(port, source, upcalls),
-                Order::Ignore(port) => self.ignore(port),
+                } => {
+                    self.upcalls.add(upcalls);
+                    self.receive(port, source);
+                }
+                Order::ReceivePunts(source) => self.receive(PUNTS, source),
+                Order::Expect {
+                    port,
+                    upcalls,
+                    received,
+                } => {
+                    self.upcalls.add(upcalls);
+                    self.expected.insert(port, received);
+                }
+                Order::Ignore { port, done } => {
+                    self.ignore(port);
+                    drop(done);
+                }
                 Order::Output(tx) => self.outputs.add(tx),
                 Order::Adjust { port, mtu, up } => self.outputs.adjust(port, mtu, up),
                 Order::NoOutput(port) => self.outputs.remove(port),
@@ -292,7 +368,7 @@ impl Worker {
         tracing::error!("a frame made the forwarding thread panic; it was dropped (this is a bug)");
     }
 
-    fn receive(&mut self, port: DpPort, source: Box<dyn Source>, upcalls: UpcallSender) {
+    fn receive(&mut self, port: DpPort, source: Box<dyn Source>) {
         let event = EpollEvent::new(
             EpollFlags::EPOLLIN | EpollFlags::EPOLLERR,
             u64::from(port.0),
@@ -301,7 +377,6 @@ impl Worker {
             tracing::error!("port {port}: can't be polled: {e}");
             return;
         }
-        self.upcalls.add(upcalls);
         self.ports.push(Port {
             port,
             source,
@@ -314,6 +389,7 @@ impl Worker {
             let gone = self.ports.swap_remove(i);
             let _ = self.epoll.delete(gone.source.fd());
         }
+        self.expected.remove(&port);
         self.upcalls.remove(port);
     }
 
@@ -330,12 +406,23 @@ impl Worker {
             port.ready = false;
             return false;
         }
-        let now = clock::now();
+        let (now, punts) = (clock::now(), port.port == PUNTS);
         for r in self.received.drain(..) {
+            let port = DpPort(r.port);
+            if punts && !count_punt(&self.expected, port, r.frame.len()) {
+                self.wake.stray.fetch_add(1, Ordering::Relaxed);
+                self.datapath.pool().give(r.frame);
+                continue;
+            }
             // A batch has room for as many as were asked for.
-            let _ = self.batch.push(DpPort(r.port), r.frame);
+            let _ = self.batch.push(port, r.frame);
         }
         self.process(now, laps);
+        if let Some(nominator) = &self.nominator {
+            for flow in self.datapath.nominated() {
+                nominator.nominate(flow);
+            }
+        }
         self.outputs.flush(self.datapath.pool());
         laps.lap(Stage::Transmit);
         true
@@ -423,4 +510,14 @@ impl Worker {
             let _ = self.epoll.delete(port.source.fd());
         }
     }
+}
+
+/// Counts a frame that was handed up for a port; false when the port does not take it.
+fn count_punt(expected: &AHashMap<DpPort, Arc<PuntCount>>, port: DpPort, octets: usize) -> bool {
+    let Some(count) = expected.get(&port) else {
+        return false;
+    };
+    count.packets.fetch_add(1, Ordering::Relaxed);
+    count.bytes.fetch_add(octets as u64, Ordering::Relaxed);
+    true
 }

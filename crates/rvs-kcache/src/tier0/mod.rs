@@ -81,6 +81,20 @@ impl Default for Options {
     }
 }
 
+/// What was removed up to a moment, and waits for a grace period.
+#[derive(Debug)]
+pub struct Round(u64);
+
+impl Round {
+    /// Waits until every frame that was under way when the round began is through (milliseconds).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self) -> Result<(), Error> {
+        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))
+    }
+}
+
 /// What the program counted since it was loaded, over all ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -193,8 +207,6 @@ impl KernelCache {
             shape,
             secret,
         );
-        let survive = u64::try_from(options.survive.as_nanos()).unwrap_or(u64::MAX >> 1);
-        table.set_config(config::SURVIVE, survive.min(u64::MAX >> 1));
         table.set_config(config::ENTRIES_PUNT, pair(shape.entries, 0));
         table.set_config(config::MASKS_VLANS, pair(0, 1));
         let maps = vec![configs, bucket_map, entry_map, stat_map, cpu_map, port_map];
@@ -205,6 +217,7 @@ impl KernelCache {
             cpus,
             _maps: maps,
         };
+        this.set_survive(options.survive);
         this.beat(now);
         Ok(this)
     }
@@ -275,17 +288,34 @@ impl KernelCache {
         self.table.flush();
     }
 
+    /// Whether [`Self::reap`] has something to do.
+    pub fn has_limbo(&self) -> bool {
+        self.table.has_limbo()
+    }
+
     /// Waits until no frame is under way through a removed flow (milliseconds; at once if nothing was removed), frees
     /// their places, and returns what each of them carried in the end.
     ///
     /// # Errors
     /// The kernel's; nothing is freed then.
     pub fn reap(&mut self) -> Result<Vec<(FlowId, FlowSnapshot)>, Error> {
-        if !self.table.has_limbo() {
+        if !self.has_limbo() {
             return Ok(Vec::new());
         }
-        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
-        Ok(self.table.release())
+        let round = self.begin_reap();
+        round.wait()?;
+        Ok(self.end_reap(&round))
+    }
+
+    /// First part of [`Self::reap`], for callers that share the cache: they let go of it, wait, and come back with the
+    /// round for [`Self::end_reap`].
+    pub fn begin_reap(&mut self) -> Round {
+        Round(self.table.end_round())
+    }
+
+    /// Last part of [`Self::reap`]: for what had been removed when the round began. The caller has waited.
+    pub fn end_reap(&mut self, round: &Round) -> Vec<(FlowId, FlowSnapshot)> {
+        self.table.release(round.0)
     }
 
     /// Flows in the kernel, those that wait for [`Self::reap`] not counted.
@@ -295,6 +325,27 @@ impl KernelCache {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub fn contains(&self, id: FlowId) -> bool {
+        self.table.contains(id)
+    }
+
+    /// Flows that find room.
+    pub const fn capacity(&self) -> usize {
+        self.table.shape().entries.saturating_sub(1) as usize
+    }
+
+    /// Whether the programs are filters, which outlive the daemon, and not links, which end with it.
+    pub const fn is_clsact(&self) -> bool {
+        self.hook.is_clsact()
+    }
+
+    /// Changes [`Options::survive`].
+    pub fn set_survive(&self, survive: Duration) {
+        let survive = u64::try_from(survive.as_nanos()).unwrap_or(u64::MAX >> 1);
+        self.table
+            .set_config(config::SURVIVE, survive.min(u64::MAX >> 1));
     }
 
     /// What a flow has carried in the kernel so far. A super-frame counts as its segments.

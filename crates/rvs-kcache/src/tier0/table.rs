@@ -68,8 +68,10 @@ pub(crate) struct Table<M> {
     /// Entries that were used and are free again; beyond them all from `fresh` on are.
     free: Vec<u32>,
     fresh: u32,
-    /// Entries that a program may still look at.
-    limbo: Vec<(FlowId, u32)>,
+    /// Entries that a program may still look at, with the round in which they were left.
+    limbo: Vec<(u64, FlowId, u32)>,
+    /// Counts the grace periods begun.
+    round: u64,
     masks: [Option<MaskUse>; MASKS],
     /// Ranked places.
     order: Vec<u8>,
@@ -90,6 +92,8 @@ struct MaskUse {
     exact: bool,
     /// 0: in limbo.
     flows: u32,
+    /// Round in which it lost its last flow.
+    left: u64,
 }
 
 /// What the program will hash and compare of a flow.
@@ -113,6 +117,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             free: Vec::new(),
             fresh: 1,
             limbo: Vec::new(),
+            round: 0,
             masks: [const { None }; MASKS],
             order: Vec::new(),
         };
@@ -202,22 +207,39 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
         }
     }
 
+    pub fn contains(&self, id: FlowId) -> bool {
+        self.flows.contains_key(&id)
+    }
+
     /// Whether something waits for a grace period.
     pub fn has_limbo(&self) -> bool {
         !self.limbo.is_empty()
     }
 
-    /// A grace period has passed since the last removal: entries and masks in limbo may be used again. Returns the final
-    /// figures of the flows that were in them.
-    pub fn release(&mut self) -> Vec<(FlowId, FlowSnapshot)> {
-        let limbo = std::mem::take(&mut self.limbo);
-        let last = limbo
+    /// Ends a round: a grace period that begins now covers everything removed up to here.
+    pub fn end_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round - 1
+    }
+
+    /// A grace period has passed since the end of `round`: entries and masks left by then may be used again. Returns the
+    /// final figures of the flows that were in them.
+    pub fn release(&mut self, round: u64) -> Vec<(FlowId, FlowSnapshot)> {
+        let (done, later) = std::mem::take(&mut self.limbo)
+            .into_iter()
+            .partition(|(left, ..)| *left <= round);
+        self.limbo = later;
+        let done: Vec<(u64, FlowId, u32)> = done;
+        let last = done
             .iter()
-            .map(|(id, at)| (*id, self.read_stats(*at)))
+            .map(|(_, id, at)| (*id, self.read_stats(*at)))
             .collect();
-        self.free.extend(limbo.iter().map(|(_, at)| *at));
+        self.free.extend(done.iter().map(|(.., at)| *at));
         for mask in &mut self.masks {
-            if mask.as_ref().is_some_and(|m| m.flows == 0) {
+            if mask
+                .as_ref()
+                .is_some_and(|m| m.flows == 0 && m.left <= round)
+            {
                 *mask = None;
             }
         }
@@ -287,6 +309,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             width: shaped.mask_width,
             exact: shaped.exact,
             flows: 0,
+            left: 0,
         });
         used.flows += 1;
         if used.flows > 1 {
@@ -409,7 +432,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
     /// The flow whose entry another one's takes the slot of.
     fn forget(&mut self, owner: FlowId, old: u32) {
         if let Some(placed) = self.flows.remove(&owner) {
-            self.limbo.push((owner, old));
+            self.limbo.push((self.round, owner, old));
             self.unuse_mask(placed.mask);
         }
     }
@@ -418,7 +441,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
     fn bury(&mut self, id: FlowId, placed: Placed) {
         publish(self.arrays.buckets.as_ref(), placed.slot, 0);
         self.owner.remove(&placed.entry);
-        self.limbo.push((id, placed.entry));
+        self.limbo.push((self.round, id, placed.entry));
         self.unuse_mask(placed.mask);
     }
 
@@ -428,6 +451,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
         };
         used.flows = used.flows.saturating_sub(1);
         if used.flows == 0 {
+            used.left = self.round;
             self.order.retain(|p| *p != place);
             self.write_order();
         }

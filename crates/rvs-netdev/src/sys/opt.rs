@@ -74,12 +74,14 @@ pub(crate) fn query<T: FromBytes + IntoBytes + Default>(
     Ok(value)
 }
 
-/// Binds a packet socket to one interface and all protocols. From here on it receives.
-pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+/// Binds a packet socket to one interface: to all protocols, so that from here on it receives, or to none, so that it only
+/// sends.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32, receives: bool) -> io::Result<()> {
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     addr.sll_family = libc::AF_PACKET as u16;
-    addr.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    let protocol = if receives { libc::ETH_P_ALL as u16 } else { 0 };
+    addr.sll_protocol = protocol.to_be();
     addr.sll_ifindex = ifindex as i32;
     let len = std::mem::size_of_val(&addr) as libc::socklen_t;
     // SAFETY: pointer and length describe `addr`, which outlives the call.

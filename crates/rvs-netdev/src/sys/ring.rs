@@ -78,10 +78,15 @@ impl RxRing {
     /// After an error there is no ring: [`Self::memory`] is 0 and nothing will come.
     pub fn renew(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let slots = self.slots;
-        self.unmap();
-        request(fd, 0)?;
+        self.end(fd)?;
         *self = Self::new(fd, slots)?;
         Ok(())
+    }
+
+    /// Gives the socket's ring back to the kernel: nothing will come.
+    pub fn end(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.unmap();
+        request(fd, 0)
     }
 
     /// True when no filled slot is waiting.
