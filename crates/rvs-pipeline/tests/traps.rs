@@ -293,6 +293,74 @@ fn cve_2024_1151_groups_that_lead_to_each_other_end() {
     assert!(lab.sent(&udp(1, 2, &[]), 1).is_empty());
 }
 
+/// A bucket that watches a group.
+fn watching(group: u32, actions: Vec<Action>) -> rvs_openflow::Bucket {
+    rvs_openflow::Bucket {
+        id: 0,
+        weight: 0,
+        watch_port: None,
+        watch_group: Some(GroupId(group)),
+        actions: actions.into(),
+    }
+}
+
+fn failover(id: u32, buckets: Vec<rvs_openflow::Bucket>) -> Group {
+    Group {
+        id: GroupId(id),
+        kind: rvs_openflow::GroupKind::FastFailover,
+        selection: rvs_openflow::Selection::Default,
+        buckets: buckets.into(),
+    }
+}
+
+/// Buckets that watch their own group twice would be asked 2^64 times if groups were visited again.
+#[test]
+fn groups_that_watch_each_other_are_asked_once() {
+    let run = |groups| {
+        let lab = flows(vec![flow(0, 1, "", vec![Action::Group(GroupId(1))])]).with_groups(groups);
+        lab.sent(&udp(1, 2, &[]), 1)
+    };
+    let ring =
+        |id: u32, next: u32| failover(id, vec![watching(next, out(2)), watching(id, out(3))]);
+    assert!(run(vec![ring(1, 1)]).is_empty());
+    assert!(run(vec![ring(1, 2), ring(2, 3), ring(3, 1)]).is_empty());
+    // Somewhere in the ring there is one that lives.
+    let mut alive = ring(3, 1);
+    let mut buckets = alive.buckets.to_vec();
+    buckets.push(rvs_openflow::Bucket {
+        watch_port: Some(OfPort(2)),
+        ..watching(3, out(3))
+    });
+    alive.buckets = buckets.into();
+    let sent = run(vec![ring(1, 2), ring(2, 3), alive]);
+    assert_eq!(sent.iter().map(|(p, _)| *p).collect::<Vec<_>>(), [2]);
+}
+
+/// Four buckets each, fifteen deep, and nothing comes out at the end: 10^9 buckets.
+#[test]
+fn groups_that_multiply_end() {
+    let group = |id: u32, actions: Vec<Action>| Group {
+        kind: rvs_openflow::GroupKind::All,
+        buckets: vec![
+            rvs_openflow::Bucket {
+                watch_group: None,
+                ..watching(0, actions)
+            };
+            4
+        ]
+        .into(),
+        ..failover(id, Vec::new())
+    };
+    let groups = (1..=15)
+        .map(|id| group(id, vec![Action::Group(GroupId(id + 1))]))
+        .chain([group(16, Vec::new())])
+        .collect();
+    let lab = flows(vec![flow(0, 1, "", vec![Action::Group(GroupId(1))])]).with_groups(groups);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1));
+    assert_eq!(t.drop, Some(rvs_dpif::DropReason::TooManyResubmits));
+    assert!(t.effects.len() < 10_000);
+}
+
 #[test]
 fn resubmits_without_end_end() {
     let again = Action::Resubmit {

@@ -11,6 +11,7 @@ mod execute;
 mod lookup;
 mod normal;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rvs_flow::field::{Field, FieldId, SubField};
@@ -25,7 +26,7 @@ use rvs_packet::Frame;
 use crate::bridge::{Bridge, BridgeId, FragMode, Miss};
 use crate::ports::{Port, PortKind};
 use crate::table::Rule;
-use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS};
+use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
 use crate::world::{MacTables, World};
 
 pub use execute::{execute, Executed};
@@ -433,19 +434,23 @@ impl<'w> Run<'w, '_> {
         let Some(entry) = p.bridge.groups.get(&id) else {
             return Ok(());
         };
+        self.resubmits += 1;
+        if self.resubmits > MAX_RESUBMITS {
+            return Err(End::Aborted);
+        }
         let buckets = &entry.group.buckets;
         let chosen: Vec<&Bucket> = match entry.group.kind {
             GroupKind::All => buckets.iter().collect(),
             GroupKind::Indirect => buckets.iter().take(1).collect(),
             GroupKind::FastFailover => buckets
                 .iter()
-                .filter(|b| live(p.bridge, b, 0))
+                .filter(|b| live(p.bridge, b, &mut BTreeSet::new()))
                 .take(1)
                 .collect(),
             // Which bucket a hash selects is not the interpreter's to know: with one candidate there is no choice.
             GroupKind::Select => buckets
                 .iter()
-                .filter(|b| b.weight > 0 && live(p.bridge, b, 0))
+                .filter(|b| b.weight > 0 && live(p.bridge, b, &mut BTreeSet::new()))
                 .take(1)
                 .collect(),
         };
@@ -555,7 +560,8 @@ fn protected(bridge: &Bridge, port: &Port) -> bool {
         .is_some_and(|b| b.protected)
 }
 
-fn live(bridge: &Bridge, bucket: &Bucket, depth: u16) -> bool {
+/// `seen`: groups that were asked already; those of them that are live have said so.
+fn live(bridge: &Bridge, bucket: &Bucket, seen: &mut BTreeSet<GroupId>) -> bool {
     let watched_port = bucket.watch_port.map(|of| {
         bridge
             .ports
@@ -564,8 +570,9 @@ fn live(bridge: &Bridge, bucket: &Bucket, depth: u16) -> bool {
     });
     let watched_group = bucket.watch_group.map(|id| {
         let buckets = bridge.groups.get(&id).map(|e| &e.group.buckets);
-        depth + 1 < MAX_DEPTH
-            && buckets.is_some_and(|all| all.iter().any(|b| live(bridge, b, depth + 1)))
+        seen.len() < MAX_WATCHED
+            && seen.insert(id)
+            && buckets.is_some_and(|all| all.iter().any(|b| live(bridge, b, seen)))
     });
     match (watched_port, watched_group) {
         (None, None) => true,

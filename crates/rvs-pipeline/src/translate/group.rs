@@ -6,8 +6,8 @@ use rvs_dpif::DropReason;
 use rvs_openflow::{ActionSet, Bucket, GroupId, GroupKind, PacketInReason};
 
 use super::ctx::Ctx;
-use super::limits::MAX_DEPTH;
-use crate::bridge::GroupEntry;
+use super::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
+use crate::bridge::{Bridge, GroupEntry};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{push, CachedEffect, GroupDep};
 
@@ -29,6 +29,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if self.depth >= MAX_DEPTH {
             return self.abort(DropReason::TooDeep);
         }
+        // Groups that lead to groups multiply, also when nothing comes out of them.
+        self.resubmits += 1;
+        if self.resubmits > MAX_RESUBMITS {
+            return self.abort(DropReason::TooManyResubmits);
+        }
         match entry.group.kind {
             GroupKind::All => {
                 self.group_hit(entry, None);
@@ -43,12 +48,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 self.chosen(entry, (!entry.group.buckets.is_empty()).then_some(0))
             }
             GroupKind::FastFailover => {
-                let live = entry.group.buckets.iter().position(|b| self.is_live(b, 0));
+                // What was found dead for one bucket is dead for the next.
+                let mut dead = Vec::new();
+                let mut buckets = entry.group.buckets.iter();
+                let live = buckets.position(|b| self.is_live(b, &mut dead));
                 self.chosen(entry, live);
             }
             GroupKind::Select => {
                 let live: Vec<usize> = (0..entry.group.buckets.len())
-                    .filter(|i| self.is_live(&entry.group.buckets[*i], 0))
+                    .filter(|i| self.is_live(&entry.group.buckets[*i], &mut Vec::new()))
                     .collect();
                 let choice = self.select(&entry.group, &live);
                 self.chosen(entry, choice);
@@ -117,43 +125,48 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.action_set = action_set;
     }
 
-    /// A bucket that watches nothing is always live.
-    fn is_live(&mut self, bucket: &Bucket, depth: u16) -> bool {
-        let Some(bridge) = self.at.bridge else {
-            return false;
-        };
-        let port = bucket.watch_port.map(|of| {
-            bridge
-                .ports
-                .get(of)
-                .is_some_and(|p| p.live && !p.config.down)
-        });
-        let group = bucket
-            .watch_group
-            .map(|id| self.is_group_live(id, depth + 1));
-        match (port, group) {
-            (None, None) => true,
-            (port, group) => port == Some(true) || group == Some(true),
-        }
+    /// A bucket is live when a port or a group that it watches is, or when it watches nothing. `dead` are groups known not to
+    /// be live; those found dead are added.
+    fn is_live(&mut self, bucket: &Bucket, dead: &mut Vec<GroupId>) -> bool {
+        is_live_itself(self.at.bridge, bucket)
+            || bucket
+                .watch_group
+                .is_some_and(|id| self.is_group_live(id, dead))
     }
 
-    fn is_group_live(&mut self, id: GroupId, depth: u16) -> bool {
-        let Some(bridge) = self.at.bridge else {
+    /// A group is live when one of its buckets is. Groups may watch each other, in rings too: each is visited once.
+    fn is_group_live(&mut self, first: GroupId, dead: &mut Vec<GroupId>) -> bool {
+        let Some(at) = self.at.bridge else {
             return false;
         };
-        push(
-            &mut self.deps.groups,
-            GroupDep {
-                bridge: bridge.id,
-                group: id,
-            },
-        );
-        if depth >= MAX_DEPTH {
-            return false;
+        let mut todo = vec![first];
+        while let Some(group) = todo.pop() {
+            if dead.contains(&group) {
+                continue;
+            }
+            if dead.len() >= MAX_WATCHED {
+                return false;
+            }
+            dead.push(group);
+            let bridge = at.id;
+            push(&mut self.deps.groups, GroupDep { bridge, group });
+            for bucket in at.groups.get(&group).map_or(&[][..], |e| &e.group.buckets) {
+                if is_live_itself(Some(at), bucket) {
+                    return true;
+                }
+                todo.extend(bucket.watch_group.filter(|id| !dead.contains(id)));
+            }
         }
-        let Some(entry) = bridge.groups.get(&id) else {
-            return false;
-        };
-        entry.group.buckets.iter().any(|b| self.is_live(b, depth))
+        false
+    }
+}
+
+/// Live without regard to other groups.
+fn is_live_itself(bridge: Option<&Arc<Bridge>>, bucket: &Bucket) -> bool {
+    match bucket.watch_port {
+        Some(of) => bridge
+            .and_then(|b| b.ports.get(of))
+            .is_some_and(|p| p.live && !p.config.down),
+        None => bucket.watch_group.is_none(),
     }
 }

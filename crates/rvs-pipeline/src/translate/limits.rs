@@ -10,3 +10,5 @@ pub const MAX_ACTIONS: usize = 4096;
 pub const MAX_OUTPUTS: usize = 1024;
 /// Sub-fields on the stack.
 pub const MAX_STACK: usize = 4096;
+/// Groups visited to find out whether a bucket is live.
+pub const MAX_WATCHED: usize = 1024;
