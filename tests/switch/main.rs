@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod effects;
 mod fuzz;
 mod hosts;
 mod learning;

@@ -161,11 +161,6 @@ impl Datapath {
         self.tiers.emc.memory() + self.tiers.flows.memory() + self.parking.bytes()
     }
 
-    /// How many VLAN tags of later frames are looked at. Flows of before may not fit keys of after: flush.
-    pub fn set_parse_limits(&mut self, parse: ParseLimits) {
-        self.parse = parse;
-    }
-
     /// Takes every frame of `batch` through the caches, in order; the batch is empty afterwards.
     ///
     /// Should it panic (a fault of ours), the frames not yet executed are still in the batch; processing them one by one

@@ -41,5 +41,7 @@ impl SlowPath {
             );
         }
         self.ask_acknowledgement(out);
+        // A barrier behind it waits until it has left.
+        self.sent_to(worker);
     }
 }

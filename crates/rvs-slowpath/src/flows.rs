@@ -265,16 +265,10 @@ impl FlowTable {
             .filter(|f| f.stage == Stage::Live)
     }
 
-    /// Gives a live entry what a fresh translation rests on. Returns true.
-    pub fn rebase(
-        &mut self,
-        id: FlowId,
-        deps: Deps,
-        effects: Vec<CachedEffect>,
-        held: Held,
-    ) -> bool {
+    /// Gives a live entry what a fresh translation rests on. What it carried so far is the caller's to have credited.
+    pub fn rebase(&mut self, id: FlowId, deps: Deps, effects: Vec<CachedEffect>, held: Held) {
         let Some(mut entry) = self.entries.remove(&id) else {
-            return true;
+            return;
         };
         self.forget_deps(&entry);
         entry.deps = deps;
@@ -282,7 +276,6 @@ impl FlowTable {
         entry.held = held;
         self.note_deps(&entry);
         self.entries.insert(id, entry);
-        true
     }
 
     /// Enters an entry in the indexes of what it rests on.
@@ -397,21 +390,6 @@ impl FlowTable {
     /// Entries that wait for an acknowledgement.
     pub fn leaving(&self) -> usize {
         self.leaving.len()
-    }
-
-    /// The last acknowledgement that each worker with leaving entries owes.
-    pub fn leaving_by(&self) -> Vec<(AckToken, WorkerId)> {
-        let mut owed: Vec<(AckToken, WorkerId)> = Vec::new();
-        for entry in self.leaving.iter().filter_map(|id| self.entries.get(id)) {
-            let Stage::Leaving(token) = entry.stage else {
-                continue;
-            };
-            match owed.iter_mut().find(|(_, w)| *w == entry.worker) {
-                Some((last, _)) => *last = token.max(*last),
-                None => owed.push((token, entry.worker)),
-            }
-        }
-        owed
     }
 
     /// Live entries whose translation asked for this address.

@@ -7,13 +7,15 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use ahash::{AHashMap, RandomState};
+use ahash::{AHashMap, AHashSet, RandomState};
 
 /// Values by number. A number is not reused while the daemon runs (32 bits last for 4 billion distinct values).
 #[derive(Debug)]
 pub struct Interner<T> {
     items: AHashMap<u32, Arc<T>>,
     by_hash: AHashMap<u64, Vec<u32>>,
+    /// Values that nobody held at the last sweep.
+    idle: AHashSet<u32>,
     last: u32,
     hasher: RandomState,
 }
@@ -23,6 +25,7 @@ impl<T: Debug + PartialEq> Interner<T> {
         Self {
             items: AHashMap::default(),
             by_hash: AHashMap::default(),
+            idle: AHashSet::default(),
             last: 0,
             hasher,
         }
@@ -36,6 +39,7 @@ impl<T: Debug + PartialEq> Interner<T> {
         let numbers = self.by_hash.entry(state.0.finish()).or_default();
         for n in numbers.iter() {
             if let Some(found) = self.items.get(n).filter(|v| ***v == value) {
+                self.idle.remove(n);
                 return (*n, found.clone());
             }
         }
@@ -55,10 +59,19 @@ impl<T: Debug + PartialEq> Interner<T> {
         &self.items
     }
 
-    /// Forgets values that nobody holds. Called between turns, when no unanswered frame can name them any more.
+    /// Forgets values that nobody has held since the last sweep: a frame on its way through the caches, or a question of the
+    /// workers that waits for its answer, may name one that nobody holds.
     pub fn sweep(&mut self) {
         let items = &mut self.items;
-        items.retain(|_, v| Arc::strong_count(v) > 1);
+        let before = std::mem::take(&mut self.idle);
+        let idle = &mut self.idle;
+        items.retain(|n, v| {
+            Arc::strong_count(v) > 1
+                || !before.contains(n) && {
+                    idle.insert(*n);
+                    true
+                }
+        });
         self.by_hash.retain(|_, ids| {
             ids.retain(|id| items.contains_key(id));
             !ids.is_empty()
@@ -86,6 +99,11 @@ mod tests {
         let (b, _) = i.intern("b".to_owned());
         assert_ne!(a, b);
         assert_eq!(i.intern("a".to_owned()).0, a);
+        i.sweep();
+        assert!(i.get(b).is_some(), "a frame may still name it");
+        assert_eq!(i.intern("b".to_owned()).0, b);
+        i.sweep();
+        assert!(i.get(b).is_some(), "it was asked for since");
         i.sweep();
         assert!(i.get(b).is_none());
         assert_eq!(i.get(a), Some(&keep));

@@ -24,4 +24,4 @@ mod sweep;
 pub use flows::{DelReason, FlowTable, InstalledFlow};
 pub use limits::Limits;
 pub use queue::{UpcallQueues, UpcallSender, UpcallSenders};
-pub use slowpath::{Counters, Dispatch, SlowPath};
+pub use slowpath::{Counters, Dispatch, SlowPath, Taught};

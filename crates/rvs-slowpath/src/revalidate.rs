@@ -65,10 +65,17 @@ impl SlowPath {
         }
     }
 
-    /// The acknowledgements after which no cache knows anything that was removed so far.
+    /// The acknowledgements after which every worker has done what it was told so far.
     pub fn outstanding(&mut self, out: &mut impl Dispatch) -> Vec<(AckToken, WorkerId)> {
         self.ask_acknowledgement(out);
-        self.flows.leaving_by()
+        self.owed.clone()
+    }
+
+    /// Something was sent to this worker beside this book, and is to have been obeyed before [`Self::outstanding`] is.
+    pub fn sent_to(&mut self, worker: WorkerId) {
+        if !self.touched.contains(&worker) {
+            self.touched.push(worker);
+        }
     }
 
     /// Removes a bridge and everything that rests on it.
@@ -187,13 +194,13 @@ impl SlowPath {
     pub(crate) fn revalidate(&mut self, suspects: &[FlowId], out: &mut impl Dispatch) {
         for id in suspects {
             self.counters.revalidated += 1;
-            if !self.still_true(*id) {
+            if !self.still_true(*id, out) {
                 self.remove(*id, DelReason::Changed, out);
             }
         }
     }
 
-    fn still_true(&mut self, id: FlowId) -> bool {
+    fn still_true(&mut self, id: FlowId, out: &mut impl Dispatch) -> bool {
         let Some(entry) = self.flows.get(id) else {
             return true;
         };
@@ -214,7 +221,15 @@ impl SlowPath {
         if actions != flow.actions {
             return false;
         }
-        self.flows.rebase(id, fresh.deps, fresh.effects, held)
+        // What it has carried so far is the old rules'.
+        if let Some(entry) = self.flows.get_mut(id) {
+            if let Some(delta) = entry.take_delta() {
+                let past = entry.effects.clone();
+                self.credit_past(&past, delta, out);
+            }
+        }
+        self.flows.rebase(id, fresh.deps, fresh.effects, held);
+        true
     }
 
     /// True unless the MAC tables say otherwise than these effects teach: a frame that would move an address has to be seen.

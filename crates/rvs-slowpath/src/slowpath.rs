@@ -7,7 +7,7 @@ use rvs_dpif::{
     AckToken, Actions, DpCommand, FlowId, FlowStats, Megaflow, Upcall, UpcallKind, WorkerId,
 };
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
-use rvs_packet::{Frame, Now};
+use rvs_packet::Now;
 use rvs_pipeline::{
     translate, BridgeId, CachedEffect, FrozenState, LearnedFlow, MacTables, NoTrace, PipelineView,
     PuntNote, Translation, World,
@@ -26,11 +26,22 @@ pub trait Dispatch {
     /// To control: a copy that a flow punts, and what to do with it.
     fn punt(&mut self, upcall: Upcall, note: Arc<PuntNote>);
 
-    /// To control: a learn action's flow is to be there, as young as `used`.
-    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now);
+    /// To control: a learn action's flow is to be there.
+    fn learn_flow(&mut self, taught: Taught);
 
     /// Brings the statistics of flows up to date where a tier does not write them as it goes (the kernel's).
     fn collect(&mut self) {}
+}
+
+/// A flow that frames have taught.
+#[derive(Clone, Debug)]
+pub struct Taught {
+    pub bridge: BridgeId,
+    pub flow: Arc<LearnedFlow>,
+    /// When the last of them came.
+    pub used: Now,
+    /// The flow stays young if it is there, and is not made: its teacher may have been deleted on purpose.
+    pub refresh_only: bool,
 }
 
 /// What the slow path counts; a name each for `coverage`.
@@ -68,8 +79,10 @@ pub struct SlowPath {
     pub(crate) frozen: Interner<FrozenState>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
-    /// Workers that were sent a deletion in this turn and have not been asked to acknowledge it yet.
+    /// Workers that were told something in this turn and have not been asked to acknowledge it yet.
     pub(crate) touched: Vec<WorkerId>,
+    /// The last acknowledgement that each worker owes.
+    pub(crate) owed: Vec<(AckToken, WorkerId)>,
     next_flow: u64,
     token: AckToken,
     pub(crate) next_sweep: Now,
@@ -87,6 +100,7 @@ impl SlowPath {
             limits,
             counters: Counters::default(),
             touched: Vec::new(),
+            owed: Vec::new(),
             next_flow: 1,
             token: AckToken(1),
             next_sweep: Now::ZERO,
@@ -160,6 +174,8 @@ impl SlowPath {
         if flow.is_none() {
             // No entry will count this frame.
             self.credit_frame(now, &key, &frame, &effects, out);
+            // Frames that parked behind it go by this verdict, also after a change that finds no entry to delete.
+            self.sent_to(worker);
         }
         out.command(
             worker,
@@ -243,7 +259,12 @@ impl SlowPath {
                         changed.extend(changes_of(learned, *bridge, lesson));
                     }
                 }
-                CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(*bridge, flow, now),
+                CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(Taught {
+                    bridge: *bridge,
+                    flow: flow.clone(),
+                    used: now,
+                    refresh_only: false,
+                }),
                 _ => {}
             }
         }
@@ -361,13 +382,11 @@ impl SlowPath {
         let worker = entry.worker;
         self.counters.deleted[reason as usize] += 1;
         out.command(worker, DpCommand::Remove(id));
-        if !self.touched.contains(&worker) {
-            self.touched.push(worker);
-        }
+        self.sent_to(worker);
         true
     }
 
-    /// Asks every worker that was sent a deletion to acknowledge it. Returns the token and the workers to wait for.
+    /// Asks every worker that was told something to acknowledge it. Returns the token and the workers to wait for.
     pub(crate) fn ask_acknowledgement(
         &mut self,
         out: &mut impl Dispatch,
@@ -380,42 +399,21 @@ impl SlowPath {
         let workers = std::mem::take(&mut self.touched);
         for worker in &workers {
             out.command(*worker, DpCommand::Ack(token));
+            self.owed.retain(|(_, w)| w != worker);
+            self.owed.push((token, *worker));
         }
         Some((token, workers))
     }
 
     /// A worker has obeyed everything up to `token`: entries that left by then are final.
     pub fn acknowledged(&mut self, worker: WorkerId, token: AckToken, out: &mut impl Dispatch) {
+        self.owed.retain(|(t, w)| *w != worker || *t > token);
         if self.flows.leaving() == 0 {
             return;
         }
         for mut entry in self.flows.acknowledged(worker, token) {
             self.credit(&mut entry, out);
         }
-    }
-
-    /// Sends a frame of the switch's own through the tables, as if it had come in on `key.in_port`.
-    pub fn inject(
-        &mut self,
-        now: Now,
-        worker: WorkerId,
-        key: &FlowKey,
-        frame: Frame,
-        out: &mut impl Dispatch,
-    ) {
-        let translation = self.translate_settled(now, key, out);
-        let Bound { actions, .. } = self.bind(key, translation);
-        if !actions.is_empty() {
-            out.command(
-                worker,
-                DpCommand::Execute {
-                    frame,
-                    in_port: DpPort(key.in_port),
-                    actions,
-                },
-            );
-        }
-        self.ask_acknowledgement(out);
     }
 }
 

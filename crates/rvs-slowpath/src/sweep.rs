@@ -8,7 +8,7 @@ use rvs_pipeline::{BridgeId, CachedEffect, MacDep, MacTables};
 
 use crate::flows::{DelReason, InstalledFlow};
 use crate::revalidate::{on, Wait};
-use crate::slowpath::{Dispatch, SlowPath};
+use crate::slowpath::{Dispatch, SlowPath, Taught};
 
 const TCP_FIN: u16 = 0x001;
 const TCP_RST: u16 = 0x004;
@@ -23,7 +23,8 @@ impl SlowPath {
             .filter_map(|b| self.macs.get(b.id)?.next_expiry())
             .min();
         let interned = !self.notes.items().is_empty() || !self.frozen.items().is_empty();
-        let flows = (!self.flows.is_empty() || interned).then_some(self.next_sweep);
+        let installed = !self.flows.is_empty() || self.flows.leaving() > 0;
+        let flows = (installed || interned).then_some(self.next_sweep);
         match (macs, flows) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -63,7 +64,14 @@ impl SlowPath {
         let Self { flows, macs, .. } = self;
         for entry in flows.iter_mut() {
             if let Some(delta) = entry.take_delta() {
-                apply(&entry.effects, delta, macs, &mut changed, out);
+                apply(
+                    &entry.effects,
+                    delta,
+                    Share::Present,
+                    macs,
+                    &mut changed,
+                    out,
+                );
             }
         }
         self.macs_changed(&changed, out);
@@ -85,34 +93,59 @@ impl SlowPath {
             tcp_flags: key.tcp_flags.get(),
         };
         let mut changed = Vec::new();
-        apply(effects, one, &mut self.macs, &mut changed, out);
+        apply(
+            effects,
+            one,
+            Share::Present,
+            &mut self.macs,
+            &mut changed,
+            out,
+        );
         self.macs_changed(&changed, out);
     }
 
-    /// Credits an entry that has left the caches for the last time. It keeps addresses young, and teaches none: it may have
-    /// left because they were forgotten.
+    /// Credits an entry that has left the caches for the last time.
     pub(crate) fn credit(&mut self, entry: &mut InstalledFlow, out: &mut impl Dispatch) {
         if let Some(delta) = entry.take_delta() {
-            let macs = &self.macs;
-            entry.effects.retain(|e| match e {
-                CachedEffect::Learn { bridge, lesson } => {
-                    macs.get(*bridge)
-                        .and_then(|t| t.lookup(lesson.key.vlan, lesson.key.mac))
-                        == Some(lesson.port)
-                }
-                _ => true,
-            });
-            let mut changed = Vec::new();
-            apply(&entry.effects, delta, &mut self.macs, &mut changed, out);
-            self.macs_changed(&changed, out);
+            self.credit_past(&entry.effects, delta, out);
         }
     }
+
+    /// Credits what frames did that may no longer be what frames do: an entry has left the caches, or has other effects now.
+    pub(crate) fn credit_past(
+        &mut self,
+        effects: &[CachedEffect],
+        delta: FlowSnapshot,
+        out: &mut impl Dispatch,
+    ) {
+        let mut changed = Vec::new();
+        apply(
+            effects,
+            delta,
+            Share::Past,
+            &mut self.macs,
+            &mut changed,
+            out,
+        );
+        self.macs_changed(&changed, out);
+    }
+}
+
+/// When effects are credited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// They are what frames do.
+    Present,
+    /// They may not be any more. What they taught stays young where it is known, and is not taught: it may have been
+    /// forgotten on purpose.
+    Past,
 }
 
 /// Gives rules, tables, groups, patch ports and addresses their share of what a flow carried.
 fn apply(
     effects: &[CachedEffect],
     delta: FlowSnapshot,
+    share: Share,
     macs: &mut MacTables,
     changed: &mut Vec<MacDep>,
     out: &mut impl Dispatch,
@@ -126,7 +159,11 @@ fn apply(
     for effect in effects {
         match effect {
             CachedEffect::Learn { bridge, lesson } => {
-                refresh(macs, *bridge, lesson, used, changed);
+                let (vlan, mac) = (lesson.key.vlan, lesson.key.mac);
+                let known = macs.get(*bridge).and_then(|t| t.lookup(vlan, mac));
+                if share == Share::Present || known == Some(lesson.port) {
+                    refresh(macs, *bridge, lesson, used, changed);
+                }
             }
             CachedEffect::TableHit { table, rule, .. } => {
                 table.count(packets, packets);
@@ -150,7 +187,12 @@ fn apply(
                 from.count_tx(packets, bytes);
                 to.count_rx(packets, bytes);
             }
-            CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(*bridge, flow, used),
+            CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(Taught {
+                bridge: *bridge,
+                flow: flow.clone(),
+                used,
+                refresh_only: share == Share::Past,
+            }),
             CachedEffect::FinTimeout { rule, idle, hard } => {
                 if tcp_flags & (TCP_FIN | TCP_RST) != 0 {
                     rule.lower_timeouts(*idle, *hard);

@@ -6,7 +6,6 @@
 //! flows, groups and meters are cleared.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use rvs_dpif::Upcall;
 use rvs_ofproto::agent::{Agent, Identity};
@@ -14,7 +13,8 @@ use rvs_ofproto::Plant;
 use rvs_openflow::message::{Desc, Port, PortConfig, PortFeatures, PortState};
 use rvs_ovsdb::Uuid;
 use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_pipeline::{BridgeId, PuntNote};
+use rvs_slowpath::Taught;
 
 use crate::config::{FailMode, IfaceKind};
 use crate::controllers::{self, ControllerStatus, OpenflowConfig, SslConfig};
@@ -93,9 +93,14 @@ impl<R: Rim> Switch<R> {
     }
 
     /// A flow that a learn action wants.
-    pub fn learned(&mut self, now: Now, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
-        self.with_agent(bridge, |agent, plant| {
-            agent.state.learn(now, flow, used, plant);
+    pub fn learned(&mut self, now: Now, taught: &Taught) {
+        self.with_agent(taught.bridge, |agent, plant| {
+            let (state, flow, used) = (&mut agent.state, &*taught.flow, taught.used);
+            if taught.refresh_only {
+                state.refresh_learned(flow, used, plant);
+            } else {
+                state.learn(now, flow, used, plant);
+            }
         });
     }
 

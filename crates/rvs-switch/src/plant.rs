@@ -94,6 +94,8 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
     }
 
     fn credit(&mut self) {
+        // What has left the caches counts too, once it is sure to be the last.
+        self.settle();
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         slow.credit_all(self.rim);
     }
@@ -156,8 +158,9 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
         }
         for worker in 0..self.rim.workers() {
             let meter = meter.clone();
-            self.rim
-                .command(WorkerId(worker), DpCommand::Meter { id, meter });
+            let worker = WorkerId(worker);
+            self.rim.command(worker, DpCommand::Meter { id, meter });
+            self.lock().sent_to(worker);
         }
     }
 }

@@ -11,9 +11,8 @@ use rvs_ovsdb::database::Database;
 use rvs_ovsdb::schema::Schema;
 use rvs_ovsdb::server::{Server, SessionId};
 use rvs_ovsdb::UuidGenerator;
-use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PortKind, PuntNote};
-use rvs_slowpath::{Dispatch, SlowPath};
+use rvs_pipeline::{PortKind, PuntNote};
+use rvs_slowpath::{Dispatch, SlowPath, Taught};
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
 use rvs_switch::prepare::prepare;
@@ -30,7 +29,7 @@ struct Names {
 impl Dispatch for Names {
     fn command(&mut self, _: WorkerId, _: DpCommand) {}
     fn punt(&mut self, _: Upcall, _: Arc<PuntNote>) {}
-    fn learn_flow(&mut self, _: BridgeId, _: &Arc<LearnedFlow>, _: Now) {}
+    fn learn_flow(&mut self, _: Taught) {}
 }
 
 impl Platform for Names {

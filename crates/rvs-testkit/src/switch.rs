@@ -247,8 +247,8 @@ impl TestSwitch {
         for p in punted {
             self.switch.punted(now, &p.upcall, &p.note);
         }
-        for (bridge, flow, used) in learned {
-            self.switch.learned(now, bridge, &flow, used);
+        for taught in learned {
+            self.switch.learned(now, &taught);
         }
         busy
     }

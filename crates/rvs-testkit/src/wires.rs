@@ -12,8 +12,8 @@ use rvs_dpif::{AckToken, DpCommand, DropReason, Egress, Upcall, WorkerId};
 use rvs_flow::DpPort;
 use rvs_packet::gso::{fits, Fit};
 use rvs_packet::{Frame, MacAddr, Now};
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
-use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues, UpcallSenders};
+use rvs_pipeline::PuntNote;
+use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues, UpcallSenders};
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
 use rvs_switch::Rim;
@@ -142,7 +142,7 @@ pub struct Wires {
     /// Copies for controllers, oldest first.
     pub punted: Vec<Punted>,
     /// Flows that learn actions asked for.
-    pub learned: Vec<(BridgeId, Arc<LearnedFlow>, Now)>,
+    pub learned: Vec<Taught>,
 }
 
 impl Wires {
@@ -227,8 +227,8 @@ impl Dispatch for Wires {
         self.punted.push(Punted { upcall, note });
     }
 
-    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
-        self.learned.push((bridge, flow.clone(), used));
+    fn learn_flow(&mut self, taught: Taught) {
+        self.learned.push(taught);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use rvs_dpif::{AckToken, WorkerId};
 
-/// A worker that has not obeyed for so long is stuck; whoever waits goes on and says so.
+/// A worker that has not obeyed for so long is stuck; whoever waits says so.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One number per worker, written by it and read by anybody; a bell for the one thread that waits.

@@ -15,8 +15,8 @@ use rvs_dpif::{AckToken, DpCommand, Upcall, WorkerId};
 use rvs_flow::DpPort;
 use rvs_netdev::rtnl::Monitor;
 use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
-use rvs_slowpath::Dispatch;
+use rvs_pipeline::PuntNote;
+use rvs_slowpath::{Dispatch, Taught};
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
 use rvs_switch::{Rim, Switch};
 
@@ -59,8 +59,8 @@ impl Dispatch for Outside {
         self.wires.punt(upcall, note);
     }
 
-    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
-        self.wires.learn_flow(bridge, flow, used);
+    fn learn_flow(&mut self, taught: Taught) {
+        self.wires.learn_flow(taught);
     }
 
     fn collect(&mut self) {
@@ -96,8 +96,9 @@ impl Platform for Outside {
 
 impl Rim for Outside {
     fn settle(&mut self, token: AckToken, workers: &[WorkerId]) {
-        if !self.acks.wait(token, workers) {
-            tracing::error!("a forwarding thread did not answer within a second");
+        // Whoever is told that rules have changed must be able to rely on it, so there is no going on without.
+        while !self.acks.wait(token, workers) {
+            tracing::error!("a forwarding thread has not answered for a second; waiting for it");
         }
     }
 
@@ -298,9 +299,7 @@ impl Control {
         for letter in std::mem::take(&mut self.letters) {
             match letter {
                 Letter::Punt(upcall, note) => self.switch().punted(now, &upcall, &note),
-                Letter::Learn { bridge, flow, used } => {
-                    self.switch().learned(now, bridge, &flow, used);
-                }
+                Letter::Learn(taught) => self.switch().learned(now, &taught),
             }
         }
     }

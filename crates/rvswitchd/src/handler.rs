@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rvs_dpif::{DpCommand, Megaflow, Upcall, WorkerId};
 use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
-use rvs_slowpath::{Dispatch, SlowPath, UpcallQueues};
+use rvs_pipeline::PuntNote;
+use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues};
 
 use crate::acks::AckBoard;
 use crate::clock;
@@ -78,12 +78,8 @@ impl Dispatch for Wires {
         self.control.put(Letter::Punt(Box::new(upcall), note));
     }
 
-    fn learn_flow(&mut self, bridge: BridgeId, flow: &Arc<LearnedFlow>, used: Now) {
-        self.control.put(Letter::Learn {
-            bridge,
-            flow: flow.clone(),
-            used,
-        });
+    fn learn_flow(&mut self, taught: Taught) {
+        self.control.put(Letter::Learn(taught));
     }
 
     fn collect(&mut self) {

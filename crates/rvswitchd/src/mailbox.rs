@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rvs_dpif::Upcall;
-use rvs_packet::Now;
-use rvs_pipeline::{BridgeId, LearnedFlow, PuntNote};
+use rvs_pipeline::PuntNote;
+use rvs_slowpath::Taught;
 
 /// Letters that may wait.
 const CAPACITY: usize = 8192;
@@ -20,11 +20,7 @@ const CAPACITY: usize = 8192;
 /// One thing for control to do.
 pub enum Letter {
     Punt(Box<Upcall>, Arc<PuntNote>),
-    Learn {
-        bridge: BridgeId,
-        flow: Arc<LearnedFlow>,
-        used: Now,
-    },
+    Learn(Taught),
 }
 
 /// Wakes control, with one system call however many letters come before it looks.

@@ -16,7 +16,7 @@ impl Ofproto {
     /// Adds the flow of a learn action, or makes the one that is there young again. `used` is when the last packet came that
     /// taught it. A flow that does not fit (limits, missing groups) is not learned.
     pub fn learn(&mut self, now: Now, flow: &LearnedFlow, used: Now, plant: &mut impl Plant) {
-        if flow.table > TableId::MAX || self.refreshed(flow, used, plant) {
+        if flow.table > TableId::MAX || self.refresh_learned(flow, used, plant) {
             return;
         }
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
@@ -31,10 +31,10 @@ impl Ofproto {
         }
     }
 
-    /// Nothing but the age of the flow is different. True when that is so.
-    fn refreshed(&mut self, flow: &LearnedFlow, used: Now, plant: &impl Plant) -> bool {
+    /// Makes the flow of a learn action young again if it is there as the action wants it. False: it is not.
+    pub fn refresh_learned(&mut self, flow: &LearnedFlow, used: Now, plant: &impl Plant) -> bool {
         let Some(bridge) = plant.bridge(self.id) else {
-            return true;
+            return false;
         };
         let Some(table) = bridge.table(flow.table) else {
             return false;
