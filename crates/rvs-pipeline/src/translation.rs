@@ -120,6 +120,43 @@ pub enum CachedEffect {
     },
 }
 
+impl CachedEffect {
+    /// Whether it makes no difference which of the two a frame is credited to.
+    pub fn counts_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::TableHit { table, rule, .. },
+                Self::TableHit {
+                    table: t, rule: r, ..
+                },
+            ) => Arc::ptr_eq(table, t) && Arc::ptr_eq(&rule.counters, &r.counters),
+            (Self::TableMiss { table, .. }, Self::TableMiss { table: t, .. }) => match (table, t) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            },
+            (
+                Self::GroupHit { group, bucket, .. },
+                Self::GroupHit {
+                    group: g,
+                    bucket: b,
+                    ..
+                },
+            ) => Arc::ptr_eq(group, g) && bucket == b,
+            (Self::PatchHit { from, to }, Self::PatchHit { from: f, to: t }) => {
+                Arc::ptr_eq(from, f) && Arc::ptr_eq(to, t)
+            }
+            (
+                Self::Learn { bridge, lesson },
+                Self::Learn {
+                    bridge: b,
+                    lesson: l,
+                },
+            ) => (bridge, lesson) == (b, l),
+            _ => false,
+        }
+    }
+}
+
 /// A flow that a learn action makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnedFlow {

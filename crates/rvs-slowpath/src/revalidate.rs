@@ -221,15 +221,28 @@ impl SlowPath {
         if actions != flow.actions {
             return false;
         }
-        // What it has carried so far is the old rules'.
+        self.close_account(id, &fresh.effects, out);
+        self.flows.rebase(id, fresh.deps, fresh.effects, held);
+        true
+    }
+
+    /// What an entry has carried so far is its old rules', if it is to have others.
+    fn close_account(&mut self, id: FlowId, fresh: &[CachedEffect], out: &mut impl Dispatch) {
+        let Some(entry) = self.flows.get(id) else {
+            return;
+        };
+        if entry.effects.len() == fresh.len()
+            && entry.effects.iter().zip(fresh).all(|(a, b)| a.counts_as(b))
+        {
+            return;
+        }
+        out.collect();
         if let Some(entry) = self.flows.get_mut(id) {
             if let Some(delta) = entry.take_delta() {
                 let past = entry.effects.clone();
                 self.credit_past(&past, delta, out);
             }
         }
-        self.flows.rebase(id, fresh.deps, fresh.effects, held);
-        true
     }
 
     /// True unless the MAC tables say otherwise than these effects teach: a frame that would move an address has to be seen.
