@@ -22,6 +22,7 @@ mod tier0;
 mod tools;
 mod trace;
 mod vlans;
+mod vsctl;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,
+        vsctl::says_all_that_ovs_vsctl_says,
         mininet::every_host_reaches_every_other,
         mininet::remote_controller,
         mininet::shaped_links,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use crate::config::args::{ConfigCommand, TableOptions, TransactionOptions};
 use crate::openflow::args::{FlowCommand, FlowOptions};
 
 /// Configures, asks and watches rvswitchd, in the words of ovs-vsctl, ovs-ofctl and ovs-appctl.
@@ -15,16 +16,13 @@ use crate::openflow::args::{FlowCommand, FlowOptions};
     name = "rvs-ctl",
     version,
     max_term_width = 100,
+    args_override_self = true,
     disable_help_subcommand = true
 )]
 pub struct Cli {
     /// Run directory of the daemon [default: $RVS_RUNDIR, else $OVS_RUNDIR, else /run/rvswitch].
     #[arg(long, value_name = "DIR", global = true)]
     pub rundir: Option<PathBuf>,
-
-    /// The database's socket [default: db.sock in the run directory].
-    #[arg(long, value_name = "unix:FILE", global = true)]
-    pub db: Option<String>,
 
     /// Give up after this many seconds; 0 waits for ever.
     #[arg(
@@ -40,9 +38,11 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Do not wait until the switch has made the configuration its own.
-    #[arg(long, global = true)]
-    pub no_wait: bool,
+    #[command(flatten)]
+    pub transaction: TransactionOptions,
+
+    #[command(flatten)]
+    pub table: TableOptions,
 
     #[command(flatten)]
     pub flow_options: FlowOptions,
@@ -63,151 +63,10 @@ pub struct Segment {
     pub command: Command,
 }
 
-/// What rows to show of a table.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowOptions {
-    /// Only these columns.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
-    pub columns: Vec<String>,
-}
-
 #[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Add a bridge with its own interface of the same name.
-    AddBr {
-        bridge: String,
-        #[arg(long)]
-        may_exist: bool,
-    },
-    /// Delete a bridge and its ports.
-    DelBr {
-        bridge: String,
-        #[arg(long)]
-        if_exists: bool,
-    },
-    /// List the bridges.
-    ListBr,
-    /// Exit 0 if the bridge exists, 2 if it does not.
-    BrExists { bridge: String },
-    /// Print bridges, ports and interfaces as a tree.
-    Show,
-    /// Add a device to a bridge, with settings of its port: tag=100, vlan_mode=native-untagged, trunks=100,200.
-    AddPort {
-        bridge: String,
-        port: String,
-        settings: Vec<String>,
-        #[arg(long)]
-        may_exist: bool,
-    },
-    /// Delete a port: del-port [BRIDGE] PORT.
-    DelPort {
-        #[arg(value_name = "BRIDGE|PORT")]
-        first: String,
-        #[arg(value_name = "PORT")]
-        second: Option<String>,
-        #[arg(long)]
-        if_exists: bool,
-    },
-    /// List the ports of a bridge.
-    ListPorts { bridge: String },
-    /// List the interfaces of a bridge.
-    ListIfaces { bridge: String },
-    /// Print the bridge that has the port.
-    PortToBr { port: String },
-    /// Set the controllers of a bridge: tcp:HOST:PORT, ssl:..., unix:FILE, ptcp:PORT, ...
-    SetController {
-        bridge: String,
-        #[arg(required = true)]
-        targets: Vec<String>,
-    },
-    /// Remove the controllers of a bridge.
-    DelController { bridge: String },
-    /// Print the controllers of a bridge.
-    GetController { bridge: String },
-    /// Print the fail mode of a bridge.
-    GetFailMode { bridge: String },
-    /// Say what the bridge does without a controller: standalone or secure.
-    SetFailMode { bridge: String, mode: String },
-    /// Back to the default fail mode.
-    DelFailMode { bridge: String },
-    /// Print columns of a row.
-    Get {
-        table: String,
-        record: String,
-        #[arg(value_name = "COLUMN[:KEY]")]
-        columns: Vec<String>,
-        #[arg(long)]
-        if_exists: bool,
-        /// Name the row for the other commands of the transaction.
-        #[arg(long, value_name = "@NAME")]
-        id: Option<String>,
-    },
-    /// Set columns of a row.
-    Set {
-        table: String,
-        record: String,
-        #[arg(required = true, value_name = "COLUMN[:KEY]=VALUE")]
-        settings: Vec<String>,
-        #[arg(long)]
-        if_exists: bool,
-    },
-    /// Add values to a column.
-    Add {
-        table: String,
-        record: String,
-        column: String,
-        #[arg(required = true, value_name = "[KEY=]VALUE")]
-        values: Vec<String>,
-    },
-    /// Remove values from a column.
-    Remove {
-        table: String,
-        record: String,
-        column: String,
-        #[arg(required = true, value_name = "VALUE|KEY[=VALUE]")]
-        values: Vec<String>,
-    },
-    /// Empty columns of a row.
-    Clear {
-        table: String,
-        record: String,
-        #[arg(required = true)]
-        columns: Vec<String>,
-    },
-    /// Print rows of a table.
-    List {
-        table: String,
-        records: Vec<String>,
-        #[command(flatten)]
-        options: RowOptions,
-    },
-    /// Print the rows that meet conditions.
-    Find {
-        table: String,
-        #[arg(
-            value_name = "COLUMN[:KEY](=|!=|<|>|<=|>=|{=}|{!=}|{<}|{>}|{<=}|{>=}|{in}|{not-in})VALUE"
-        )]
-        conditions: Vec<String>,
-        #[command(flatten)]
-        options: RowOptions,
-    },
-    /// Make a row; --id=@NAME names it for the other commands of the transaction.
-    Create {
-        table: String,
-        #[arg(value_name = "COLUMN[:KEY]=VALUE")]
-        settings: Vec<String>,
-        #[arg(long, value_name = "@NAME")]
-        id: Option<String>,
-    },
-    /// Delete rows.
-    Destroy {
-        table: String,
-        records: Vec<String>,
-        #[arg(long)]
-        all: bool,
-        #[arg(long)]
-        if_exists: bool,
-    },
+    #[command(flatten)]
+    Config(ConfigCommand),
 
     /// Show the flows that the caches hold, with their counters, and how often each tier answered.
     DumpCache { bridge: Option<String> },
@@ -273,33 +132,6 @@ pub enum Command {
     Man,
 }
 
-impl Command {
-    /// Part of a transaction on the database.
-    pub fn is_configuration(&self) -> bool {
-        use Command as C;
-        !matches!(
-            self,
-            C::DumpCache { .. }
-                | C::FdbShow { .. }
-                | C::FdbFlush { .. }
-                | C::FdbAdd { .. }
-                | C::FdbDel { .. }
-                | C::DumpPorts { .. }
-                | C::Flow(_)
-                | C::Trace { .. }
-                | C::Coverage
-                | C::Memory
-                | C::Perf { .. }
-                | C::LogLevel { .. }
-                | C::Doctor
-                | C::Version
-                | C::Exit { .. }
-                | C::Completions { .. }
-                | C::Man
-        )
-    }
-}
-
 impl Cli {
     pub fn rundir(&self) -> PathBuf {
         let env = |n: &str| {
@@ -319,6 +151,39 @@ impl Cli {
     }
 }
 
+/// Global options whose value may be the next word.
+const WITH_VALUE: [&str; 14] = [
+    "-t",
+    "--timeout",
+    "-f",
+    "--format",
+    "-d",
+    "--data",
+    "-O",
+    "--protocols",
+    "--db",
+    "--rundir",
+    "--max-column-width",
+    "-p",
+    "-c",
+    "-C",
+];
+/// Options of a command.
+const OWN: [&str; 9] = [
+    "--may-exist",
+    "--may-create",
+    "--if-exists",
+    "--all",
+    "--cleanup",
+    "--real",
+    "--fake",
+    "--fake-iface",
+    "--with-iface",
+];
+const OWN_BEGIN: [&str; 4] = ["--id=", "--columns=", "--inactivity-probe=", "--bootstrap"];
+/// Options of ovs-vsctl about its own log, which rvs-ctl has not: they are accepted, and nothing follows from them.
+const LOG_BEGIN: [&str; 5] = ["-v", "--verbose", "--log-file", "--no-syslog", "--syslog-"];
+
 /// Splits a command line at `--`, and lets a command's own options stand before its name, as ovs-vsctl does
 /// (`--may-exist add-port br1 p`).
 pub fn segments(arguments: Vec<String>) -> Vec<Vec<String>> {
@@ -327,22 +192,20 @@ pub fn segments(arguments: Vec<String>) -> Vec<Vec<String>> {
         .map(<[String]>::to_vec)
         .collect();
     parts.retain(|p| !p.is_empty());
+    // Global options alone before the first `--` belong to the command behind it.
+    if parts.len() > 1 && command_at(&parts[0]).is_none() {
+        let options = parts.remove(0);
+        parts[0].splice(0..0, options);
+    }
     for part in &mut parts {
-        let Some(name) = part.iter().position(|a| !a.starts_with('-')) else {
+        let Some(name) = command_at(part) else {
             continue;
         };
-        let own = |a: &String| {
-            [
-                "--may-exist",
-                "--may-create",
-                "--if-exists",
-                "--all",
-                "--cleanup",
-            ]
-            .contains(&a.as_str())
-                || ["--id=", "--columns="].iter().any(|p| a.starts_with(p))
-        };
+        let own =
+            |a: &String| OWN.contains(&a.as_str()) || OWN_BEGIN.iter().any(|p| a.starts_with(p));
+        let log = |a: &String| LOG_BEGIN.iter().any(|p| a.starts_with(p));
         let (moved, mut kept): (Vec<String>, Vec<String>) = part.drain(..name).partition(own);
+        kept.retain(|a| !log(a));
         let command = part.remove(0);
         kept.push(command);
         kept.extend(moved);
@@ -350,6 +213,16 @@ pub fn segments(arguments: Vec<String>) -> Vec<Vec<String>> {
         *part = kept;
     }
     parts
+}
+
+/// Where the name of the command is: the first word that is no option and no value of one.
+fn command_at(part: &[String]) -> Option<usize> {
+    let mut is_value = false;
+    part.iter().position(|word| {
+        let found = !is_value && !word.starts_with('-');
+        is_value = !is_value && WITH_VALUE.contains(&word.as_str());
+        found
+    })
 }
 
 #[cfg(test)]
@@ -379,5 +252,15 @@ mod tests {
             ]
         );
         assert!(Segment::try_parse_from(&parts[1]).is_ok());
+        let parts = segments(words(
+            "-t 5 --no-wait -vsyslog:off -- --if-exists del-br br1 -- list-br",
+        ));
+        assert_eq!(
+            parts,
+            [
+                words("-t 5 --no-wait del-br --if-exists br1"),
+                words("list-br")
+            ]
+        );
     }
 }

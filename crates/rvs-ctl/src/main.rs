@@ -10,15 +10,15 @@ mod perf;
 mod runtime;
 mod unixctl;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use serde_json::Value;
 
 use crate::args::{Cli, Command, Segment};
+use crate::config::args::ConfigCommand;
 use crate::failure::Failure;
-use crate::output::{print, print_json, Style};
+use crate::output::Style;
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Vec<String>) -> Result<(), Failure> {
+    let words = format!("rvs-ctl: {}", arguments.join(" "));
     let mut parts = args::segments(arguments).into_iter();
     let first = parts.next().unwrap_or_default();
     let cli = Cli::parse_from(std::iter::once("rvs-ctl".to_owned()).chain(first));
@@ -69,11 +70,24 @@ fn run(arguments: Vec<String>) -> Result<(), Failure> {
             "--protocols, --bundle, --strict, --names, --sort and the like are for flow commands"
                 .to_owned(),
         )),
-        [one] if !one.is_configuration() => runtime::run(&cli.rundir(), cli.timeout(), one, style),
-        several if several.iter().all(Command::is_configuration) => configure(&cli, several, style),
-        _ => Err(Failure::Usage(
-            "only configuration commands can be joined by --".to_owned(),
-        )),
+        several => {
+            let configuration: Vec<ConfigCommand> = several
+                .iter()
+                .filter_map(|command| match command {
+                    Command::Config(command) => Some(command.clone()),
+                    _ => None,
+                })
+                .collect();
+            match several {
+                _ if configuration.len() == several.len() => {
+                    configure(&cli, &configuration, style, words)
+                }
+                [one] => runtime::run(&cli.rundir(), cli.timeout(), one, style),
+                _ => Err(Failure::Usage(
+                    "only configuration commands can be joined by --".to_owned(),
+                )),
+            }
+        }
     }
 }
 
@@ -86,30 +100,20 @@ fn flow_context<'a>(cli: &'a Cli, rundir: &'a Path, style: Style) -> openflow::C
     }
 }
 
-fn configure(cli: &Cli, commands: &[Command], style: Style) -> Result<(), Failure> {
-    let socket = match &cli.db {
-        Some(target) => PathBuf::from(target.strip_prefix("unix:").ok_or_else(|| {
-            Failure::Usage(format!("--db {target}: a database is named as unix:FILE"))
-        })?),
-        None => cli.rundir().join("db.sock"),
+fn configure(
+    cli: &Cli,
+    commands: &[ConfigCommand],
+    style: Style,
+    words: String,
+) -> Result<(), Failure> {
+    let socket = || format!("unix:{}", cli.rundir().join("db.sock").display());
+    let request = config::Request {
+        target: cli.transaction.db.clone().unwrap_or_else(socket),
+        timeout: cli.timeout(),
+        transaction: &cli.transaction,
+        table: &cli.table,
+        style,
+        words,
     };
-    let mut session = config::Session::open(&socket, cli.timeout(), !cli.no_wait)?;
-    let outputs = session.run(commands, style)?;
-    if style.json {
-        let mut values: Vec<Value> = outputs
-            .into_iter()
-            .map(|o| o.json)
-            .filter(|v| !v.is_null())
-            .collect();
-        match values.len() {
-            0 => {}
-            1 => print_json(&values.remove(0)),
-            _ => print_json(&Value::Array(values)),
-        }
-    } else {
-        for o in outputs {
-            print(&o.text);
-        }
-    }
-    Ok(())
+    config::run(&request, commands)
 }

@@ -1,5 +1,7 @@
 //! Conditions of `find`: `COLUMN[:KEY] OPERATOR VALUE`, with the operators of ovs-vsctl.
 
+use std::cmp::Ordering;
+
 use rvs_ovsdb::schema::{BaseKind, ColumnSchema};
 use rvs_ovsdb::value::{Atom, Datum};
 
@@ -31,6 +33,7 @@ impl<'t> Condition<'t> {
         value: &str,
     ) -> Result<Self, Failure> {
         let mut column = column.clone();
+        // A condition on a scalar may ask for emptiness, or for several values of which it can't have all.
         let key = match (key, column.ty.value.take()) {
             (None, value) => {
                 column.ty.value = value;
@@ -97,11 +100,7 @@ fn quoted(column: &ColumnSchema, text: &str) -> String {
 }
 
 fn holds(own: &Datum, operator: &str, wanted: &Datum) -> bool {
-    let order = || {
-        own.as_scalar()
-            .zip(wanted.as_scalar())
-            .map(|(a, b)| a.cmp(b))
-    };
+    let order = || order(own, wanted);
     let within = wanted.includes(own);
     let around = own.includes(wanted);
     match operator {
@@ -112,11 +111,20 @@ fn holds(own: &Datum, operator: &str, wanted: &Datum) -> bool {
         "{<=}" | "{in}" => within,
         "{<}" => within && own != wanted,
         "{not-in}" => own.excludes(wanted),
-        "<" => order().is_some_and(|o| o.is_lt()),
-        "<=" => order().is_some_and(|o| o.is_le()),
-        ">" => order().is_some_and(|o| o.is_gt()),
-        _ => order().is_some_and(|o| o.is_ge()),
+        "<" => order().is_lt(),
+        "<=" => order().is_le(),
+        ">" => order().is_gt(),
+        _ => order().is_ge(),
     }
+}
+
+/// More elements are larger; of equally many the first pair that differs decides, keys before values.
+fn order(a: &Datum, b: &Datum) -> Ordering {
+    let values = |d: &Datum| d.pairs().iter().map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    a.len()
+        .cmp(&b.len())
+        .then_with(|| a.keys().cmp(b.keys()))
+        .then_with(|| values(a).cmp(&values(b)))
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
 
     #[test]
     fn operators_compare_as_ovs_vsctl_does() {
-        let cases: [(&[i64], &str, &[i64], bool); 22] = [
+        let cases: [(&[i64], &str, &[i64], bool); 24] = [
             (&[1, 2], "=", &[1, 2], true),
             (&[1, 2], "{=}", &[2, 1], true),
             (&[1], "{=}", &[1, 2], false),
@@ -150,7 +158,9 @@ mod tests {
             (&[5], "<", &[6], true),
             (&[5], ">=", &[6], false),
             (&[5], "!=", &[6], true),
-            (&[], "<", &[6], false),
+            (&[], "<", &[6], true),
+            (&[1, 2], ">", &[6], true),
+            (&[1, 3], "<", &[1, 4], true),
             (&[5], "<=", &[5], true),
         ];
         for (own, operator, wanted, held) in cases {

@@ -21,6 +21,8 @@ pub struct Draft<'a> {
     replica: &'a Database,
     changed: BTreeMap<RowId, BTreeMap<String, Datum>>,
     inserted: Vec<RowId>,
+    /// The same rows, to be asked for one.
+    is_new: BTreeSet<Uuid>,
     deleted: BTreeSet<RowId>,
     /// Rows that `--id=@name` names.
     symbols: HashMap<String, Uuid>,
@@ -33,6 +35,7 @@ impl<'a> Draft<'a> {
             replica,
             changed: BTreeMap::new(),
             inserted: Vec::new(),
+            is_new: BTreeSet::new(),
             deleted: BTreeSet::new(),
             symbols: HashMap::new(),
             operations: Operations::new(uuids),
@@ -100,18 +103,45 @@ impl<'a> Draft<'a> {
         self.replica.table(table)?.row(row)?.get(column).cloned()
     }
 
+    /// Sets a column. What is as it was is no change.
     pub fn set(&mut self, table: &str, row: Uuid, column: &str, value: Datum) {
-        self.changed
-            .entry((table.to_owned(), row))
-            .or_default()
-            .insert(column.to_owned(), value);
+        let id = (table.to_owned(), row);
+        if self.stored(table, row, column).as_ref() != Some(&value) {
+            let columns = self.changed.entry(id).or_default();
+            columns.insert(column.to_owned(), value);
+        } else if let Some(columns) = self.changed.get_mut(&id) {
+            columns.remove(column);
+            if columns.is_empty() {
+                self.changed.remove(&id);
+            }
+        }
     }
 
     pub fn insert(&mut self, table: &str) -> Uuid {
         let uuid = self.operations.reserve();
-        self.inserted.push((table.to_owned(), uuid));
-        self.changed.entry((table.to_owned(), uuid)).or_default();
+        self.insert_row(table, uuid);
         uuid
+    }
+
+    /// Inserts a row under a UUID that its user has chosen.
+    pub fn insert_as(&mut self, table: &str, uuid: Uuid) -> Result<(), Failure> {
+        if self.rows(table).contains(&uuid) || self.is_new(uuid) {
+            return Err(Failure::Refused(format!("there is a row {uuid} already")));
+        }
+        self.operations.choose(uuid);
+        self.insert_row(table, uuid);
+        Ok(())
+    }
+
+    /// Whether the row is one of this transaction.
+    pub fn is_new(&self, row: Uuid) -> bool {
+        self.is_new.contains(&row)
+    }
+
+    fn insert_row(&mut self, table: &str, uuid: Uuid) {
+        self.inserted.push((table.to_owned(), uuid));
+        self.is_new.insert(uuid);
+        self.changed.entry((table.to_owned(), uuid)).or_default();
     }
 
     pub fn delete(&mut self, table: &str, row: Uuid) {
@@ -119,6 +149,7 @@ impl<'a> Draft<'a> {
         self.changed.remove(&id);
         if let Some(i) = self.inserted.iter().position(|r| *r == id) {
             self.inserted.remove(i);
+            self.is_new.remove(&row);
         } else {
             self.deleted.insert(id);
         }
@@ -148,11 +179,19 @@ impl<'a> Draft<'a> {
     }
 
     /// The row inserted under a symbol that was mentioned before.
-    pub fn insert_named(&mut self, table: &str, symbol: &str) -> Uuid {
+    pub fn insert_named(&mut self, table: &str, symbol: &str) -> Result<Uuid, Failure> {
         let uuid = self.symbol(symbol);
-        self.inserted.push((table.to_owned(), uuid));
-        self.changed.entry((table.to_owned(), uuid)).or_default();
-        uuid
+        if self.is_new(uuid) || !self.operations.is_reserved(uuid) {
+            return Err(Failure::Usage(format!("@{symbol} is given to two rows")));
+        }
+        self.insert_row(table, uuid);
+        Ok(uuid)
+    }
+
+    /// The row of `table` that `@name` means, if a command before has named one.
+    pub fn named(&self, table: &str, name: &str) -> Option<Uuid> {
+        let uuid = *self.symbols.get(name)?;
+        self.rows(table).contains(&uuid).then_some(uuid)
     }
 
     /// References in a set column.
@@ -168,6 +207,18 @@ impl<'a> Draft<'a> {
             .as_scalar()
             .and_then(|a| a.as_str().map(str::to_owned))
             .unwrap_or_default()
+    }
+
+    /// The value of a column with an integer or none.
+    pub fn integer(&self, table: &str, row: Uuid, column: &str) -> Option<i64> {
+        self.get(table, row, column)
+            .as_scalar()
+            .and_then(Atom::as_i64)
+    }
+
+    /// The value of a column with a boolean.
+    pub fn flag(&self, table: &str, row: Uuid, column: &str) -> bool {
+        self.get(table, row, column).as_scalar() == Some(&Atom::Boolean(true))
     }
 
     /// The row whose column has this text.
@@ -196,8 +247,20 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// Makes that row if the database is empty.
+    pub fn initialize(&mut self) {
+        if self.rows("Open_vSwitch").is_empty() {
+            self.insert("Open_vSwitch");
+        }
+    }
+
     pub fn is_changed(&self) -> bool {
-        !self.changed.is_empty() || !self.deleted.is_empty()
+        !self.changed.is_empty() || self.deleted.iter().any(|(t, _)| self.is_deletable(t))
+    }
+
+    /// Rows of other tables go by themselves when nothing refers to them, and stay as long as something does.
+    fn is_deletable(&self, table: &str) -> bool {
+        self.table(table).is_ok_and(|t| t.is_root)
     }
 
     /// Rows inserted in this table.
@@ -209,11 +272,12 @@ impl<'a> Draft<'a> {
             .collect()
     }
 
-    /// The transaction, with everything read and changed verified first.
-    pub fn into_operations(mut self, bump: bool) -> Result<Operations, Failure> {
+    /// The transaction, with everything changed verified first; `words` say in the database's log what it is for.
+    pub fn into_operations(mut self, bump: bool, words: &str) -> Result<Operations, Failure> {
         let root = self.root()?;
+        self.check_symbols()?;
         for ((table, row), columns) in &self.changed {
-            if self.inserted.contains(&(table.clone(), *row)) {
+            if self.is_new.contains(row) {
                 continue;
             }
             let old: Vec<(&str, Datum)> = columns
@@ -239,7 +303,7 @@ impl<'a> Draft<'a> {
             self.operations.insert_as(*row, table, columns);
         }
         for ((table, row), columns) in &self.changed {
-            if !self.inserted.contains(&(table.clone(), *row)) {
+            if !self.is_new.contains(row) {
                 self.operations.update(
                     table,
                     *row,
@@ -248,12 +312,28 @@ impl<'a> Draft<'a> {
             }
         }
         for (table, row) in &self.deleted {
-            self.operations.delete(table, *row);
+            if self.is_deletable(table) {
+                self.operations.delete(table, *row);
+            }
         }
+        self.operations.comment(words);
         if bump {
             self.operations.bump_next_cfg(root);
         }
         Ok(self.operations)
+    }
+
+    /// Every `@name` that is mentioned has to be given to a row.
+    fn check_symbols(&self) -> Result<(), Failure> {
+        let unknown = |(_, uuid): &(&String, &Uuid)| {
+            self.operations.is_reserved(**uuid) && !self.is_new.contains(uuid)
+        };
+        match self.symbols.iter().find(unknown) {
+            None => Ok(()),
+            Some((name, _)) => Err(Failure::Usage(format!(
+                "@{name} is mentioned, and no command gives it to a row (--id=@{name} create ...)"
+            ))),
+        }
     }
 }
 

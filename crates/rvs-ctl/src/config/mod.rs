@@ -1,105 +1,153 @@
 //! Configuration commands: all of one command line in one transaction.
 
+pub mod args;
 mod bridges;
+mod command;
 mod condition;
+mod connect;
 mod draft;
 mod json;
+mod ports;
 mod records;
+mod show;
+pub mod table;
+mod targets;
+mod tree;
+mod zones;
 
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rvs_ovsdb::client::{ClientError, Connection, Operations};
 use rvs_ovsdb::{Now, Uuid, UuidGenerator};
 use serde_json::{json, Value};
 
-use crate::args::Command;
 use crate::failure::Failure;
-use crate::output::Style;
+use crate::output::{print, print_json, Style};
+use args::{ConfigCommand, TableOptions, TransactionOptions};
+use command::Output;
+use connect::{Patience, Stream};
 use draft::Draft;
+use table::Printer;
 
 const DATABASE: &str = "Open_vSwitch";
-/// A read waits this long before the deadline is looked at.
-const POLL: Duration = Duration::from_millis(50);
 /// How often a transaction is tried again because somebody else was faster.
 const TRIES: usize = 20;
 
-/// One command of the line with what it printed.
-pub struct Output {
-    pub text: String,
-    pub json: Value,
+/// What the command line asks of the database, besides its commands.
+pub struct Request<'a> {
+    /// `unix:FILE` or `tcp:HOST[:PORT]`.
+    pub target: String,
+    pub timeout: Option<Duration>,
+    pub transaction: &'a TransactionOptions,
+    pub table: &'a TableOptions,
+    pub style: Style,
+    /// The words of the command line, for the database's log.
+    pub words: String,
 }
 
-impl Output {
-    fn none() -> Self {
-        Self {
-            text: String::new(),
-            json: Value::Null,
+/// Runs the commands and prints what they say.
+pub fn run(request: &Request<'_>, commands: &[ConfigCommand]) -> Result<(), Failure> {
+    let mut session = Session::open(request)?;
+    let outputs = session.run(commands)?;
+    if request.style.json {
+        let json = |output| match output {
+            Output::Text { json, .. } => json,
+            Output::Table(table) => table.to_json(),
+            Output::Created(row) => json!([row.to_string()]),
+        };
+        let said = outputs.into_iter().map(json);
+        let mut values: Vec<Value> = said.filter(|v| !v.is_null()).collect();
+        match values.len() {
+            0 => {}
+            1 => print_json(&values.remove(0)),
+            _ => print_json(&Value::Array(values)),
+        }
+        return Ok(());
+    }
+    let mut printer = Printer::new(request.table);
+    for output in outputs {
+        let text = match output {
+            Output::Table(table) => {
+                print(&printer.render(&table));
+                continue;
+            }
+            Output::Text { text, .. } => text,
+            Output::Created(row) => format!("{row}\n"),
+        };
+        if request.transaction.oneline {
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            print(&line.replace('\\', "\\\\").replace('\n', "\\n"));
+            print("\n");
+        } else {
+            print(&text);
         }
     }
-
-    fn lines(lines: Vec<String>) -> Self {
-        let text = lines.iter().map(|l| format!("{l}\n")).collect();
-        Self {
-            text,
-            json: json!(lines),
-        }
-    }
+    Ok(())
 }
 
 /// A connection to the database with everything in it.
-pub struct Session {
-    connection: Connection<UnixStream>,
-    wait: bool,
+struct Session<'a> {
+    connection: Connection<Box<dyn Stream>>,
+    request: &'a Request<'a>,
     started: Instant,
 }
 
-impl Session {
-    pub fn open(socket: &Path, timeout: Option<Duration>, wait: bool) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(socket).map_err(|e| Failure::not_running(socket, &e))?;
-        stream.set_read_timeout(Some(POLL)).map_err(Failure::io)?;
+impl<'a> Session<'a> {
+    fn open(request: &'a Request<'a>) -> Result<Self, Failure> {
         let started = Instant::now();
+        let patience = Patience {
+            until: request.timeout.map(|t| started + t),
+            retry: request.transaction.retry,
+        };
+        let stream = connect::connect(&request.target, &patience)?;
         let clock = move || Now(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let mut connection = Connection::new(stream, clock);
-        connection
-            .set_deadline(timeout.map(|t| Now(u64::try_from(t.as_nanos()).unwrap_or(u64::MAX))));
+        let nanoseconds = |t: Duration| Now(u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
+        connection.set_deadline(request.timeout.map(nanoseconds));
         let schema = connection.schema(DATABASE).map_err(failure)?;
-        let tables: Vec<(String, Option<&[&str]>)> = schema
+        let tables: Vec<(&str, Option<&[&str]>)> = schema
             .tables()
             .iter()
-            .map(|t| (t.name.clone(), None))
+            .map(|t| (t.name.as_str(), None))
             .collect();
-        let tables: Vec<(&str, Option<&[&str]>)> =
-            tables.iter().map(|(t, c)| (t.as_str(), *c)).collect();
         connection.monitor(&schema, &tables).map_err(failure)?;
         Ok(Self {
             connection,
-            wait,
+            request,
             started,
         })
     }
 
     /// Runs the commands in one transaction. When it returns the switch has made the result its own.
-    pub fn run(&mut self, commands: &[Command], style: Style) -> Result<Vec<Output>, Failure> {
-        for attempt in 1.. {
+    fn run(&mut self, commands: &[ConfigCommand]) -> Result<Vec<Output>, Failure> {
+        let options = self.request.transaction;
+        let mut attempt = 1;
+        while attempt <= TRIES {
             let Some(replica) = self.connection.replica() else {
                 break;
             };
             let mut draft = Draft::new(replica, UuidGenerator::new(self.seed(attempt)));
-            let mut outputs = Vec::new();
-            for command in commands {
-                outputs.push(one(&mut draft, command, style)?);
-            }
-            if !draft.is_changed() {
+            draft.initialize();
+            let Some(mut outputs) = self.draw_up(&mut draft, commands)? else {
+                // A command waits for something: again when the database has changed.
+                self.connection.wait_for_change().map_err(failure)?;
+                continue;
+            };
+            if !draft.is_changed() || options.dry_run {
                 return Ok(outputs);
             }
             let created: Vec<Uuid> = draft.inserted("Interface");
-            let operations = draft.into_operations(self.wait)?;
+            let operations = draft.into_operations(!options.no_wait, &self.request.words)?;
             match self.connection.transact(DATABASE, operations.to_json()) {
                 Ok(results) => {
-                    self.name_created(&operations, &results, commands, &mut outputs);
-                    if let Some(next) = operations.next_cfg(&results).filter(|_| self.wait) {
+                    name_created(&operations, &results, &mut outputs);
+                    if commands
+                        .iter()
+                        .any(|c| matches!(c, ConfigCommand::AddBond { .. }))
+                    {
+                        eprintln!("rvs-ctl: bonds have no effect yet: the switch keeps the rows and does not bond the interfaces");
+                    }
+                    if let Some(next) = operations.next_cfg(&results) {
                         self.connection.wait_for_config(next).map_err(failure)?;
                         let made = created
                             .iter()
@@ -109,8 +157,9 @@ impl Session {
                     }
                     return Ok(outputs);
                 }
-                Err(ClientError::Refused(e)) if e.kind == "timed out" && attempt < TRIES => {
+                Err(ClientError::Refused(e)) if e.kind == "timed out" => {
                     // Somebody else changed what was read: once more on what there is now.
+                    attempt += 1;
                     self.connection.call("echo", Vec::new()).map_err(failure)?;
                 }
                 Err(e) => return Err(failure(e)),
@@ -121,31 +170,29 @@ impl Session {
         ))
     }
 
+    /// Does the commands on the draft; `None` if one of them waits.
+    fn draw_up(
+        &self,
+        draft: &mut Draft<'_>,
+        commands: &[ConfigCommand],
+    ) -> Result<Option<Vec<Output>>, Failure> {
+        let mut outputs = Vec::new();
+        for command in commands {
+            match command::run(draft, command, self.request.style)? {
+                Some(output) => outputs.push(output),
+                None => return Ok(None),
+            }
+        }
+        ports::check_devices(draft)?;
+        Ok(Some(outputs))
+    }
+
     fn seed(&self, attempt: usize) -> [u8; 16] {
         let mut seed = [0; 16];
         let time = self.started.elapsed().as_nanos() as u64 ^ (u64::from(std::process::id()) << 32);
         seed[..8].copy_from_slice(&time.to_be_bytes());
         seed[8..].copy_from_slice(&(attempt as u64).to_be_bytes());
         seed
-    }
-
-    /// `create` prints the UUID that the server chose.
-    fn name_created(
-        &self,
-        operations: &Operations,
-        results: &[Value],
-        commands: &[Command],
-        outputs: &mut [Output],
-    ) {
-        for (command, output) in commands.iter().zip(outputs) {
-            if let (Command::Create { .. }, Some(Ok(draft))) =
-                (command, output.json.as_str().map(str::parse::<Uuid>))
-            {
-                if let Some(uuid) = operations.inserted(draft, results) {
-                    *output = Output::lines(vec![uuid.to_string()]);
-                }
-            }
-        }
     }
 
     /// New interfaces that could not be opened: a missing device is waited for; anything else undoes the command.
@@ -190,11 +237,18 @@ impl Session {
         };
         let mut draft = Draft::new(replica, UuidGenerator::new(self.seed(TRIES)));
         if draft.find("Bridge", "name", name).is_some() {
-            bridges::delete_bridge(&mut draft, name, true)?;
+            bridges::delete(&mut draft, name, true)?;
         } else {
-            bridges::delete_port(&mut draft, None, name, true)?;
+            let old = ports::OldPort {
+                bridge: None,
+                name,
+                if_exists: true,
+                with_iface: true,
+            };
+            ports::delete(&mut draft, &old)?;
         }
-        let operations = draft.into_operations(true)?;
+        let words = format!("rvs-ctl: {name} could not be opened");
+        let operations = draft.into_operations(true, &words)?;
         self.connection
             .transact(DATABASE, operations.to_json())
             .map_err(failure)
@@ -212,201 +266,13 @@ fn failure(e: ClientError) -> Failure {
     }
 }
 
-/// Runs one command on the draft.
-fn one(draft: &mut Draft<'_>, command: &Command, style: Style) -> Result<Output, Failure> {
-    let done = |r: Result<(), Failure>| r.map(|()| Output::none());
-    match command {
-        Command::AddBr { bridge, may_exist } => {
-            done(bridges::add_bridge(draft, bridge, *may_exist))
-        }
-        Command::DelBr { bridge, if_exists } => {
-            done(bridges::delete_bridge(draft, bridge, *if_exists))
-        }
-        Command::ListBr => Ok(Output::lines(bridges::list_bridges(draft))),
-        Command::BrExists { bridge } => match bridges::bridge(draft, bridge) {
-            Ok(_) => Ok(Output::none()),
-            Err(_) => Err(Failure::Answer(2)),
-        },
-        Command::AddPort {
-            bridge,
-            port,
-            settings,
-            may_exist,
-        } => done(bridges::add_port(draft, bridge, port, settings, *may_exist)),
-        Command::DelPort {
-            first,
-            second,
-            if_exists,
-        } => done(match second {
-            Some(port) => bridges::delete_port(draft, Some(first), port, *if_exists),
-            None => bridges::delete_port(draft, None, first, *if_exists),
-        }),
-        Command::ListPorts { bridge } => {
-            bridges::list_ports(draft, bridge, false).map(Output::lines)
-        }
-        Command::ListIfaces { bridge } => {
-            bridges::list_ports(draft, bridge, true).map(Output::lines)
-        }
-        Command::PortToBr { port } => {
-            bridges::port_to_bridge(draft, port).map(|b| Output::lines(vec![b]))
-        }
-        Command::SetController { bridge, targets } => {
-            done(bridges::set_controller(draft, bridge, targets))
-        }
-        Command::DelController { bridge } => done(bridges::set_controller(draft, bridge, &[])),
-        Command::GetController { bridge } => bridges::controllers(draft, bridge).map(Output::lines),
-        Command::GetFailMode { bridge } => bridges::fail_mode(draft, bridge).map(|mode| Output {
-            text: format!("{}\n", mode.as_deref().unwrap_or_default()),
-            json: json!(mode),
-        }),
-        Command::SetFailMode { bridge, mode } => {
-            done(bridges::set_fail_mode(draft, bridge, Some(mode)))
-        }
-        Command::DelFailMode { bridge } => done(bridges::set_fail_mode(draft, bridge, None)),
-        Command::Show => bridges::show(draft).map(|json| Output {
-            text: show_text(&json, style),
-            json,
-        }),
-        Command::Get {
-            table,
-            record,
-            columns,
-            if_exists,
-            id,
-        } => {
-            let values = records::get(draft, table, record, columns, *if_exists, id.as_deref())?;
-            Ok(Output {
-                text: values.iter().map(|c| format!("{}\n", c.text)).collect(),
-                json: values.into_iter().map(|c| c.json).collect(),
-            })
-        }
-        Command::Set {
-            table,
-            record,
-            settings,
-            if_exists,
-        } => done(records::set(draft, table, record, settings, *if_exists)),
-        Command::Add {
-            table,
-            record,
-            column,
-            values,
-        } => done(records::add_remove(
-            draft, table, record, column, values, true,
-        )),
-        Command::Remove {
-            table,
-            record,
-            column,
-            values,
-        } => done(records::add_remove(
-            draft, table, record, column, values, false,
-        )),
-        Command::Clear {
-            table,
-            record,
-            columns,
-        } => done(records::clear(draft, table, record, columns)),
-        Command::List {
-            table,
-            records: wanted,
-            options,
-        } => records::list(draft, table, wanted, &options.columns).map(rows_output),
-        Command::Find {
-            table,
-            conditions,
-            options,
-        } => records::find(draft, table, conditions, &options.columns).map(rows_output),
-        Command::Create {
-            table,
-            settings,
-            id,
-        } => {
-            let row = records::create(draft, table, settings, id.as_deref())?;
-            Ok(Output {
-                text: String::new(),
-                json: json!(row.to_string()),
-            })
-        }
-        Command::Destroy {
-            table,
-            records: wanted,
-            all,
-            if_exists,
-        } => done(records::destroy(draft, table, wanted, *all, *if_exists)),
-        other => Err(Failure::Usage(format!(
-            "{other:?} can't be part of a transaction"
-        ))),
-    }
-}
-
-fn rows_output(rows: records::Rows) -> Output {
-    let text = |row: &Vec<records::Cell>| {
-        let lines = row
-            .iter()
-            .map(|c| format!("{:<20}: {}\n", c.column, c.text));
-        lines.collect::<String>()
-    };
-    let cells = |r: &Vec<records::Cell>| -> Value {
-        r.iter()
-            .map(|c| (c.column.clone(), c.json.clone()))
-            .collect()
-    };
-    let json = rows.iter().map(cells);
-    Output {
-        text: rows.iter().map(text).collect::<Vec<_>>().join("\n"),
-        json: json.collect(),
-    }
-}
-
-/// The tree as `ovs-vsctl show` draws it, and what is wrong with a port.
-fn show_text(tree: &Value, style: Style) -> String {
-    let s = |v: &Value| v.as_str().map(str::to_owned).unwrap_or_default();
-    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
-    let mut text = format!("{}\n", s(&tree["uuid"]));
-    for bridge in list(&tree["bridges"]) {
-        text.push_str(&format!("    Bridge {}\n", style.bold(&s(&bridge["name"]))));
-        for c in list(&bridge["controllers"]) {
-            text.push_str(&format!("        Controller \"{}\"\n", s(&c["target"])));
-            if c["is_connected"] == json!(true) {
-                text.push_str("            is_connected: true\n");
-            }
-        }
-        if !bridge["fail_mode"].is_null() {
-            text.push_str(&format!("        fail_mode: {}\n", s(&bridge["fail_mode"])));
-        }
-        for port in list(&bridge["ports"]) {
-            text.push_str(&format!("        Port {}\n", s(&port["name"])));
-            for (key, label) in [
-                ("vlan_mode", "vlan_mode"),
-                ("tag", "tag"),
-                ("trunks", "trunks"),
-            ] {
-                match &port[key] {
-                    Value::Null => {}
-                    Value::Array(a) if a.is_empty() => {}
-                    Value::Array(a) => {
-                        let items: Vec<String> = a.iter().map(Value::to_string).collect();
-                        text.push_str(&format!("            {label}: [{}]\n", items.join(", ")));
-                    }
-                    Value::String(v) => text.push_str(&format!("            {label}: {v}\n")),
-                    v => text.push_str(&format!("            {label}: {v}\n")),
-                }
-            }
-            for i in list(&port["interfaces"]) {
-                text.push_str(&format!("            Interface {}\n", s(&i["name"])));
-                if !s(&i["type"]).is_empty() {
-                    text.push_str(&format!("                type: {}\n", s(&i["type"])));
-                }
-                if !i["error"].is_null() {
-                    text.push_str(&format!("                error: \"{}\"\n", s(&i["error"])));
-                }
+/// `create` prints the UUIDs that the server chose.
+fn name_created(operations: &Operations, results: &[Value], outputs: &mut [Output]) {
+    for output in outputs {
+        if let Output::Created(row) = output {
+            if let Some(uuid) = operations.inserted(*row, results) {
+                *row = uuid;
             }
         }
     }
-    text.push_str(&format!(
-        "    ovs_version: \"{}\"\n",
-        s(&tree["ovs_version"])
-    ));
-    text
 }

@@ -125,9 +125,15 @@ impl<S: Read + Write> Connection<S> {
             if self.client.replica().is_some_and(&mut met) {
                 return Ok(());
             }
-            self.exchange()?;
-            while self.client.next_event().is_some() {}
+            self.wait_for_change()?;
         }
+    }
+
+    /// Waits until something may have changed in the replica: at the latest until the next read times out.
+    pub fn wait_for_change(&mut self) -> Result<(), ClientError> {
+        self.exchange()?;
+        while self.client.next_event().is_some() {}
+        Ok(())
     }
 
     /// Waits until the daemon has made the configuration `next_cfg` its own: the replica must hold

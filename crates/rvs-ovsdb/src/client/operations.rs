@@ -1,6 +1,6 @@
 //! The operations of a transaction as a client builds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{json, Map, Value};
 
@@ -16,6 +16,8 @@ pub struct Operations {
     operations: Vec<Value>,
     /// Rows inserted, with the position of their operation.
     inserts: HashMap<Uuid, usize>,
+    /// Those of them whose UUIDs the client has chosen.
+    chosen: HashSet<Uuid>,
     /// Position of the operation that reads `next_cfg`.
     next_cfg: Option<usize>,
     uuids: UuidGenerator,
@@ -27,6 +29,7 @@ impl Operations {
         Operations {
             operations: Vec::new(),
             inserts: HashMap::new(),
+            chosen: HashSet::new(),
             next_cfg: None,
             uuids,
         }
@@ -50,6 +53,17 @@ impl Operations {
         uuid
     }
 
+    /// The same for a UUID that the row has to have in the database.
+    pub fn choose(&mut self, uuid: Uuid) {
+        self.inserts.insert(uuid, usize::MAX);
+        self.chosen.insert(uuid);
+    }
+
+    /// Whether this is the UUID of a row of this transaction.
+    pub fn is_reserved(&self, uuid: Uuid) -> bool {
+        self.inserts.contains_key(&uuid)
+    }
+
     /// Inserts a row.
     pub fn insert<'a>(
         &mut self,
@@ -70,8 +84,12 @@ impl Operations {
     ) {
         let row = self.row(columns);
         self.inserts.insert(uuid, self.operations.len());
-        self.operations
-            .push(json!({"op": "insert", "table": table, "uuid-name": name_of(uuid), "row": row}));
+        let mut insert =
+            json!({"op": "insert", "table": table, "uuid-name": name_of(uuid), "row": row});
+        if self.chosen.contains(&uuid) {
+            insert["uuid"] = json!(uuid.to_string());
+        }
+        self.operations.push(insert);
     }
 
     /// Sets columns of a row.
