@@ -40,12 +40,6 @@ impl Counters {
     pub fn used(&self) -> Now {
         Now(self.used.load(Relaxed))
     }
-
-    /// Back to zero; when the last packet came stays known.
-    pub fn reset(&self) {
-        self.packets.store(0, Relaxed);
-        self.bytes.store(0, Relaxed);
-    }
 }
 
 /// `OFPFF_*`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rvs_openflow::message::{FlowCommand, FlowMod, FlowStats};
+use rvs_openflow::message::{FlowCommand, FlowFlags, FlowMod, FlowStats};
 use rvs_openflow::text::{parse_flow, Words};
 use rvs_openflow::{FlowMatch, Instructions, Message, TableId};
 use serde_json::json;
@@ -28,7 +28,7 @@ struct Id {
 }
 
 /// What is compared of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Body {
     matching: FlowMatch,
     cookie: u64,
@@ -36,6 +36,28 @@ struct Body {
     hard_timeout: u16,
     importance: u16,
     instructions: Instructions,
+    /// What a flow that is added has; two flows that differ in nothing else are the same.
+    flags: FlowFlags,
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            matching,
+            cookie,
+            idle_timeout,
+            hard_timeout,
+            importance,
+            instructions,
+            flags: _,
+        } = self;
+        *matching == other.matching
+            && *cookie == other.cookie
+            && *idle_timeout == other.idle_timeout
+            && *hard_timeout == other.hard_timeout
+            && *importance == other.importance
+            && *instructions == other.instructions
+    }
 }
 
 /// Flows by what they match.
@@ -106,6 +128,7 @@ fn from_stats(f: FlowStats) -> (Id, Body) {
             hard_timeout: f.hard_timeout,
             importance: f.importance,
             instructions: f.instructions,
+            flags: f.flags,
         },
     )
 }
@@ -126,6 +149,7 @@ fn from_mod(m: FlowMod) -> (Id, Body) {
             hard_timeout: m.hard_timeout,
             importance: m.importance,
             instructions: m.instructions,
+            flags: m.flags,
         },
     )
 }
@@ -249,6 +273,7 @@ pub fn replace(s: &mut Session, file: &str, bundle: bool) -> Result<(), Failure>
         (m.idle_timeout, m.hard_timeout) = (b.idle_timeout, b.hard_timeout);
         m.importance = b.importance;
         m.instructions = b.instructions.clone();
+        m.flags = b.flags;
         Message::FlowMod(Box::new(m))
     }));
     s.change_to(&messages, bundle)

@@ -277,7 +277,7 @@ impl Agent {
                 c.next_deadline(),
                 c.bundles.next_expiry(),
                 c.reassembly.next_expiry().map(Now),
-                c.packet_ins.next_token(),
+                c.next_packet_in(),
             ];
             all.into_iter().flatten().min()
         };

@@ -412,6 +412,12 @@ impl Connection {
         }
     }
 
+    /// When the rate limit lets the next packet-in go. None while the peer has to read first.
+    pub(super) fn next_packet_in(&self) -> Option<Now> {
+        let room = self.outbox.len() < PACKET_IN_WINDOW && !self.is_closing();
+        self.packet_ins.next_token().filter(|_| room)
+    }
+
     // The end.
 
     pub(super) fn close(&mut self, reason: CloseReason) {

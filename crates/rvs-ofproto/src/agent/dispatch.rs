@@ -2,8 +2,8 @@
 
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
-    Capabilities, Features, FlowCommand, FlowMod, Fragments, PacketIn, PacketOut, QueueConfig,
-    SwitchConfig, TlvCommand, TlvTableMod, TlvTableReply,
+    Capabilities, Features, FlowCommand, FlowMod, Fragments, PacketIn, QueueConfig, SwitchConfig,
+    TlvCommand, TlvTableMod, TlvTableReply,
 };
 use rvs_openflow::{ErrorCode, Message, OfError, TableId, Version};
 
@@ -25,7 +25,7 @@ pub(super) fn to_mod(m: Message) -> Result<Option<Mod>, OfError> {
         }
         Message::PacketOut(m) => {
             check_buffer(m.buffer_id)?;
-            check_frame(&m)?;
+            check_frame(&m.data)?;
             Mod::PacketOut(m)
         }
         Message::GroupMod(m) => Mod::Group(m),
@@ -57,11 +57,11 @@ fn check_flow_buffer(m: &FlowMod) -> Result<(), OfError> {
 /// Octets of an Ethernet header.
 const ETH_HEADER: usize = 14;
 
-fn check_frame(m: &PacketOut) -> Result<(), OfError> {
-    if m.data.len() < ETH_HEADER {
+fn check_frame(frame: &[u8]) -> Result<(), OfError> {
+    if frame.len() < ETH_HEADER {
         return Err(ErrorCode::BrcBadLen.because(format!(
-            "a packet-out with a frame of {} octets; an Ethernet header has {ETH_HEADER}",
-            m.data.len()
+            "a frame of {} octets; an Ethernet header has {ETH_HEADER}",
+            frame.len()
         )));
     }
     Ok(())
@@ -269,6 +269,7 @@ impl Agent {
 
     /// `NXT_RESUME`: a paused translation goes on, with the frame and the pipeline's fields that the controller gives back.
     fn resume<P: Plant>(&mut self, call: &mut Call<'_, P>, m: &PacketIn) -> Result<(), OfError> {
+        check_frame(&m.data)?;
         let mut state = self.continuations.take(&m.continuation).ok_or_else(|| {
             ErrorCode::NxrStale
                 .because("what was paused is gone: resumed already, or longer ago than 30 s")

@@ -109,6 +109,11 @@ impl Job {
         }
     }
 
+    /// Whether it lists flows for flow monitors.
+    pub(super) fn is_of_monitors(&self) -> bool {
+        matches!(self.source, Source::Monitors(..))
+    }
+
     /// Takes up to `max` entries from the source and writes them. True when there are no more.
     fn slice(&mut self, now: Now, max: usize, state: &mut Ofproto, conn: &mut Connection) -> bool {
         let (piece, done) = match &mut self.source {
@@ -211,6 +216,7 @@ impl Agent {
             }
             Out::Updates => {}
         }
+        monitor::flush(now, conn);
     }
 
     /// Gives the connection's long reply up.

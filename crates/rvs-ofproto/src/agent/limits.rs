@@ -16,6 +16,9 @@ pub const INPUT_MAX: usize = 4 << 20;
 /// not be lost, and it does not read. A million flows that are deleted at once, and told of, come close.
 pub const EVENT_BACKLOG: usize = 128 << 20;
 
+/// Changes that wait while a flow monitor's flows are still being listed; beyond them the connection is closed.
+pub const MONITOR_HELD: usize = 16_384;
+
 /// Octets of packet-ins that wait on a connection.
 pub const PACKET_IN_BACKLOG: usize = 1 << 20;
 

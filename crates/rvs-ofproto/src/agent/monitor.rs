@@ -18,7 +18,8 @@ use rvs_packet::Now;
 use super::agent::{Agent, Call};
 use super::connection::Connection;
 use super::job::{send_updates, Job};
-use super::limits::{MONITORS, MONITOR_BACKLOG};
+use super::limits::{MONITORS, MONITOR_BACKLOG, MONITOR_HELD};
+use super::status::CloseReason;
 use crate::plant::Plant;
 use crate::state::{
     forwards_to, outputs_to, FlowChangeKind, FlowChanged, FlowDump, FlowSelect, FlowView,
@@ -203,7 +204,7 @@ impl Agent {
         requests: Vec<FlowMonitorRequest>,
     ) -> Result<(), OfError> {
         let mut after = conn.monitors.by_id.clone();
-        let mut initial = Vec::new();
+        let mut initial = BTreeMap::new();
         for q in requests {
             let id = q.id;
             if q.command != MonitorCommand::Add && !after.contains_key(&id) {
@@ -211,6 +212,7 @@ impl Agent {
             }
             if q.command == MonitorCommand::Delete {
                 after.remove(&id);
+                initial.remove(&id);
                 continue;
             }
             if q.command == MonitorCommand::Add && after.contains_key(&id) {
@@ -223,20 +225,22 @@ impl Agent {
             }
             let monitor = Monitor::of(q);
             if monitor.flags.has(MonitorFlags::INITIAL) {
-                initial.push(monitor.clone());
+                initial.insert(id, monitor.clone());
+            } else {
+                initial.remove(&id);
             }
             after.insert(id, monitor);
-        }
-        if after.len() > MONITORS {
-            return Err(ErrorCode::MofcUnknown
-                .because(format!("a connection has {MONITORS} flow monitors at most")));
+            if after.len() > MONITORS {
+                return Err(ErrorCode::MofcUnknown
+                    .because(format!("a connection has {MONITORS} flow monitors at most")));
+            }
         }
         conn.monitors.by_id = after;
         self.wishes_changed = true;
         if !conn.monitors.is_empty() {
             self.state.set_watched(true);
         }
-        let dumps = self.dumps(initial.iter(), call.plant);
+        let dumps = self.dumps(initial.values(), call.plant);
         conn.job = Some(Job::initial(conn, call.xid, dumps));
         Ok(())
     }
@@ -279,7 +283,16 @@ impl Agent {
 }
 
 /// Sends what monitors have collected, and pauses them if that is too much.
+///
+/// While their flows are still being listed, as they were when that began, later changes wait: the last word about a flow is
+/// to be the true one.
 pub(super) fn flush(now: Now, conn: &mut Connection) {
+    if conn.job.as_ref().is_some_and(Job::is_of_monitors) {
+        if conn.monitors.pending.len() > MONITOR_HELD {
+            conn.close(CloseReason::NotReading);
+        }
+        return;
+    }
     let updates = conn.monitors.take_pending();
     if updates.is_empty() {
         return;

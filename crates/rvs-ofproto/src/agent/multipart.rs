@@ -66,9 +66,6 @@ impl Agent {
         call: &mut Call<'_, P>,
         request: Request,
     ) -> Result<Job, OfError> {
-        if counts(&request) {
-            call.plant.credit();
-        }
         let (now, plant) = (call.now, &mut *call.plant);
         let rows = match request {
             Request::Flow(q) => {
@@ -175,19 +172,6 @@ impl Agent {
 /// True if `port` is meant by `asked`.
 fn is(asked: OfPort, port: OfPort) -> bool {
     asked == OfPort::ANY || asked == port
-}
-
-/// Requests whose answers count packets.
-const fn counts(r: &Request) -> bool {
-    matches!(
-        r,
-        Request::Flow(_)
-            | Request::FlowCounters(_)
-            | Request::Aggregate(_)
-            | Request::Table
-            | Request::Group(_)
-            | Request::Meter(_)
-    )
 }
 
 /// Answers requests whose rest did not come in time.

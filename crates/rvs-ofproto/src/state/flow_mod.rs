@@ -178,7 +178,9 @@ impl<P: Plant> Txn<'_, P> {
         let mut rule = like(&old, self.w.now);
         rule.instructions = m.instructions.clone();
         if m.flags.has(FlowFlags::RESET_COUNTS) {
+            // When the last packet came stays known: the idle timeout runs from then.
             rule.counters = std::sync::Arc::default();
+            rule.counters.count(0, 0, old.counters.used());
         }
         if let Some(cookie) = m.new_cookie.filter(|_| m.modify_cookie) {
             rule.cookie = cookie;

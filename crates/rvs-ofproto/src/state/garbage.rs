@@ -26,7 +26,7 @@ impl Dying {
 impl Ofproto {
     /// Forgets removed rules that no dump shows any more, so many in one call. True when there is more to do at once.
     ///
-    /// Translations read the newest version alone: they run on the thread that publishes.
+    /// Translations read the newest version alone: they run under the lock under which it is published.
     pub fn tidy(&mut self, plant: &impl Plant) -> bool {
         if self.dirty.is_empty() && self.dying.is_empty() {
             return false;

@@ -235,7 +235,12 @@ fn check_bucket(kind: GroupKind, b: &Bucket) -> Result<(), OfError> {
         return Err(ErrorCode::GmfcInvalidGroup
             .because("a weight in a group that does not select by weight"));
     }
-    if kind == GroupKind::FastFailover && b.watch_port.is_none() && b.watch_group.is_none() {
+    let watches = b.watch_port.is_some() || b.watch_group.is_some();
+    if watches && matches!(kind, GroupKind::All | GroupKind::Indirect) {
+        return Err(ErrorCode::GmfcWatchUnsupported
+            .because("a watched port or group in a group that does not look at liveness"));
+    }
+    if kind == GroupKind::FastFailover && !watches {
         return Err(ErrorCode::GmfcInvalidGroup
             .because("a fast failover bucket that watches neither a port nor a group"));
     }

@@ -260,3 +260,54 @@ fn a_paused_connection_that_is_closed_wants_no_turn() {
     rig.turn();
     assert!(!rig.agent.wants_turn());
 }
+
+/// Flows that go while they are still being listed are listed first, and then said to be gone.
+#[test]
+fn the_last_word_about_a_flow_is_true_also_while_flows_are_listed() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of14), rig.controller(Version::Of14));
+    let n = 6000u16;
+    for i in 0..n {
+        rig.say(b, 1, &flow_mod(add_flow(i)));
+    }
+    // The listing stops where it fills what may wait, and goes on when that is read.
+    let m = a.dialect.encode(&request(vec![monitor(1, ALL, "")]), 5);
+    rig.say_bytes(a.conn, &m.unwrap());
+    assert!(rig.agent.output(a.conn).len() > 1000);
+    let mut m = FlowMod::new(FlowCommand::Delete, FlowMatch::any());
+    m.table = TableId::ALL;
+    rig.done(b, &flow_mod(m));
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        told.extend(updates(&rig.hear(a)));
+        rig.turn();
+    }
+    let mut flows = std::collections::BTreeSet::new();
+    for u in &told {
+        let FlowUpdate::Flow(f) = u else { continue };
+        let port = f.matching.field(rvs_flow::FieldId::UdpDst).0;
+        match f.event {
+            FlowEvent::Removed(_) => assert!(flows.remove(&port), "{port} was not there"),
+            _ => assert!(flows.insert(port)),
+        }
+    }
+    assert!(flows.is_empty(), "{} of {n} are left", flows.len());
+    assert!(told.len() >= 2 * usize::from(n));
+}
+
+/// One request can't ask for the same flows again and again.
+#[test]
+fn a_monitor_that_is_changed_lists_its_flows_once() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    rig.done(c, &flow_mod(add_flow(1)));
+    let mut all = vec![monitor(1, ALL, "")];
+    for _ in 0..1000 {
+        let mut q = monitor(1, ALL, "");
+        q.command = MonitorCommand::Modify;
+        all.push(q);
+    }
+    let m = c.dialect.encode(&request(all), 5);
+    rig.say_bytes(c.conn, &m.unwrap());
+    assert_eq!(updates(&rig.hear(c)).len(), 1);
+}

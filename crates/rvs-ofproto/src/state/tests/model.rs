@@ -145,7 +145,6 @@ impl Model {
                     }
                     if m.flags.has(FlowFlags::RESET_COUNTS) {
                         f.packets = 0;
-                        f.used = Now::ZERO;
                     }
                 }
                 let adds = m.cookie.mask == 0 && m.new_cookie.is_some_and(|c| c != u64::MAX);
