@@ -82,6 +82,7 @@ const MAY_USE: &[(&str, u8, &[&str])] = &[
             "rvs-slowpath",
             "rvs-ofproto",
             "rvs-pipeline",
+            "rvs-classifier",
             "rvs-datapath",
             "rvs-kcache",
             "rvs-openflow",

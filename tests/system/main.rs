@@ -81,6 +81,8 @@ fn main() -> ExitCode {
         refusals::daemon_not_answering,
         tools::stock_vsctl,
         tools::patch_ports,
+        tools::stock_runtime_commands,
+        tools::started_as_the_other_daemon,
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,

@@ -130,6 +130,128 @@ pub fn stock_appctl(lab: &Lab) {
     lab.sh(&format!("{appctl} exit"));
 }
 
+/// What people and exporters ask of a running switch, by the stock ovs-appctl.
+pub fn stock_runtime_commands(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let rundir = switch.rundir();
+    let try_ask = |words: &str| {
+        lab.try_sh(&format!(
+            "OVS_RUNDIR={} ovs-appctl --timeout=10 {words}",
+            rundir.display()
+        ))
+    };
+    let ask = |words: &str| {
+        let ran = try_ask(words);
+        assert_eq!(ran.code, 0, "{words}: {}", ran.err);
+        ran.out
+    };
+    lab.ping("red", "10.0.0.2");
+    assert_eq!(ask("ofproto/list"), "br1\n");
+    assert_eq!(ask("dpif/dump-dps"), "system@ovs-system\n");
+    let show = ask("dpif/show");
+    assert!(show.starts_with("system@ovs-system: hit:"), "{show}");
+    for line in [
+        "\n  br1:\n",
+        "    br1 65534/1: (internal)\n",
+        "    veth-g 2/3: (system)\n",
+    ] {
+        assert!(show.contains(line), "{line} in {show}");
+    }
+    assert!(ask("dpctl/show").contains("  lookups: hit:"));
+    assert!(ask("dpctl/show ovs-system").contains("  port 2: veth-r\n"));
+    for words in [
+        "dpctl/dump-flows",
+        "dpctl/dump-flows -m system@ovs-system",
+        "dpif/dump-flows br1",
+    ] {
+        let flows = ask(words);
+        let echo = flows
+            .lines()
+            .find(|l| l.contains("eth_type(0x0800)"))
+            .unwrap();
+        for part in [
+            "recirc_id(0)",
+            "in_port(2)",
+            ", packets:",
+            ", bytes:",
+            ", used:",
+            "actions:3",
+        ] {
+            assert!(flows.contains(part), "{words}: {part} in {echo}");
+        }
+    }
+    assert!(ask("dpif/dump-flows --names br1").contains("in_port(veth-r)"));
+    assert!(ask("upcall/show").contains("(limit 200000)"));
+    ask("revalidator/wait");
+    ask("revalidator/purge");
+    assert!(!ask("dpctl/dump-flows").contains("eth_type(0x0800)"));
+    let flows = ask("bridge/dump-flows br1");
+    assert!(
+        flows.contains("n_packets=") && flows.ends_with("priority=0,actions=NORMAL\n"),
+        "{flows}"
+    );
+    assert!(ask("dpif/show-dp-features br1").contains("Max VLAN headers: 2\n"));
+    assert!(ask("vlog/list").contains("rvswitchd         INFO        OFF        OFF\n"));
+    ask("vlog/set ofproto_dpif:dbg ANY:console:warn");
+    assert!(ask("vlog/list").contains("rvswitchd         WARN"));
+    ask("vlog/reopen");
+    assert!(ask("-t ovsdb-server ovsdb-server/list-dbs").contains("Open_vSwitch\n"));
+    ask("-t ovsdb-server ovsdb-server/compact");
+    for (words, says) in [
+        ("dpif/dump-flows br9", "no such bridge"),
+        ("dpctl/show dp9", "No such device"),
+        ("bridge/dump-flows br9", "Unknown bridge"),
+        ("vlog/set a=b", "no destination, level, or module"),
+        ("nonesuch", "is not a valid command"),
+    ] {
+        let ran = try_ask(words);
+        assert_eq!(ran.code, 2, "{words}");
+        assert!(ran.err.contains(says), "{words}: {}", ran.err);
+    }
+}
+
+/// The line by which scripts start Open vSwitch's daemon starts this one, and a crash is not the end of it.
+pub fn started_as_the_other_daemon(lab: &Lab) {
+    let daemon = rvs_tests::daemon::binary("rvswitchd");
+    std::fs::write(
+        lab.path("script"),
+        format!(
+            "set -eux
+{} unix:/var/run/openvswitch/db.sock -vconsole:emer -vsyslog:err -vfile:dbg --mlockall --no-chdir --db conf.db \\
+    --log-file=$PWD/switch.log --pidfile=/var/run/openvswitch/ovs-vswitchd.pid --disable-system --detach --monitor
+ovs-vsctl --timeout=10 add-br br1
+grep -q DEBUG switch.log
+mv switch.log old.log
+ovs-appctl vlog/reopen
+first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
+kill -ABRT $first
+for i in $(seq 200); do
+    sleep 0.1
+    now=$(cat /var/run/openvswitch/ovs-vswitchd.pid 2>/dev/null || :)
+    [ -n \"$now\" ] && [ \"$now\" != $first ] && ovs-appctl version 2>/dev/null && break
+done
+[ \"$(ovs-vsctl --timeout=10 list-br)\" = br1 ]
+grep -q DEBUG switch.log
+ovs-appctl exit --cleanup
+set +x
+for i in $(seq 50); do pgrep -x rvswitchd >/dev/null || exit 0; sleep 0.1; done
+echo \"something is left\"; exit 1
+",
+            daemon.display()
+        ),
+    )
+    .unwrap();
+    let ran = lab.try_sh("unshare --mount --pid --fork --mount-proc --kill-child bash script");
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    let refused = lab.try_sh(&format!("{} tcp:127.0.0.1:6640", daemon.display()));
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(
+        refused.err.contains("serves its database itself"),
+        "{}",
+        refused.err
+    );
+}
+
 /// On Open vSwitch's own run directory its tools need no option.
 pub fn stock_tools_without_options(lab: &Lab) {
     let mut process = lab.spawn(

@@ -1,8 +1,16 @@
 //! The command line of the daemon.
 
+//!
+//! The options of Open vSwitch's daemon are understood, so that scripts that start it can start this one. Their spelling
+//! differs from what the parser of this one takes in a few places, which [`respell`] irons out.
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+
+/// Stands for the file that is used when an option names none.
+pub const USUAL: &str = "-";
 
 /// A user-space OpenFlow switch: Open vSwitch's job without a kernel module.
 ///
@@ -28,12 +36,52 @@ pub struct Args {
     pub detach: bool,
 
     /// Write the process id here too [default: rvswitchd.pid in the run directory].
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = USUAL)]
     pub pidfile: Option<PathBuf>,
 
     /// How much to log.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: Level,
+
+    /// Log to a file too [default: $OVS_LOGDIR/rvswitchd.log, else /var/log/rvswitchd.log].
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = USUAL)]
+    pub log_file: Option<PathBuf>,
+
+    /// Levels of the log as ovs-vswitchd has them: -vconsole:off, -vfile:dbg; -v alone for everything.
+    #[arg(short = 'v', long = "verbose", value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "dbg")]
+    pub verbose: Vec<String>,
+
+    /// Start the daemon again when a signal ended it.
+    #[arg(long)]
+    pub monitor: bool,
+
+    /// Keep all memory of the process from being swapped out.
+    #[arg(long)]
+    pub mlockall: bool,
+
+    /// Start anew what a pid file of another daemon names: never done, the lock decides.
+    #[arg(long, hide = true)]
+    pub overwrite_pidfile: bool,
+
+    /// Stay in the directory where it was started; it always does, unless detached.
+    #[arg(long, hide = true)]
+    pub no_chdir: bool,
+
+    /// No kernel datapath of Open vSwitch is used: there is none here.
+    #[arg(long, hide = true)]
+    pub disable_system: bool,
+
+    /// As above.
+    #[arg(long, hide = true)]
+    pub disable_system_route: bool,
+
+    /// As above.
+    #[arg(long, hide = true)]
+    pub no_self_confinement: bool,
+
+    /// Where the database is to be served, as ovs-vswitchd is told where to find it: unix:DIR/db.sock stands for --rundir DIR.
+    #[arg(value_name = "DATABASE")]
+    pub remote: Option<String>,
 
     /// On a clean end remove internal ports and bridges' interfaces instead of leaving them for the next start.
     #[arg(long)]
@@ -65,10 +113,63 @@ impl Level {
     }
 }
 
+/// The command line in the spelling that the parser takes: `-vSPEC` and `-v` become `--verbose=SPEC`, and a `--pidfile` before
+/// the name of a database has no value.
+pub fn respell(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.peekable();
+    let mut all = Vec::new();
+    while let Some(a) = arguments.next() {
+        let names_database = |next: &OsString| next.to_str().is_some_and(is_remote);
+        all.push(match a.to_str() {
+            Some("-v") => "--verbose=dbg".into(),
+            Some("--pidfile") if arguments.peek().is_some_and(names_database) => {
+                format!("--pidfile={USUAL}").into()
+            }
+            Some(text) => match text.strip_prefix("-v") {
+                Some(spec) => format!("--verbose={spec}").into(),
+                None => a,
+            },
+            None => a,
+        });
+    }
+    all
+}
+
+fn is_remote(text: &str) -> bool {
+    ["unix:", "tcp:", "ssl:"]
+        .iter()
+        .any(|m| text.starts_with(m))
+}
+
+/// Which directory a DATABASE argument stands for.
+///
+/// # Errors
+/// When it is a database that another process serves, somewhere else: this daemon serves its own.
+pub fn directory_of(remote: &str) -> Result<PathBuf, String> {
+    let path = remote.strip_prefix("unix:").map(PathBuf::from);
+    match path {
+        Some(p) if p.is_absolute() && p.file_name().is_some_and(|n| n == "db.sock") => {
+            Ok(p.parent().map(PathBuf::from).unwrap_or_default())
+        }
+        _ => Err(format!(
+            "{remote}: this daemon serves its database itself, as unix:RUNDIR/db.sock, and is no client of another server"
+        )),
+    }
+}
+
+/// Where the log file is without a name.
+pub fn default_log_file() -> PathBuf {
+    env_path("OVS_LOGDIR")
+        .unwrap_or_else(|| PathBuf::from("/var/log"))
+        .join("rvswitchd.log")
+}
+
 /// Directory for sockets and pid files.
 pub fn rundir(args: &Args) -> PathBuf {
+    let of_remote = args.remote.as_deref().map(directory_of);
     args.rundir
         .clone()
+        .or_else(|| of_remote?.ok())
         .or_else(|| env_path("RVS_RUNDIR"))
         .or_else(|| env_path("OVS_RUNDIR"))
         .unwrap_or_else(|| PathBuf::from("/run/rvswitch"))
@@ -86,4 +187,49 @@ fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|v| !v.is_empty())
         .map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(line: &str) -> Args {
+        let words = line.split_whitespace().map(OsString::from);
+        Args::try_parse_from(respell(words)).unwrap()
+    }
+
+    #[test]
+    fn the_line_that_starts_the_other_daemon_starts_this_one() {
+        let args = parse(
+            "rvswitchd unix:/var/run/openvswitch/db.sock -vconsole:emer -vsyslog:err -vfile:info --mlockall --no-chdir \
+             --log-file=/var/log/openvswitch/ovs-vswitchd.log --pidfile=/var/run/openvswitch/ovs-vswitchd.pid --detach --monitor",
+        );
+        assert_eq!(rundir(&args), PathBuf::from("/var/run/openvswitch"));
+        assert_eq!(args.verbose, ["console:emer", "syslog:err", "file:info"]);
+        assert!(args.mlockall && args.no_chdir && args.detach && args.monitor);
+        assert_eq!(
+            args.log_file,
+            Some("/var/log/openvswitch/ovs-vswitchd.log".into())
+        );
+        let args = parse("rvswitchd --pidfile unix:/run/x/db.sock");
+        assert_eq!(args.pidfile, Some(USUAL.into()));
+        assert_eq!(rundir(&args), PathBuf::from("/run/x"));
+        let args = parse("rvswitchd -v --log-file --disable-system --pidfile");
+        assert_eq!(args.verbose, ["dbg"]);
+        assert_eq!(args.log_file, Some(USUAL.into()));
+        assert_eq!(args.pidfile, Some(USUAL.into()));
+    }
+
+    #[test]
+    fn databases_elsewhere_are_refused() {
+        for remote in [
+            "tcp:127.0.0.1:6640",
+            "unix:db.sock",
+            "unix:/tmp/other.sock",
+            "ssl:h:1",
+        ] {
+            assert!(directory_of(remote).unwrap_err().contains(remote));
+        }
+    }
 }

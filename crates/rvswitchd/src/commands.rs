@@ -21,7 +21,9 @@ use crate::control::Outside;
 use crate::handler::Latency;
 use crate::logging;
 use crate::perf::{self, Profile};
+use crate::stock;
 use crate::trace;
+use crate::vlog;
 use crate::worker::WorkerHandle;
 
 /// How the daemon is to end.
@@ -45,11 +47,11 @@ pub struct Daemon {
 pub type Answer = Result<Value, String>;
 
 /// A command: its name, what parameters it takes, how many at least and at most, and what it does.
-struct Command {
-    name: &'static str,
-    usage: &'static str,
-    params: (usize, usize),
-    run: fn(&mut Daemon, &[String]) -> Answer,
+pub struct Command {
+    pub name: &'static str,
+    pub usage: &'static str,
+    pub params: (usize, usize),
+    pub run: fn(&mut Daemon, &[String]) -> Answer,
 }
 
 const COMMANDS: &[Command] = &[
@@ -187,6 +189,11 @@ const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Every command but `exit`.
+fn commands() -> impl Iterator<Item = &'static Command> {
+    COMMANDS.iter().chain(stock::COMMANDS).chain(vlog::COMMANDS)
+}
+
 impl Daemon {
     pub fn new(
         switch: Switch<Outside>,
@@ -238,7 +245,7 @@ impl Daemon {
         })
     }
 
-    fn port_name(&self, dp: DpPort) -> String {
+    pub fn port_name(&self, dp: DpPort) -> String {
         self.switch
             .topology()
             .by_dp(dp)
@@ -248,11 +255,28 @@ impl Daemon {
 
 /// Runs a request. The second value says that the daemon has to end.
 pub fn run(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
+    let (answer, done) = execute(daemon, request);
+    let lines = |value| match value {
+        Value::String(text) => Value::String(whole_lines(text)),
+        other => other,
+    };
+    (answer.map(lines).map_err(whole_lines), done)
+}
+
+/// Stock tools print what they are told as it is: it ends with a line's end.
+fn whole_lines(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+fn execute(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
     if request.method == "exit" {
         let cleanup = request.params.iter().any(|p| p == "--cleanup") || daemon.cleanup_on_exit;
         return (Ok(json!("")), Some(Done { cleanup }));
     }
-    let Some(command) = COMMANDS.iter().find(|c| c.name == request.method) else {
+    let Some(command) = commands().find(|c| c.name == request.method) else {
         let text = format!(
             "\"{}\" is not a valid command (use \"list-commands\" to see a list of valid commands)",
             request.method
@@ -283,11 +307,13 @@ pub fn run(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
 }
 
 fn list_commands(_: &mut Daemon, _: &[String]) -> Answer {
+    let mut lines: Vec<(&str, &str)> = commands().map(|c| (c.name, c.usage)).collect();
+    lines.push(("exit", "[--cleanup]"));
+    lines.sort_unstable();
     let mut text = String::from("The available commands are:\n");
-    for c in COMMANDS {
-        let _ = writeln!(text, "  {:<23} {}", c.name, c.usage);
+    for (name, usage) in lines {
+        let _ = writeln!(text, "  {name:<23} {usage}");
     }
-    text.push_str("  exit                    [--cleanup]\n");
     Ok(json!(text))
 }
 
@@ -369,8 +395,11 @@ fn rvs_coverage(daemon: &mut Daemon, _: &[String]) -> Answer {
 
 fn log_level(_: &mut Daemon, params: &[String]) -> Answer {
     match params.first() {
-        Some(level) => logging::set(level).map(|()| json!("")),
-        None => Ok(json!(format!("{}\n", logging::level()))),
+        Some(level) => logging::set_all(level).map(|()| json!("")),
+        None => {
+            let level = logging::level(logging::Place::Console);
+            Ok(json!(format!("{}\n", level.map_or("off", |l| l.as_str()))))
+        }
     }
 }
 

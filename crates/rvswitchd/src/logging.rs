@@ -1,68 +1,154 @@
-//! The log: lines on standard error, their level changed at run time.
+//! The log: lines on standard error and in a file, the level of each changed at run time.
 
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clap::ValueEnum;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::Registry;
 
 use crate::args::Level;
 
+/// Where lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Console,
+    File,
+}
+
 struct Control {
-    handle: Handle<LevelFilter, Registry>,
-    level: Level,
+    console: (Handle<LevelFilter, Registry>, Option<Level>),
+    file: (Handle<LevelFilter, Registry>, Option<Level>),
 }
 
 static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
+/// The file's name, and the file while it is open.
+static FILE: Mutex<(Option<PathBuf>, Option<File>)> = Mutex::new((None, None));
+
+/// Writes to the file, while there is one.
+struct ToFile;
+
+impl Write for ToFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut lock(&FILE).1 {
+            // A full disk costs lines, not the switch.
+            Some(file) => Ok(file.write(bytes).unwrap_or(bytes.len())),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Starts the log. Called once, before any thread.
 pub fn start(level: Level) {
-    let (filter, handle) = reload::Layer::new(filter(level));
-    let lines = tracing_subscriber::fmt::layer()
+    let (to_console, console) = reload::Layer::new(filter(Some(level)));
+    let (to_file, file) = reload::Layer::new(filter(Some(level)));
+    let on_console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .init();
-    *lock() = Some(Control { handle, level });
+        .with_target(false)
+        .with_filter(to_console);
+    let in_file = tracing_subscriber::fmt::layer()
+        .with_writer(|| ToFile)
+        .with_ansi(false)
+        .with_target(false)
+        .with_filter(to_file);
+    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
+        vec![Box::new(on_console), Box::new(in_file)];
+    tracing_subscriber::registry().with(layers).init();
+    *lock(&CONTROL) = Some(Control {
+        console: (console, Some(level)),
+        file: (file, Some(level)),
+    });
 }
 
-/// Changes the level.
-pub fn set(name: &str) -> Result<(), String> {
-    let level = Level::from_str(name, true)
-        .map_err(|_| format!("{name} is no log level (error, warn, info, debug, trace)"))?;
-    if let Some(control) = lock().as_mut() {
-        control
-            .handle
-            .reload(filter(level))
-            .map_err(|e| e.to_string())?;
-        control.level = level;
+/// Changes the level of a place; `None` is off.
+pub fn set(place: Place, level: Option<Level>) -> Result<(), String> {
+    if let Some(control) = lock(&CONTROL).as_mut() {
+        let (handle, now) = match place {
+            Place::Console => &mut control.console,
+            Place::File => &mut control.file,
+        };
+        handle.reload(filter(level)).map_err(|e| e.to_string())?;
+        *now = level;
     }
     Ok(())
 }
 
-pub fn level() -> &'static str {
-    lock().as_ref().map_or("off", |c| c.level.as_str())
+/// Changes the level of every place.
+pub fn set_all(name: &str) -> Result<(), String> {
+    let level = <Level as clap::ValueEnum>::from_str(name, true)
+        .map_err(|_| format!("{name} is no log level (error, warn, info, debug, trace)"))?;
+    set(Place::Console, Some(level))?;
+    set(Place::File, Some(level))
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Control>> {
-    CONTROL
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+/// The level of a place; off without a file.
+pub fn level(place: Place) -> Option<Level> {
+    let control = lock(&CONTROL);
+    let control = control.as_ref()?;
+    match place {
+        Place::Console => control.console.1,
+        Place::File => control.file.1.filter(|_| lock(&FILE).1.is_some()),
+    }
 }
 
-fn filter(level: Level) -> LevelFilter {
+/// Writes to this file from now on too.
+///
+/// # Errors
+/// When it can't be opened, in words.
+pub fn open(path: &Path) -> Result<(), String> {
+    let file = append(path)?;
+    *lock(&FILE) = (Some(path.to_owned()), Some(file));
+    Ok(())
+}
+
+/// Opens the file anew, after it was renamed; false when there is none.
+///
+/// # Errors
+/// When it can't be opened, in words.
+pub fn reopen() -> Result<bool, String> {
+    let mut file = lock(&FILE);
+    let Some(path) = file.0.clone() else {
+        return Ok(false);
+    };
+    file.1 = Some(append(&path)?);
+    Ok(true)
+}
+
+/// Writes to the file no more, until it is reopened.
+pub fn close() {
+    lock(&FILE).1 = None;
+}
+
+fn append(path: &Path) -> Result<File, String> {
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path);
+    opened.map_err(|e| format!("can't write the log file {}: {e}", path.display()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn filter(level: Option<Level>) -> LevelFilter {
     match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
+        None => LevelFilter::OFF,
+        Some(Level::Error) => LevelFilter::ERROR,
+        Some(Level::Warn) => LevelFilter::WARN,
+        Some(Level::Info) => LevelFilter::INFO,
+        Some(Level::Debug) => LevelFilter::DEBUG,
+        Some(Level::Trace) => LevelFilter::TRACE,
     }
 }

@@ -3,6 +3,7 @@
 
 mod acks;
 mod args;
+mod background;
 mod channel;
 mod clients;
 mod clock;
@@ -18,8 +19,10 @@ mod perf;
 mod rundir;
 mod setup;
 mod spin;
+mod stock;
 mod tier0;
 mod trace;
+mod vlog;
 mod worker;
 
 use std::process::ExitCode;
@@ -29,17 +32,44 @@ use clap::Parser;
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse_from(args::respell(std::env::args_os()));
+    if let Err(why) = args
+        .remote
+        .as_deref()
+        .map_or(Ok(()), |r| args::directory_of(r).map(drop))
+    {
+        return give_up(why);
+    }
     if args.detach {
-        return setup::detach();
+        return background::detach(&args);
+    }
+    if args.monitor {
+        return background::monitor();
     }
     logging::start(args.log);
-    match setup::run(&args) {
+    match set_up_log(&args).and_then(|()| setup::run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            // One line, cause and cure; never a backtrace.
-            eprintln!("rvswitchd: {e:#}");
-            ExitCode::FAILURE
-        }
+        Err(e) => give_up(format!("{e:#}")),
     }
+}
+
+/// One line, cause and cure; never a backtrace.
+fn give_up(why: String) -> ExitCode {
+    eprintln!("rvswitchd: {why}");
+    ExitCode::FAILURE
+}
+
+fn set_up_log(args: &Args) -> anyhow::Result<()> {
+    if let Some(file) = &args.log_file {
+        let path = match file.as_os_str() == args::USUAL {
+            true => args::default_log_file(),
+            false => file.clone(),
+        };
+        logging::open(&path).map_err(anyhow::Error::msg)?;
+    }
+    for spec in &args.verbose {
+        let spec = vlog::Spec::parse(spec).map_err(anyhow::Error::msg)?;
+        spec.apply().map_err(anyhow::Error::msg)?;
+    }
+    Ok(())
 }

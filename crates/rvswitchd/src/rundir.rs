@@ -37,11 +37,18 @@ impl RunDir {
         this.pidfile(&dir.join("rvswitchd.pid"))?;
         this.pidfile(&dir.join("ovs-vswitchd.pid"))?;
         this.pidfile(&dir.join("ovsdb-server.pid"))?;
-        if let Some(path) = extra_pidfile {
+        if let Some(path) = extra_pidfile.filter(|p| !this.has(p)) {
             this.pidfile(path)?;
         }
         this.remove_dead_sockets();
         Ok(this)
+    }
+
+    /// Whether a path is one of the pid files, in whatever spelling.
+    fn has(&self, path: &Path) -> bool {
+        let real = |p: &Path| fs::canonicalize(p).ok();
+        let asked = real(path);
+        asked.is_some() && self.made.iter().any(|m| real(m) == asked)
     }
 
     /// Control sockets carry their daemon's pid: with the lock taken, all that are here belong to dead ones.
@@ -141,7 +148,9 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         fs::write(tmp.path().join("rvswitchd.pid"), "999999\n").unwrap();
         fs::write(tmp.path().join("rvswitchd.999999.ctl"), "").unwrap();
-        let first = RunDir::take(tmp.path(), None).unwrap();
+        // The pid file that scripts ask for is one of those that are there anyway.
+        let asked = tmp.path().join("../").join(tmp.path().file_name().unwrap());
+        let first = RunDir::take(tmp.path(), Some(&asked.join("ovs-vswitchd.pid"))).unwrap();
         let error = RunDir::take(tmp.path(), None).unwrap_err().to_string();
         assert!(
             error.contains(&format!("pid {}", std::process::id())),

@@ -1,10 +1,8 @@
 //! From the command line to a running daemon, and to its end.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +26,7 @@ use rvs_switch::Switch;
 
 use crate::acks::AckBoard;
 use crate::args::{self, Args};
+use crate::background::READY;
 use crate::channel::Channels;
 use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
@@ -40,8 +39,6 @@ use crate::tier0::Tier0;
 use crate::worker::Nominator;
 use crate::{clock, notify, worker};
 
-/// Printed on standard output once everything of the database is up.
-const READY: &str = "rvswitchd: ready";
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
 const MAX_FILES: u64 = 65_536;
 /// Index of the loopback device of every namespace.
@@ -49,47 +46,18 @@ const LOOPBACK: u32 = 1;
 /// Forwarding threads when nobody says how many: more than two ports' worth of frames rarely helps on small machines.
 const MAX_DEFAULT_WORKERS: usize = 4;
 
-/// Starts the daemon anew in the background and waits until it is ready, or says why it is not.
-pub fn detach() -> ExitCode {
-    let arguments = std::env::args_os().skip(1).filter(|a| a != "--detach");
-    let child = std::env::current_exe().and_then(|exe| {
-        Command::new(exe)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .current_dir("/")
-            .spawn()
-    });
-    let mut child = match child {
-        Ok(child) => child,
-        Err(e) => {
-            eprintln!("rvswitchd: can't start in the background: {e}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut line = String::new();
-    if let Some(out) = child.stdout.take() {
-        // An end without a line means that the daemon gave up; it has said why on standard error.
-        let _ = BufReader::new(out).read_line(&mut line);
-    }
-    if line.starts_with(READY) {
-        print!("{line}");
-        return ExitCode::SUCCESS;
-    }
-    let _ = child.wait();
-    ExitCode::FAILURE
-}
-
 pub fn run(args: &Args) -> Result<()> {
     check_privileges()?;
     raise_file_limit();
+    if args.mlockall {
+        lock_memory();
+    }
     let signals = take_signals()?;
     let dir = args::rundir(args);
     let pidfile = args
         .pidfile
         .as_deref()
-        .filter(|p| !p.as_os_str().is_empty());
+        .filter(|p| p.as_os_str() != args::USUAL);
     let mut rundir = RunDir::take(&dir, pidfile)?;
     let mut server = open_database(&args::database(args))?;
     let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
@@ -190,8 +158,9 @@ pub fn run(args: &Args) -> Result<()> {
     control
         .channels
         .turn(clock::now(), &mut control.daemon.switch);
-    println!("{READY} (run directory {})", dir.display());
-    std::io::stdout().flush().ok();
+    // Whoever started it in the background listened to the first one only.
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{READY} (run directory {})", dir.display()).and_then(|()| out.flush());
     notify::notify("READY=1");
     let done = control.run();
 
@@ -236,6 +205,14 @@ fn check_privileges() -> Result<()> {
 }
 
 /// A port takes a few file descriptors, and the usual limit of 1024 is soon used up.
+/// Memory that is swapped out would hold frames up. Without the privilege the switch works all the same.
+fn lock_memory() {
+    use nix::sys::mman::{mlockall, MlockAllFlags};
+    if let Err(e) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
+        tracing::warn!("mlockall: {e}");
+    }
+}
+
 fn raise_file_limit() {
     use nix::sys::resource::{getrlimit, setrlimit, Resource};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {

@@ -1,0 +1,503 @@
+//! What stock tools ask about bridges and the datapath: `bridge/*`, `ofproto/list`, `dpif/*`, `dpctl/*`, `upcall/show`,
+//! `revalidator/*`, `ovsdb-server/*`, in the layout that scripts and exporters read.
+//!
+//! There is one datapath. It goes by the name that tools of Linux look for, `system@ovs-system`, and answers to
+//! `netdev@ovs-netdev` too.
+
+use std::fmt::Write as _;
+
+use rvs_classifier::Filter;
+use rvs_dpif::ActionText;
+use rvs_flow::{DpPort, OdpFlow};
+use rvs_openflow::text::Words;
+use rvs_openflow::Version;
+use rvs_packet::Now;
+use rvs_pipeline::{Bridge, BridgeId};
+use rvs_slowpath::InstalledFlow;
+use rvs_switch::config::IfaceKind;
+use rvs_switch::ports::{BridgeState, IfaceState};
+use rvs_switch::DATABASE;
+use serde_json::{json, Value};
+
+use crate::clock;
+use crate::commands::{Command, Daemon};
+
+const DATAPATH: &str = "system@ovs-system";
+/// Other spellings of its name.
+const ALIASES: &[&str] = &["ovs-system", "netdev@ovs-netdev", "ovs-netdev"];
+/// A priority that is not written out.
+const USUAL_PRIORITY: u16 = 0x8000;
+
+type Answer = Result<Value, String>;
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "bridge/dump-flows",
+        usage: "BRIDGE",
+        params: (1, 2),
+        run: bridge_flows,
+    },
+    Command {
+        name: "dpctl/del-flows",
+        usage: "[DATAPATH]",
+        params: (0, 1),
+        run: delete_flows,
+    },
+    Command {
+        name: "dpctl/dump-dps",
+        usage: "",
+        params: (0, 0),
+        run: datapaths,
+    },
+    Command {
+        name: "dpctl/dump-flows",
+        usage: "[-m] [--names] [DATAPATH]",
+        params: (0, 8),
+        run: datapath_flows,
+    },
+    Command {
+        name: "dpctl/show",
+        usage: "[-s] [DATAPATH]",
+        params: (0, 2),
+        run: datapath_ports,
+    },
+    Command {
+        name: "dpif/dump-dps",
+        usage: "",
+        params: (0, 0),
+        run: datapaths,
+    },
+    Command {
+        name: "dpif/dump-flows",
+        usage: "[-m] [--names] BRIDGE",
+        params: (1, 4),
+        run: flows_of_bridge,
+    },
+    Command {
+        name: "dpif/show",
+        usage: "",
+        params: (0, 0),
+        run: bridges,
+    },
+    Command {
+        name: "dpif/show-dp-features",
+        usage: "BRIDGE",
+        params: (1, 1),
+        run: features,
+    },
+    Command {
+        name: "ofproto/list",
+        usage: "",
+        params: (0, 0),
+        run: list,
+    },
+    Command {
+        name: "ovsdb-server/compact",
+        usage: "[DATABASE]",
+        params: (0, 1),
+        run: compact,
+    },
+    Command {
+        name: "ovsdb-server/list-dbs",
+        usage: "",
+        params: (0, 0),
+        run: databases,
+    },
+    Command {
+        name: "revalidator/purge",
+        usage: "",
+        params: (0, 0),
+        run: delete_flows,
+    },
+    Command {
+        name: "revalidator/wait",
+        usage: "",
+        params: (0, 0),
+        run: revalidator_wait,
+    },
+    Command {
+        name: "upcall/show",
+        usage: "",
+        params: (0, 0),
+        run: upcalls,
+    },
+];
+
+fn list(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let names = sorted(daemon).into_iter().map(|b| b.cfg.name.as_str());
+    Ok(json!(names.map(|n| format!("{n}\n")).collect::<String>()))
+}
+
+fn databases(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let names = daemon.switch.server.database_names();
+    Ok(json!(names.map(|n| format!("{n}\n")).collect::<String>()))
+}
+
+fn compact(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let name = params.first().map_or(DATABASE, String::as_str);
+    if daemon.switch.server.database(name).is_none() {
+        return Err("not a valid database name".to_owned());
+    }
+    let done = daemon.switch.server.compact(name);
+    done.map(|()| json!("")).map_err(|e| e.to_string())
+}
+
+fn sorted(daemon: &Daemon) -> Vec<&BridgeState> {
+    let mut all: Vec<&BridgeState> = daemon.switch.topology().bridges().collect();
+    all.sort_by(|a, b| a.cfg.name.cmp(&b.cfg.name));
+    all
+}
+
+fn datapaths(daemon: &mut Daemon, _: &[String]) -> Answer {
+    // Without a bridge there is no datapath, tools expect.
+    let exists = daemon.switch.topology().bridges().next().is_some();
+    Ok(json!(if exists {
+        format!("{DATAPATH}\n")
+    } else {
+        String::new()
+    }))
+}
+
+/// Frames that the caches answered, and frames that were translated.
+fn hits(daemon: &Daemon) -> (u64, u64, u64) {
+    let counters = || daemon.workers.iter().map(|w| &w.counters);
+    let hit = counters().map(|c| c.emc_hits.read() + c.megaflow_hits.read());
+    (
+        hit.sum(),
+        counters().map(|c| c.misses.read()).sum(),
+        counters().map(|c| c.upcalls_refused.read()).sum(),
+    )
+}
+
+fn bridges(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let all = sorted(daemon);
+    if all.is_empty() {
+        return Ok(json!(""));
+    }
+    let (hit, missed, _) = hits(daemon);
+    let mut text = format!("{DATAPATH}: hit:{hit} missed:{missed}\n");
+    for bridge in all {
+        let _ = writeln!(text, "  {}:", bridge.cfg.name);
+        let mut ifaces: Vec<&IfaceState> = bridge.ifaces().map(|(_, i)| i).collect();
+        ifaces.retain(|i| i.link().is_some());
+        ifaces.sort_by(|a, b| a.cfg.name.cmp(&b.cfg.name));
+        for i in ifaces {
+            let of = i.of_port.to_u16().map_or(i.of_port.0, u32::from);
+            let dp = match &i.open {
+                Some((dp, _)) => dp.to_string(),
+                None => "none".to_owned(),
+            };
+            let peer = i.cfg.peer.as_ref().filter(|_| i.patch.is_some());
+            let options = peer.map_or_else(String::new, |p| format!(": peer={p}"));
+            let kind = kind(i);
+            let _ = writeln!(text, "    {} {of}/{dp}: ({kind}{options})", i.cfg.name);
+        }
+    }
+    Ok(json!(text))
+}
+
+fn kind(iface: &IfaceState) -> &str {
+    match &iface.cfg.kind {
+        IfaceKind::System => "system",
+        IfaceKind::Internal => "internal",
+        IfaceKind::Tap => "tap",
+        IfaceKind::Patch => "patch",
+        IfaceKind::Unknown(kind) => kind,
+    }
+}
+
+/// How flows are to be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Style {
+    more: bool,
+    names: bool,
+}
+
+/// Options and words of a command that shows flows.
+fn style(params: &[String]) -> Result<(Style, Vec<&str>), String> {
+    let mut style = Style::default();
+    let mut words = Vec::new();
+    for p in params {
+        match p.as_str() {
+            "-m" | "--more" => style.more = true,
+            "--names" => style.names = true,
+            "--no-names" => style.names = false,
+            option if option.starts_with('-') => return Err(format!("no option {option}")),
+            word => words.push(word),
+        }
+    }
+    Ok((style, words))
+}
+
+fn flows_of_bridge(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let (style, words) = style(params)?;
+    let [name] = words[..] else {
+        return Err("the name of one bridge is expected".to_owned());
+    };
+    let uuid = daemon
+        .switch
+        .topology()
+        .bridge_by_name(name)
+        .ok_or_else(|| "no such bridge".to_owned())?
+        .cfg
+        .uuid;
+    let id = daemon.switch.bridge_id(uuid);
+    Ok(json!(flows(daemon, style, id)))
+}
+
+fn datapath_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let (style, words) = style(params)?;
+    let mut wanted = true;
+    for word in words {
+        match word.split_once('=') {
+            // Where flows are: none of ours are offloaded to a card.
+            Some(("type", kinds)) => {
+                wanted &= kinds
+                    .split(',')
+                    .any(|k| matches!(k, "ovs" | "non-offloaded" | "dpdk" | "all"));
+            }
+            Some((key, _)) => return Err(format!("there is no {key}= for dump-flows")),
+            None => datapath(word)?,
+        }
+    }
+    Ok(json!(if wanted {
+        flows(daemon, style, None)
+    } else {
+        String::new()
+    }))
+}
+
+fn datapath(name: &str) -> Result<(), String> {
+    if name == DATAPATH || ALIASES.contains(&name) {
+        return Ok(());
+    }
+    Err(format!(
+        "opening datapath {name} (No such device); there is {DATAPATH}"
+    ))
+}
+
+/// Cached flows, of one bridge or all.
+fn flows(daemon: &mut Daemon, style: Style, only: Option<BridgeId>) -> String {
+    daemon.switch.credit();
+    let now = clock::now();
+    let slow = daemon.switch.slow();
+    let mut flows: Vec<&InstalledFlow> = slow
+        .flows()
+        .iter()
+        .filter(|f| only.is_none_or(|b| f.deps.bridges.contains(&b)))
+        .collect();
+    flows.sort_by_key(|f| f.flow.id);
+    let mut text = String::new();
+    for f in flows {
+        flow(&mut text, daemon, f, style, now);
+    }
+    text
+}
+
+fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now: Now) {
+    let name = |dp: DpPort| match style.names {
+        true => daemon.port_name(dp),
+        false => dp.to_string(),
+    };
+    let names = |dp: DpPort| Some(daemon.port_name(dp));
+    let mut key = OdpFlow::new(&f.flow.key, &f.flow.mask);
+    if style.more {
+        let _ = write!(text, "ufid:00000000-0000-0000-0000-{:012x}, ", f.flow.id.0);
+        key = key.verbose();
+    }
+    if style.names {
+        key = key.with_names(&names);
+    }
+    let s = f.flow.stats.read();
+    let _ = write!(text, "{key}, packets:{}, bytes:{}, ", s.packets, s.bytes);
+    if s.used > Now::ZERO {
+        let _ = write!(text, "used:{:.3}s", now.since(s.used).as_secs_f64());
+    } else {
+        text.push_str("used:never");
+    }
+    if s.tcp_flags != 0 {
+        let _ = write!(text, ", flags:{}", tcp_flags(s.tcp_flags));
+    }
+    if style.more {
+        text.push_str(", dp:ovs");
+    }
+    let actions = ActionText {
+        actions: &f.flow.actions,
+        port: &name,
+    };
+    let _ = writeln!(text, ", actions:{actions}");
+}
+
+/// Letters of the flags seen, from FIN to NS.
+fn tcp_flags(bits: u16) -> String {
+    let letters = "FSRP.UEC".chars().chain(['N']);
+    let seen = letters.enumerate().filter(|(i, _)| bits >> i & 1 != 0);
+    seen.map(|(_, c)| c).collect()
+}
+
+fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
+    for word in params.iter().filter(|p| !p.starts_with('-')) {
+        datapath(word)?;
+    }
+    let (hit, missed, lost) = hits(daemon);
+    let slow = daemon.switch.slow();
+    let masks: usize = slow.flows().port_usage().map(|(_, _, masks)| masks).sum();
+    let mut text = format!(
+        "{DATAPATH}:\n  lookups: hit:{hit} missed:{missed} lost:{lost}\n  flows: {}\n  masks: hit:0 total:{masks} hit/pkt:0.00\n",
+        slow.flows().len()
+    );
+    let mut ports: Vec<(DpPort, &IfaceState)> = daemon
+        .switch
+        .topology()
+        .bridges()
+        .flat_map(BridgeState::ifaces)
+        .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| (*dp, i)))
+        .collect();
+    ports.sort_by_key(|(dp, _)| *dp);
+    for (dp, i) in ports {
+        let kind = match kind(i) {
+            "system" => String::new(),
+            kind => format!(" ({kind})"),
+        };
+        let _ = writeln!(text, "  port {dp}: {}{kind}", i.cfg.name);
+    }
+    Ok(json!(text))
+}
+
+fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
+    for word in params {
+        datapath(word)?;
+    }
+    daemon.switch.flush_flows();
+    Ok(json!(""))
+}
+
+/// Entries are never behind the tables; what their counters have seen is credited.
+fn revalidator_wait(daemon: &mut Daemon, _: &[String]) -> Answer {
+    daemon.switch.credit();
+    Ok(json!(""))
+}
+
+fn upcalls(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let slow = daemon.switch.slow();
+    let (flows, limit) = (slow.flows().len(), slow.limits().flows);
+    Ok(json!(format!(
+        "{DATAPATH}:\n  flows         : (current {flows}) (limit {limit})\n  offloaded flows : 0\n  ufid enabled : true\n\n"
+    )))
+}
+
+fn features(daemon: &mut Daemon, params: &[String]) -> Answer {
+    daemon
+        .switch
+        .topology()
+        .bridge_by_name(&params[0])
+        .ok_or_else(|| "no such bridge".to_owned())?;
+    let list = [
+        ("Masked set action", "Yes"),
+        ("Tunnel push pop", "No"),
+        ("Ufid", "Yes"),
+        ("Truncate action", "Yes"),
+        ("Clone action", "Yes"),
+        ("Sample nesting", "0"),
+        ("Conntrack eventmask", "No"),
+        ("Conntrack clear", "No"),
+        ("Max dp_hash algorithm", "0"),
+        ("Check pkt length action", "Yes"),
+        ("Conntrack timeout policy", "No"),
+        ("Explicit Drop action", "No"),
+        ("Optimized Balance TCP mode", "No"),
+        ("Conntrack all-zero IP SNAT", "No"),
+        ("Max VLAN headers", "2"),
+        ("Max MPLS depth", "3"),
+        ("Recirc", "Yes"),
+        ("CT state", "No"),
+        ("CT zone", "No"),
+        ("CT mark", "No"),
+        ("CT label", "No"),
+        ("CT state NAT", "No"),
+        ("CT orig tuple", "No"),
+        ("CT orig tuple for IPv6", "No"),
+        ("IPv6 ND Extension", "Yes"),
+    ];
+    let lines = list.iter().map(|(what, how)| format!("{what}: {how}\n"));
+    Ok(json!(lines.collect::<String>()))
+}
+
+fn bridge_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let names: Vec<&String> = params.iter().filter(|p| !p.starts_with('-')).collect();
+    let [name] = names[..] else {
+        return Err("the name of one bridge is expected".to_owned());
+    };
+    daemon.switch.credit();
+    let slow = daemon.switch.slow();
+    let world = slow.world();
+    let bridge = world
+        .bridge_by_name(name)
+        .ok_or_else(|| "Unknown bridge".to_owned())?;
+    Ok(json!(rules(bridge, world.version(), clock::now())))
+}
+
+/// Every rule of the bridge, hidden ones too, by table and priority.
+fn rules(bridge: &Bridge, version: u64, now: Now) -> String {
+    let words = Words::new(Version::Of13);
+    let mut text = String::new();
+    for table in bridge.tables.iter() {
+        let rules = table.read();
+        let mut lines: Vec<(u16, String)> = Vec::new();
+        for found in rules.select(version, Filter::All) {
+            let rule = found.payload();
+            let matching = rvs_flow::Match::new(&found.value(), *found.mask());
+            let mut line = String::new();
+            if table.id.0 != 0 {
+                let _ = write!(line, "table_id={}, ", table.id.0);
+            }
+            let _ = write!(
+                line,
+                "duration={}s, n_packets={}, n_bytes={}, ",
+                now.since(rule.created).as_secs(),
+                rule.counters.packets(),
+                rule.counters.bytes()
+            );
+            let said = matching.display(words.ports).to_string();
+            let priority =
+                (rule.priority != USUAL_PRIORITY).then(|| format!("priority={}", rule.priority));
+            let parts: Vec<String> = priority
+                .into_iter()
+                .chain(Some(said).filter(|s| !s.is_empty()))
+                .collect();
+            let _ = writeln!(
+                line,
+                "{},actions={}",
+                parts.join(","),
+                words.instructions(&rule.instructions)
+            );
+            lines.push((rule.priority, line));
+        }
+        lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        lines.iter().for_each(|(_, line)| text.push_str(line));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn flags_are_letters() {
+        assert_eq!(tcp_flags(0x013), "FS.");
+        assert_eq!(tcp_flags(0x1ff), "FSRP.UECN");
+    }
+
+    #[test]
+    fn options_stand_anywhere() {
+        let params = ["br0", "-m", "--names"].map(str::to_owned);
+        let (style, words) = style(&params).unwrap();
+        assert!(style.more && style.names);
+        assert_eq!(words, ["br0"]);
+        assert!(super::style(&["--colour".to_owned()]).is_err());
+        assert!(datapath("netdev@ovs-netdev").is_ok());
+        assert!(datapath("dp9").unwrap_err().contains("No such device"));
+    }
+}
