@@ -35,6 +35,8 @@ pub enum Kind {
     OvsKernel,
     /// rvswitch in user space (tiers 1 to 3).
     Rvswitch,
+    /// rvswitch with its flow cache in the kernel (tier 0), as it comes.
+    RvswitchKernel,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             Self::Ovs => "OVS netdev as it comes",
             Self::OvsKernel => "OVS kernel datapath",
             Self::Rvswitch => "rvswitch, user space",
+            Self::RvswitchKernel => "rvswitch, kernel cache",
         }
     }
 
@@ -63,7 +66,8 @@ impl Kind {
             }
             Self::Ovs => "datapath_type=netdev",
             Self::OvsKernel => "datapath_type=system",
-            Self::Rvswitch => "defaults",
+            Self::Rvswitch => "other_config:kernel-cache=off",
+            Self::RvswitchKernel => "defaults",
         }
     }
 
@@ -81,7 +85,11 @@ impl Kind {
 
     /// Has OVSDB and OpenFlow.
     pub fn is_open(self) -> bool {
-        self.is_ovs() || self == Self::Rvswitch
+        self.is_ovs() || self.is_rvswitch()
+    }
+
+    fn is_rvswitch(self) -> bool {
+        matches!(self, Self::Rvswitch | Self::RvswitchKernel)
     }
 }
 
@@ -119,7 +127,7 @@ impl Contender {
         };
         match kind {
             Kind::OvsKernel if !module() => Some("the kernel's module openvswitch".to_owned()),
-            Kind::Rvswitch if !self.daemon().exists() => Some(format!(
+            _ if kind.is_rvswitch() && !self.daemon().exists() => Some(format!(
                 "{} (cargo build --release)",
                 self.daemon().display()
             )),
@@ -131,7 +139,7 @@ impl Contender {
     pub fn version(&self) -> String {
         let line = match self.kind {
             Kind::Veth | Kind::Bridge => "echo Linux $(uname -r)".to_owned(),
-            Kind::Rvswitch => format!("{} --version", self.daemon().display()),
+            kind if kind.is_rvswitch() => format!("{} --version", self.daemon().display()),
             _ => "ovs-vswitchd --version | head -n 1".to_owned(),
         };
         output(&line).map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
@@ -181,7 +189,8 @@ impl Running {
         match kind {
             Kind::Veth => {}
             Kind::Bridge => running.bridge()?,
-            Kind::Rvswitch => running.rvswitch(contender)?,
+            Kind::Rvswitch => running.rvswitch(contender, "off")?,
+            Kind::RvswitchKernel => running.rvswitch(contender, "on")?,
             _ => running.ovs()?,
         }
         let answer = Process::line(running.dir(), "answer", &own("green", "tool answer")?)?;

@@ -6,7 +6,7 @@ use super::{Contender, Running, RED};
 use crate::lab::{sh, wait_until};
 
 impl Running {
-    pub(super) fn rvswitch(&mut self, contender: &Contender) -> Result<()> {
+    pub(super) fn rvswitch(&mut self, contender: &Contender, kernel_cache: &str) -> Result<()> {
         let dir = self.dir().to_owned();
         let d = dir.to_str().context("the directory's path is not text")?;
         let database = format!("{d}/conf.db");
@@ -19,7 +19,7 @@ impl Running {
         let ctl = contender.programs.join("rvs-ctl");
         let green = RED + 1;
         sh(&format!(
-            "{} --rundir {d} add-port br0 v-red -- set interface v-red ofport_request={RED} \
+            "{} --rundir {d} set open . other_config:kernel-cache={kernel_cache} -- add-port br0 v-red -- set interface v-red ofport_request={RED} \
              -- add-port br0 v-green -- set interface v-green ofport_request={green}",
             ctl.display()
         ))?;
