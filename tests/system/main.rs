@@ -103,6 +103,7 @@ fn main() -> ExitCode {
         tier0::vlans_in_the_kernel,
         tier0::no_stale_packet_with_flows_in_the_kernel,
         tier0::counters_are_exact_at_removal,
+        tier0::every_tier_does_the_same,
         tier0::a_mac_that_moves_leaves_the_kernel,
         tier0::ports_move_between_tiers,
         tier0::foreign_programs_keep_a_port_out,

@@ -219,6 +219,95 @@ pub fn counters_are_exact_at_removal(lab: &Lab) {
     );
 }
 
+/// Frames of every kind, twenty of each, through every kind of action: the first of them is translated, the next ones are
+/// decided in user space, the last ones in the kernel. All must leave the same, bit by bit, on the same ports.
+pub fn every_tier_does_the_same(lab: &Lab) {
+    const FRAMES: &[&str] = &[
+        "I4/UDP(sport=7,dport=9)/'some data'",
+        "I4/TCP(sport=7,dport=80,flags='PA')/'some data'",
+        "E/IP(src='10.0.0.3',dst='10.0.0.2',tos=0x2e,ttl=2)/UDP(sport=1,dport=2,chksum=0)/'no checksum'",
+        "E/IP(src='10.0.0.4',dst='10.0.0.2',ttl=1)/ICMP()/'the last hop'",
+        "E/IP(src='10.0.0.5',dst='10.0.0.2',frag=7)/('x'*30)",
+        "E/IP(src='10.0.0.5',dst='10.0.0.2',flags='MF')/UDP(sport=3,dport=4)/('x'*24)",
+        "E/IP(src='10.0.0.6',dst='10.0.0.2',options=[IPOption_NOP()]*4)/UDP(sport=5,dport=6)/'options'",
+        "E/IP(src='10.0.0.7',dst='10.0.0.2',proto=132)/(b'\\x00\\x07\\x00\\x09'+bytes(28))",
+        "E/IP(src='10.0.0.8',dst='10.0.0.2',len=900)/UDP(sport=5,dport=6)/'cut off'",
+        "E/IP(src='10.0.0.9',dst='10.0.0.2',proto=99)/'what is it'",
+        "I6/UDP(sport=7,dport=9)/'some data'",
+        "I6/ICMPv6EchoRequest(data='some data')",
+        "E/IPv6(src='fd00::3',dst='fd00::2',tc=0x2e,hlim=3)/UDP(sport=7,dport=9)/'class'",
+        "E/IPv6(src='fd00::4',dst='fd00::2')/IPv6ExtHdrFragment()/UDP(sport=7,dport=9)/'fragment'",
+        "E/ARP(op=1,psrc='10.0.0.1',pdst='10.0.0.2')",
+        "E/Dot1Q(vlan=5,prio=3)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'tagged'",
+        "E/Dot1Q(vlan=0,prio=5)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'priority'",
+        "E/Dot1Q(vlan=5)/Dot1Q(vlan=6)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'twice'",
+        "E/Dot1AD(vlan=8)/Dot1Q(vlan=6)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'of a provider'",
+        "Ether(src='02:00:00:00:00:01',dst='02:00:00:00:00:02',type=0x9999)/('y'*50)",
+    ];
+    const ACTIONS: &[&str] = &[
+        "output:2,output:3",
+        "NORMAL",
+        "push_vlan:0x8100,set_field:4105->vlan_vid,output:2",
+        "push_vlan:0x88a8,set_field:4105->vlan_vid,output:2,pop_vlan,output:3",
+        "strip_vlan,output:2",
+        "mod_vlan_vid:7,output:2,mod_vlan_pcp:6,output:3",
+        "mod_dl_src:02:00:00:00:00:77,output:2,mod_dl_dst:02:00:00:00:00:78,output:3",
+    ];
+    const OF_IP: &[&str] = &[
+        "ip,actions=mod_nw_src:192.0.2.1,output:2,mod_nw_dst:192.0.2.2,output:3",
+        "ip,actions=mod_nw_tos:40,output:2",
+        "ip,actions=dec_ttl,output:2",
+        "ipv6,actions=dec_ttl,output:2",
+        "udp,actions=mod_tp_dst:4242,output:2,mod_tp_src:4141,output:3",
+        "tcp,actions=mod_tp_dst:4242,mod_nw_dst:192.0.2.9,dec_ttl,output:2",
+        "udp6,actions=set_field:fd00::99->ipv6_src,set_field:77->udp_dst,output:2",
+        "arp,actions=set_field:192.0.2.7->arp_spa,output:2",
+    ];
+    const COPIES: u64 = 20;
+    let peer = Peer::start(lab);
+    if peer.is_ovs() {
+        return;
+    }
+    peer.wires(3);
+    let mut wires = Wires::open(3);
+    let counter = |name: &str| -> u64 {
+        let ran = rvs_tests::daemon::ctl(&peer.rundir(), "--json coverage");
+        let coverage: Value = serde_json::from_str(&ran.out).unwrap();
+        coverage[name].as_u64().unwrap()
+    };
+    let plain = ACTIONS.iter().map(|a| format!("actions={a}"));
+    let rules = plain.chain(OF_IP.iter().map(|r| (*r).to_owned()));
+    let total = FRAMES.len() as u64 * COPIES;
+    let (mut wrong, mut hits) = (Vec::new(), 0);
+    for rule in rules {
+        peer.empty();
+        let old = ["strip_vlan", "mod_vlan"].iter().any(|w| rule.contains(w));
+        let version = if old { "10" } else { "13" };
+        peer.ofctl(version, &format!("add-flow BR 'in_port=1,{rule}'"));
+        let before = counter("kcache_hit");
+        let sent = wires.flood(1, 2000, total as f64 / 2000.0, FRAMES);
+        assert_eq!(sent.sent(), total);
+        hits += counter("kcache_hit") - before;
+        for port in 1..=3 {
+            let odd = sent
+                .kinds(port)
+                .into_iter()
+                .filter(|(_, n)| n % COPIES != 0);
+            wrong.extend(odd.map(|(kind, n)| format!("{rule}: {n} of {COPIES} on {port}: {kind}")));
+        }
+        if sent.frames(2) == 0 {
+            wrong.push(format!("{rule}: nothing came through"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(counter("kcache_error"), 0);
+    println!(
+        "    {hits} frames in the kernel, {} handed up",
+        counter("kcache_miss")
+    );
+    assert!(hits > total * 5, "only {hits} in the kernel");
+}
+
 pub fn a_mac_that_moves_leaves_the_kernel(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.namespaces(&["blue"]);
