@@ -6,6 +6,7 @@
 mod barrier;
 mod bench;
 mod blackbox;
+mod controlled;
 mod controllers;
 mod devices;
 mod hosts;
@@ -112,6 +113,10 @@ fn main() -> ExitCode {
         controllers::os_ken_1_3,
         controllers::test_controller,
         controllers::faucet,
+        controlled::snoop_shows_what_is_said,
+        controlled::forwards_alone_when_no_controller_answers,
+        controlled::flow_commands_on_our_own_switch,
+        controlled::flows_outlive_their_controller,
         bench::without_root,
         bench::ended_early,
         ofctl::descriptions,
