@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         refusals::daemon_not_answering,
         tools::stock_vsctl,
         tools::patch_ports,
+        tools::fake_bridges,
         tools::stock_runtime_commands,
         tools::started_as_the_other_daemon,
         tools::stock_appctl,

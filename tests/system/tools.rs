@@ -130,6 +130,32 @@ pub fn stock_appctl(lab: &Lab) {
     lab.sh(&format!("{appctl} exit"));
 }
 
+/// A VLAN of a bridge under a name of its own, as ovs-vsctl makes it of ordinary rows.
+pub fn fake_bridges(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let vsctl = |words: &str| {
+        let rundir = switch.rundir();
+        lab.sh(&format!(
+            "OVS_RUNDIR={} ovs-vsctl --timeout=10 {words}",
+            rundir.display()
+        ))
+    };
+    vsctl("add-br br1v7 br1 7 -- del-port veth-r -- add-port br1v7 veth-r");
+    assert_eq!(vsctl("list-br"), "br1\nbr1v7\n");
+    assert_eq!(vsctl("br-to-vlan br1v7 -- br-to-parent br1v7"), "7\nbr1\n");
+    assert_eq!(vsctl("list-ports br1v7"), "veth-r\n");
+    lab.no_ping("red", "10.0.0.2");
+    vsctl("set port veth-g tag=7");
+    lab.ping("red", "10.0.0.2");
+    lab.sh("ip addr add 10.0.0.3/24 dev br1v7; ip link set br1v7 up");
+    lab.ping("red", "10.0.0.3");
+    // Every port of the VLAN belongs to it, and goes with it.
+    assert_eq!(vsctl("list-ports br1v7"), "veth-g\nveth-r\n");
+    vsctl("del-br br1v7");
+    assert_eq!(vsctl("list-ports br1"), "");
+    eventually("its device is gone", || lab.link("br1v7").is_none());
+}
+
 /// What people and exporters ask of a running switch, by the stock ovs-appctl.
 pub fn stock_runtime_commands(lab: &Lab) {
     let switch = red_and_green(lab, "br1");

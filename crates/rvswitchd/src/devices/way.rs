@@ -403,8 +403,11 @@ impl Devices {
 
     /// Puts a port where it belongs now, and tells what people should know.
     pub(super) fn place_and_tell(&mut self, dp: DpPort, out: &mut Vec<PortEvent>) {
-        if let Err(e) = self.place(dp) {
-            tracing::error!("port {dp}: {e}");
+        match self.place(dp) {
+            Ok(()) => {}
+            // Deleted meanwhile: the event that says so is on its way.
+            Err(OpenError::NoDevice) => tracing::debug!("port {dp}: its device is gone"),
+            Err(e) => tracing::error!("port {dp}: {e}"),
         }
         let Some(device) = self.open.get_mut(&dp) else {
             return;
