@@ -17,6 +17,7 @@ use crate::packages;
 /// Number of the port that leads to `red`, in contenders that speak OpenFlow; `green`'s is the next.
 pub const RED: u16 = 1;
 
+/// In the order of a run: who matters most is not last, where a quick run may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// A bare veth pair: the physical limit.
@@ -25,6 +26,10 @@ pub enum Kind {
     Bridge,
     /// Open vSwitch netdev with userspace-tso-enable, its best setting for TCP over veth.
     OvsTso,
+    /// rvswitch in user space (tiers 1 to 3).
+    Rvswitch,
+    /// rvswitch with its flow cache in the kernel (tier 0), as it comes.
+    RvswitchKernel,
     /// Open vSwitch netdev, transmit offloads switched off in the hosts.
     OvsTxOff,
     /// Open vSwitch netdev with AF_XDP ports, transmit offloads switched off in the hosts.
@@ -33,10 +38,6 @@ pub enum Kind {
     Ovs,
     /// Open vSwitch with the kernel's datapath module.
     OvsKernel,
-    /// rvswitch in user space (tiers 1 to 3).
-    Rvswitch,
-    /// rvswitch with its flow cache in the kernel (tier 0), as it comes.
-    RvswitchKernel,
 }
 
 impl Kind {
