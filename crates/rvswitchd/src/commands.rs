@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rvs_dpif::{ActionText, DropReason};
-use rvs_flow::{DpPort, OdpFlow, OfPort};
+use rvs_flow::{DpPort, OdpFlow};
 use rvs_kcache::IngressDrop;
-use rvs_l2::Flush;
 use rvs_packet::Now;
 use rvs_slowpath::{DelReason, InstalledFlow};
 use rvs_switch::ports::BridgeState;
@@ -18,6 +17,7 @@ use serde_json::{json, Map, Value};
 use crate::clients::Request;
 use crate::clock;
 use crate::control::Outside;
+use crate::fdb;
 use crate::handler::Latency;
 use crate::logging;
 use crate::perf::{self, Profile};
@@ -74,36 +74,6 @@ const COMMANDS: &[Command] = &[
         run: flush_flows,
     },
     Command {
-        name: "fdb/add",
-        usage: "BRIDGE PORT VLAN MAC",
-        params: (4, 4),
-        run: fdb_add,
-    },
-    Command {
-        name: "fdb/del",
-        usage: "BRIDGE VLAN MAC",
-        params: (3, 3),
-        run: fdb_del,
-    },
-    Command {
-        name: "fdb/flush",
-        usage: "[BRIDGE]",
-        params: (0, 1),
-        run: fdb_flush,
-    },
-    Command {
-        name: "fdb/show",
-        usage: "BRIDGE",
-        params: (1, 1),
-        run: fdb_show,
-    },
-    Command {
-        name: "fdb/stats-show",
-        usage: "BRIDGE",
-        params: (1, 1),
-        run: fdb_stats,
-    },
-    Command {
         name: "list-commands",
         usage: "",
         params: (0, 0),
@@ -146,12 +116,6 @@ const COMMANDS: &[Command] = &[
         run: log_level,
     },
     Command {
-        name: "rvs/fdb",
-        usage: "BRIDGE",
-        params: (1, 1),
-        run: rvs_fdb,
-    },
-    Command {
         name: "rvs/memory",
         usage: "",
         params: (0, 0),
@@ -191,7 +155,9 @@ const COMMANDS: &[Command] = &[
 
 /// Every command but `exit`.
 fn commands() -> impl Iterator<Item = &'static Command> {
-    COMMANDS.iter().chain(stock::COMMANDS).chain(vlog::COMMANDS)
+    [COMMANDS, fdb::COMMANDS, stock::COMMANDS, vlog::COMMANDS]
+        .into_iter()
+        .flatten()
 }
 
 impl Daemon {
@@ -228,7 +194,7 @@ impl Daemon {
         }
     }
 
-    fn bridge(&self, name: &str) -> Result<&BridgeState, String> {
+    pub fn bridge(&self, name: &str) -> Result<&BridgeState, String> {
         self.switch.topology().bridge_by_name(name).ok_or_else(|| {
             let names: Vec<&str> = self
                 .switch
@@ -406,129 +372,6 @@ fn log_level(_: &mut Daemon, params: &[String]) -> Answer {
 fn flush_flows(daemon: &mut Daemon, _: &[String]) -> Answer {
     daemon.switch.flush_flows();
     Ok(json!(""))
-}
-
-fn rvs_fdb(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let now = clock::now();
-    let bridge = daemon.bridge(&params[0])?;
-    let id = daemon
-        .switch
-        .bridge_id(bridge.cfg.uuid)
-        .ok_or("the bridge is not up")?;
-    daemon.switch.credit();
-    let slow = daemon.switch.slow();
-    let Some(table) = slow.macs().get(id) else {
-        return Ok(json!([]));
-    };
-    let ports = slow.world().bridge(id).map(|b| b.ports.clone());
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|e| (e.key.vlan, e.key.mac));
-    let rows = entries.into_iter().map(|e| {
-        let bundle = ports.as_ref().and_then(|p| p.bundle(e.port));
-        let of = bundle
-            .and_then(|b| b.members.first().copied())
-            .unwrap_or(OfPort(e.port.0));
-        json!({
-            "port": if of == OfPort::LOCAL { "LOCAL".to_owned() } else { of.to_string() },
-            "name": bundle.map(|b| b.name.to_string()),
-            "vlan": e.key.vlan.get(),
-            "mac": e.key.mac.to_string(),
-            "age": if e.is_static { Value::Null } else { json!(now.since(e.used).as_secs()) },
-            "static": e.is_static,
-        })
-    });
-    Ok(rows.collect())
-}
-
-fn fdb_show(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let mut text = String::from(" port  VLAN  MAC                Age\n");
-    let rows = rvs_fdb(daemon, params)?;
-    for row in rows.as_array().into_iter().flatten() {
-        let age = match row["age"].as_u64() {
-            Some(n) => n.to_string(),
-            None => "static".to_owned(),
-        };
-        let (port, mac) = (
-            row["port"].as_str().unwrap_or_default(),
-            row["mac"].as_str().unwrap_or_default(),
-        );
-        let _ = writeln!(text, "{port:>5}  {:>4}  {mac}  {age:>3}", row["vlan"]);
-    }
-    Ok(json!(text))
-}
-
-fn fdb_stats(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let bridge = daemon.bridge(&params[0])?;
-    let id = daemon
-        .switch
-        .bridge_id(bridge.cfg.uuid)
-        .ok_or("the bridge is not up")?;
-    let slow = daemon.switch.slow();
-    let table = slow.macs().get(id).ok_or("the bridge has no MAC table")?;
-    let s = table.stats();
-    let statics = table.iter().filter(|e| e.is_static).count();
-    Ok(json!(format!(
-        "Statistics for bridge \"{}\":\n  Current/maximum MAC entries in the table: {}/{}\n  \
-         Current static MAC entries in the table : {statics}\n  Total number of learned MAC entries     : {}\n  \
-         Total number of expired MAC entries     : {}\n  Total number of evicted MAC entries     : {}\n  \
-         Total number of port moved MAC entries  : {}\n",
-        params[0],
-        table.len(),
-        table.config().size,
-        s.learned,
-        s.expired,
-        s.evicted,
-        s.moved
-    )))
-}
-
-fn fdb_flush(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let names: Vec<String> = match params.first() {
-        Some(name) => vec![daemon.bridge(name)?.cfg.name.clone()],
-        None => daemon
-            .switch
-            .topology()
-            .bridges()
-            .map(|b| b.cfg.name.clone())
-            .collect(),
-    };
-    for name in names {
-        let uuid = daemon.bridge(&name)?.cfg.uuid;
-        daemon.switch.flush_macs(uuid, Flush::default());
-    }
-    Ok(json!("table successfully flushed\n"))
-}
-
-fn fdb_add(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let [bridge, port, vlan, mac] = params else {
-        return Err("four parameters are expected".to_owned());
-    };
-    let uuid = daemon.bridge(bridge)?.cfg.uuid;
-    let vlan = parse_vlan(vlan)?;
-    let mac = mac.parse().map_err(|e| format!("{mac}: {e}"))?;
-    daemon
-        .switch
-        .add_static_mac(clock::now(), uuid, port, vlan, mac)?;
-    Ok(json!(""))
-}
-
-fn fdb_del(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let [bridge, vlan, mac] = params else {
-        return Err("three parameters are expected".to_owned());
-    };
-    let uuid = daemon.bridge(bridge)?.cfg.uuid;
-    let vlan = parse_vlan(vlan)?;
-    let address = mac.parse().map_err(|e| format!("{mac}: {e}"))?;
-    if daemon.switch.remove_mac(uuid, vlan, address) {
-        Ok(json!(""))
-    } else {
-        Err(format!("{mac} is not known in VLAN {vlan} of {bridge}"))
-    }
-}
-
-fn parse_vlan(text: &str) -> Result<rvs_packet::VlanId, String> {
-    let id = text.parse().ok().and_then(rvs_packet::VlanId::new);
-    id.ok_or_else(|| format!("{text} is no VLAN (0 to 4095)"))
 }
 
 fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {

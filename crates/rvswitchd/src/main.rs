@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod devices;
 mod egress;
+mod fdb;
 mod handler;
 mod logging;
 mod mailbox;
