@@ -12,10 +12,12 @@ mod devices;
 mod hosts;
 mod internal;
 mod life;
+mod metrics;
 mod mininet;
 mod ofctl;
 mod ofctl_peer;
 mod offload;
+mod package;
 mod perf;
 mod refusals;
 mod storage;
@@ -89,6 +91,9 @@ fn main() -> ExitCode {
         tools::stock_tools_without_options,
         tools::every_question_has_json,
         vsctl::says_all_that_ovs_vsctl_says,
+        metrics::figures_for_prometheus,
+        package::installs_everything,
+        package::runs_with_the_privileges_of_its_unit,
         mininet::every_host_reaches_every_other,
         mininet::remote_controller,
         mininet::shaped_links,

@@ -87,9 +87,26 @@ pub struct Args {
     #[arg(long)]
     pub cleanup_on_exit: bool,
 
+    /// Serve figures for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9475.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<std::net::SocketAddr>,
+
+    /// Print the manual page or a completion script, and end.
+    #[arg(long, value_name = "WHAT", hide = true)]
+    pub generate: Option<Generate>,
+
     /// Forwarding threads; 0 lets the daemon choose.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub workers: usize,
+}
+
+/// What packages are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Generate {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

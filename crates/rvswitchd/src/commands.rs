@@ -20,6 +20,7 @@ use crate::control::Outside;
 use crate::fdb;
 use crate::handler::Latency;
 use crate::logging;
+use crate::metrics;
 use crate::perf::{self, Profile};
 use crate::stock;
 use crate::trace;
@@ -120,6 +121,12 @@ const COMMANDS: &[Command] = &[
         usage: "",
         params: (0, 0),
         run: rvs_memory,
+    },
+    Command {
+        name: "rvs/metrics",
+        usage: "",
+        params: (0, 0),
+        run: metrics::text,
     },
     Command {
         name: "rvs/perf-start",
@@ -288,7 +295,7 @@ fn version(_: &mut Daemon, _: &[String]) -> Answer {
 }
 
 /// Every counter of the daemon by name, ascending.
-fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
+pub fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
     let mut all = std::collections::BTreeMap::<String, u64>::new();
     let mut add = |name: &str, n: u64| *all.entry(name.to_owned()).or_default() += n;
     for worker in &daemon.workers {
@@ -442,7 +449,7 @@ fn flow_row(f: &InstalledFlow, tier: u8, now: Now, name: &dyn Fn(DpPort) -> Stri
     })
 }
 
-fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
+pub fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     let bridges: Vec<rvs_ovsdb::Uuid> = match params.first() {
         Some(name) => vec![daemon.bridge(name)?.cfg.uuid],
         None => daemon
@@ -493,7 +500,7 @@ fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     Ok(Value::Array(rows))
 }
 
-fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
+pub fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status
         .lines()

@@ -15,6 +15,7 @@ mod fdb;
 mod handler;
 mod logging;
 mod mailbox;
+mod metrics;
 mod notify;
 mod perf;
 mod rundir;
@@ -28,12 +29,16 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
-use crate::args::Args;
+use crate::args::{Args, Generate};
 
 fn main() -> ExitCode {
     let args = Args::parse_from(args::respell(std::env::args_os()));
+    if let Some(what) = args.generate {
+        return generate(what);
+    }
     if let Err(why) = args
         .remote
         .as_deref()
@@ -73,4 +78,22 @@ fn set_up_log(args: &Args) -> anyhow::Result<()> {
         spec.apply().map_err(anyhow::Error::msg)?;
     }
     Ok(())
+}
+
+/// Prints what a package needs beside the program.
+fn generate(what: Generate) -> ExitCode {
+    let out = &mut std::io::stdout();
+    let shell = match what {
+        Generate::Man => {
+            return match clap_mangen::Man::new(Args::command()).render(out) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Generate::Bash => Shell::Bash,
+        Generate::Zsh => Shell::Zsh,
+        Generate::Fish => Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut Args::command(), "rvswitchd", out);
+    ExitCode::SUCCESS
 }

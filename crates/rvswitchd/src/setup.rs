@@ -37,7 +37,7 @@ use crate::mailbox::mailbox;
 use crate::rundir::{self, RunDir};
 use crate::tier0::Tier0;
 use crate::worker::Nominator;
-use crate::{clock, notify, worker};
+use crate::{clock, metrics, notify, worker};
 
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
 const MAX_FILES: u64 = 65_536;
@@ -151,6 +151,10 @@ pub fn run(args: &Args) -> Result<()> {
         .remove_leftovers(|name| wanted.iter().any(|w| w == name));
 
     let listeners = listen(&mut rundir)?;
+    if let Some(address) = args.metrics {
+        let control = rundir.path(&format!("rvswitchd.{}.ctl", std::process::id()));
+        metrics::serve(address, control)?;
+    }
     let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
     let channels = Channels::new(&dir);
     let mut control = Control::new(daemon, listeners, monitor, signals, mailbox, channels);

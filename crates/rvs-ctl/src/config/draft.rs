@@ -4,6 +4,7 @@
 //! transaction. Every column that is changed is verified to be what it was when the commands read it; if somebody was
 //! faster the whole is done again on a fresh replica.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rvs_ovsdb::client::Operations;
@@ -27,6 +28,8 @@ pub struct Draft<'a> {
     /// Rows that `--id=@name` names.
     symbols: HashMap<String, Uuid>,
     operations: Operations,
+    /// Rows that have or had a name, by table; made when the first is looked for.
+    names: RefCell<HashMap<String, HashMap<String, Vec<Uuid>>>>,
 }
 
 impl<'a> Draft<'a> {
@@ -39,6 +42,7 @@ impl<'a> Draft<'a> {
             deleted: BTreeSet::new(),
             symbols: HashMap::new(),
             operations: Operations::new(uuids),
+            names: RefCell::default(),
         }
     }
 
@@ -105,6 +109,11 @@ impl<'a> Draft<'a> {
 
     /// Sets a column. What is as it was is no change.
     pub fn set(&mut self, table: &str, row: Uuid, column: &str, value: Datum) {
+        if let ("name", Some(Atom::String(name))) = (column, value.as_scalar()) {
+            if let Some(names) = self.names.get_mut().get_mut(table) {
+                names.entry(name.to_string()).or_default().push(row);
+            }
+        }
         let id = (table.to_owned(), row);
         if self.stored(table, row, column).as_ref() != Some(&value) {
             let columns = self.changed.entry(id).or_default();
@@ -223,9 +232,32 @@ impl<'a> Draft<'a> {
 
     /// The row whose column has this text.
     pub fn find(&self, table: &str, column: &str, text: &str) -> Option<Uuid> {
-        self.rows(table)
-            .into_iter()
-            .find(|u| self.text(table, *u, column) == text)
+        let is = |row: &Uuid| self.text(table, *row, column) == text;
+        if column != "name" {
+            return self.rows(table).into_iter().find(is);
+        }
+        let mut names = self.names.borrow_mut();
+        if !names.contains_key(table) {
+            let mut all: HashMap<String, Vec<Uuid>> = HashMap::new();
+            for row in self.rows(table) {
+                all.entry(self.text(table, row, "name"))
+                    .or_default()
+                    .push(row);
+            }
+            names.insert(table.to_owned(), all);
+        }
+        let rows = names.get(table)?.get(text)?.iter();
+        rows.copied()
+            .find(|row| self.exists(table, *row) && is(row))
+    }
+
+    fn exists(&self, table: &str, row: Uuid) -> bool {
+        let id = (table.to_owned(), row);
+        let stored = self
+            .replica
+            .table(table)
+            .is_some_and(|t| t.row(row).is_some());
+        (stored || self.changed.contains_key(&id)) && !self.deleted.contains(&id)
     }
 
     /// Adds to or takes from a set of references.
