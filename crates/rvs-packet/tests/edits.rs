@@ -690,7 +690,16 @@ fn tags_where_they_cannot_go() {
     assert!(!edit::push_mpls(&mut f, EtherType::IPV4, Lse(1)));
     assert_eq!(f.bytes(), &plain[..]);
     let mut f = Frame::from_slice(&snap);
-    assert!(!edit::push_mpls(&mut f, EtherType::MPLS, Lse(1)));
+    // Behind SNAP a label has its type there, and the length stays true.
+    assert!(edit::push_mpls(&mut f, EtherType::MPLS, Lse(1)));
+    assert_eq!(
+        f.bytes()[12..26],
+        [0, 48, 0xaa, 0xaa, 3, 0, 0, 0, 0x88, 0x47, 0, 0, 0, 1]
+    );
+    assert!(edit::pop_mpls(&mut f, EtherType::IPV4));
+    assert_eq!(f.bytes(), &snap[..]);
+    let mut llc = Frame::from_slice(&common::eth(&[], 3, &[0x42, 0x42, 3]));
+    assert!(!edit::push_mpls(&mut llc, EtherType::MPLS, Lse(1)));
     assert!(
         Edit::new(&mut f).set_ipv4_ttl(9, 0xff),
         "SNAP carries IPv4 like any other frame"

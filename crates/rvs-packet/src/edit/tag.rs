@@ -40,17 +40,27 @@ pub fn set_vlan_tci(frame: &mut Frame, depth: usize, value: VlanTci, mask: u16) 
     put16(frame, at, (old.0 & !mask) | (value.0 & mask))
 }
 
-/// Pushes a label stack entry behind the VLAN tags. False without an Ethernet header, under an 802.3 length (it would no
-/// longer be true), or when `ethertype` is not MPLS.
+/// Pushes a label stack entry behind the VLAN tags, and behind LLC and SNAP where they are (RFC 3032 section 5). False without an
+/// Ethernet header, under an 802.3 length without SNAP, or when `ethertype` is not MPLS.
 pub fn push_mpls(frame: &mut Frame, ethertype: EtherType, lse: Lse) -> bool {
-    let Some((type_at, l3)) = Link::new(frame.bytes())
-        .filter(|l| !l.is_802_3() && ethertype.is_mpls())
-        .map(|l| (l.type_at(), l.l3()))
+    let Some((l3, length_at)) = Link::new(frame.bytes())
+        .filter(|l| l.ether_type() != EtherType::NOT_ETH_TYPE && ethertype.is_mpls())
+        .map(|l| (l.l3(), l.is_802_3().then_some(l.type_at())))
     else {
         return false;
     };
     frame.insert(l3, Lse::LEN);
-    put16(frame, type_at, ethertype.0) && put32(frame, l3, lse.0)
+    lengthen(frame, length_at, Lse::LEN as i16);
+    put16(frame, l3 - 2, ethertype.0) && put32(frame, l3, lse.0)
+}
+
+/// Changes an 802.3 length; one that would become a type stays as large as a length can be.
+fn lengthen(frame: &mut Frame, at: Option<usize>, by: i16) {
+    let field = at.and_then(|at| frame.bytes_mut().get_mut(at..)?.first_chunk_mut::<2>());
+    if let Some(field) = field {
+        let length = u16::from_be_bytes(*field).saturating_add_signed(by);
+        *field = length.min(EtherType::MIN - 1).to_be_bytes();
+    }
 }
 
 /// Rewrites the type behind the outermost `tags` VLAN tags. False when there are fewer, or under an 802.3 length without SNAP.
@@ -68,16 +78,18 @@ pub fn set_eth_type(frame: &mut Frame, tags: usize, value: EtherType) -> bool {
 /// Pops the outermost label stack entry and says what it covered: `ethertype`, MPLS again if it was not the last. False
 /// when there is no whole entry.
 pub fn pop_mpls(frame: &mut Frame, ethertype: EtherType) -> bool {
-    let Some((type_at, l3, _)) = outermost_lse(frame) else {
+    let Some((l3, _)) = outermost_lse(frame) else {
         return false;
     };
+    let length_at = Link::new(frame.bytes()).and_then(|l| l.is_802_3().then_some(l.type_at()));
     frame.remove(l3, Lse::LEN);
-    put16(frame, type_at, ethertype.0)
+    lengthen(frame, length_at, -(Lse::LEN as i16));
+    put16(frame, l3 - 2, ethertype.0)
 }
 
 /// Rewrites the outermost label stack entry under `mask`. False when there is no whole one.
 pub fn set_mpls_lse(frame: &mut Frame, value: Lse, mask: u32) -> bool {
-    let Some((_, l3, old)) = outermost_lse(frame) else {
+    let Some((l3, old)) = outermost_lse(frame) else {
         return false;
     };
     put32(frame, l3, (old.0 & !mask) | (value.0 & mask))
@@ -123,14 +135,14 @@ pub fn set_pbb_tci(frame: &mut Frame, value: u32, mask: u32) -> bool {
     put32(frame, l3, (old & !mask) | (value & mask))
 }
 
-/// Offset of the type that says MPLS, offset of the outermost entry, and the entry.
-pub(super) fn outermost_lse(frame: &Frame) -> Option<(usize, usize, Lse)> {
+/// Offset of the outermost entry, and the entry. The type that says MPLS is in the two octets before it.
+pub(super) fn outermost_lse(frame: &Frame) -> Option<(usize, Lse)> {
     let link = Link::new(frame.bytes())?;
     if !link.ether_type().is_mpls() {
         return None;
     }
     let (lse, _) = Lse::split(link.payload())?;
-    Some((link.type_at(), link.l3(), lse))
+    Some((link.l3(), lse))
 }
 
 fn put16(frame: &mut Frame, at: usize, v: u16) -> bool {

@@ -50,7 +50,7 @@ pub fn copy_ttl_in(frame: &mut Frame) -> bool {
 
 impl Stack {
     fn of(frame: &Frame) -> Option<Self> {
-        let (_, at, lse) = outermost_lse(frame)?;
+        let (at, lse) = outermost_lse(frame)?;
         let l3 = at + Lse::LEN;
         let packet = frame.bytes().get(l3..)?;
         let (v4, ttl) = match (Ipv4::new(packet), Ipv6::new(packet)) {
