@@ -9,6 +9,7 @@ mod blackbox;
 mod controlled;
 mod controllers;
 mod devices;
+mod differential;
 mod hosts;
 mod internal;
 mod life;
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
         tier0::ports_move_between_tiers,
         tier0::foreign_programs_keep_a_port_out,
         tier0::devices_come_and_go,
+        differential::random_rules_agree_with_open_vswitch,
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,
         controllers::test_controller,

@@ -5,14 +5,19 @@ use rvs_tests::daemon::binary;
 use rvs_tests::lab::Background;
 use rvs_tests::{eventually, Lab, Ran};
 
-/// Open vSwitch with bridge `br1` and ports `p1` and `p2` (OpenFlow ports 1 and 2).
-struct Theirs<'a> {
-    lab: &'a Lab,
-    _running: [Background; 2],
+/// Open vSwitch with bridge `br1` and ports `p1`, `p2` ... (OpenFlow ports 1, 2 ...), each of which writes what it sends to
+/// `ovs/pN.pcap`.
+pub struct Theirs<'a> {
+    pub lab: &'a Lab,
+    running: [Background; 2],
 }
 
 impl<'a> Theirs<'a> {
     fn start(lab: &'a Lab) -> Self {
+        Self::with_ports(lab, 2)
+    }
+
+    pub fn with_ports(lab: &'a Lab, ports: u32) -> Self {
         let dir = lab.path("ovs").display().to_string();
         lab.sh(&format!(
             "mkdir {dir}; ovsdb-tool create {dir}/conf.db /usr/share/openvswitch/vswitch.ovsschema"
@@ -33,14 +38,26 @@ impl<'a> Theirs<'a> {
                 "{environment} ovs-vswitchd --enable-dummy=override --disable-system --pidfile unix:{dir}/db.sock"
             ),
         );
+        let ports: String = (1..=ports)
+            .map(|n| {
+                format!(
+                    " -- add-port br1 p{n} -- set interface p{n} ofport_request={n} \
+                     options:tx_pcap={dir}/p{n}.pcap"
+                )
+            })
+            .collect();
         lab.sh(&format!(
-            "{vsctl} add-br br1 -- set bridge br1 datapath_type=dummy fail_mode=secure \
-             -- add-port br1 p1 -- set interface p1 ofport_request=1 -- add-port br1 p2 -- set interface p2 ofport_request=2"
+            "{vsctl} add-br br1 -- set bridge br1 datapath_type=dummy fail_mode=secure{ports}"
         ));
         Self {
             lab,
-            _running: [database, switch],
+            running: [database, switch],
         }
+    }
+
+    /// The switch's process.
+    pub fn pid(&self) -> u32 {
+        self.running[1].pid()
     }
 
     fn try_ctl(&self, words: &str) -> Ran {
@@ -65,7 +82,7 @@ impl<'a> Theirs<'a> {
     }
 
     /// The stock tool on the same switch.
-    fn ofctl(&self, words: &str) -> String {
+    pub fn ofctl(&self, words: &str) -> String {
         let dir = self.lab.path("ovs").display().to_string();
         self.lab.sh(&format!("OVS_RUNDIR={dir} ovs-ofctl {words}"))
     }
