@@ -15,7 +15,9 @@ pub fn measure(
 ) -> Result<Value, Failure> {
     let number = call("rvs/perf-start", &[&seconds.to_string()])?;
     std::thread::sleep(Duration::from_secs(seconds));
-    call("rvs/perf-stop", &[number.as_str().unwrap_or_default()])
+    // What stock tools would print ends with a line's end.
+    let number = number.as_str().unwrap_or_default().trim_end();
+    call("rvs/perf-stop", &[number])
 }
 
 fn number(v: &Value) -> f64 {
