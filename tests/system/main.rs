@@ -6,7 +6,6 @@
 mod barrier;
 mod bench;
 mod blackbox;
-mod client;
 mod controlled;
 mod controllers;
 mod devices;
@@ -14,6 +13,7 @@ mod differential;
 mod hosts;
 mod internal;
 mod life;
+mod meters;
 mod metrics;
 mod mininet;
 mod ofctl;
@@ -89,8 +89,6 @@ fn main() -> ExitCode {
         tools::fake_bridges,
         tools::stock_runtime_commands,
         tools::started_as_the_other_daemon,
-        client::of_a_stock_server,
-        client::a_second_daemon_waits,
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,
@@ -150,6 +148,7 @@ fn main() -> ExitCode {
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
+        meters::rates_hold_for_tcp_and_udp,
         blackbox::meters,
         blackbox::meters_of_os_ken,
     ]);

@@ -281,11 +281,8 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 {
 	__u32 len = skb->len, i = 0;
 
-	cpu->at = 0;
-
 #pragma clang loop unroll(disable)
 	for (__u32 steps = 0; steps < OPS; steps++) {
-		i = *(volatile __u32 *)&cpu->at;
 		if (i >= OPS)
 			break;
 		struct op op = e->op[i];
@@ -325,7 +322,7 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 			cpu->n[C_ERROR]++;
 			return TC_ACT_SHOT;
 		}
-		*(volatile __u32 *)&cpu->at = i + 1;
+		i++;
 	}
 	return TC_ACT_SHOT;
 }

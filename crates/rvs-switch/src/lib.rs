@@ -10,7 +10,6 @@ mod plant;
 pub mod platform;
 pub mod ports;
 pub mod prepare;
-mod remote;
 mod snapshot;
 mod status;
 pub mod switch;

@@ -3,8 +3,6 @@
 //! Database clients, control clients, device events, signals. Each gets a bounded turn; whatever a turn changes in the
 //! configuration is done, to the end, before the next one.
 
-mod upstream;
-
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +27,6 @@ use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
 use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
-use crate::remote::Remote;
 use crate::spin::{self, Spin};
 use crate::worker::Order;
 use crate::{clock, notify};
@@ -124,10 +121,6 @@ pub struct Control {
     mailbox: Mailbox,
     letters: Vec<Letter>,
     pub channels: Channels,
-    /// The way to the database server whose client the daemon is.
-    remote: Option<Remote>,
-    /// What to say once everything of the database is up.
-    pub announcement: Option<String>,
     spin: Spin,
     next_beat: Now,
     next_statistics: Now,
@@ -142,7 +135,6 @@ struct Ready {
     mail: bool,
     listeners: Vec<usize>,
     clients: Vec<usize>,
-    remote: PollFlags,
 }
 
 impl Control {
@@ -153,7 +145,6 @@ impl Control {
         signals: SignalFd,
         mailbox: Mailbox,
         channels: Channels,
-        remote: Option<Remote>,
     ) -> Self {
         Self {
             daemon,
@@ -164,8 +155,6 @@ impl Control {
             mailbox,
             letters: Vec::new(),
             channels,
-            remote,
-            announcement: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
@@ -200,14 +189,11 @@ impl Control {
                 self.flush();
                 return Ok(done);
             }
-            self.hear_remote(ready.remote);
             self.switch().run();
-            self.announce();
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
             self.close_dropped();
             self.flush();
-            self.tell_remote();
         }
     }
 
@@ -234,9 +220,6 @@ impl Control {
         }));
         let interests = self.channels.interests(clock::now());
         fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
-        let remote = self.remote.as_ref().zip(self.daemon.switch.remote.as_ref());
-        let remote = remote.and_then(|(remote, follower)| remote.interest(follower));
-        fds.extend(remote.map(|(fd, flags)| PollFd::new(fd, flags)));
         let mut found = false;
         if self.channels.took_messages() && self.spin.is_worth_it() {
             found = look_for(&mut fds)?;
@@ -248,9 +231,7 @@ impl Control {
         let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
         let (first, rest) = fds.split_at(3);
         let (listeners, rest) = rest.split_at(self.listeners.len());
-        let (clients, rest) = rest.split_at(self.clients.len());
-        let (channels, remote) = rest.split_at(interests.len());
-        let remote = remote.first().and_then(PollFd::revents);
+        let (clients, channels) = rest.split_at(self.clients.len());
         let found: Vec<(Token, PollFlags)> = interests
             .iter()
             .zip(channels)
@@ -269,7 +250,6 @@ impl Control {
             mail: first.get(2).is_some_and(hot),
             listeners: indexes(listeners),
             clients: indexes(clients),
-            remote: remote.unwrap_or(PollFlags::empty()),
         };
         drop(fds);
         for (token, flags) in found {
@@ -282,13 +262,11 @@ impl Control {
     fn timeout(&self) -> PollTimeout {
         let switch = &self.daemon.switch;
         let beat = switch.topology().bridges().next().map(|_| self.next_beat);
-        let statistics = self.has_readers().then_some(self.next_statistics);
-        let remote = self.remote.as_ref().zip(switch.remote.as_ref());
-        let remote = remote.and_then(|(remote, follower)| remote.deadline(follower));
+        let statistics = (switch.server.session_count() > 0).then_some(self.next_statistics);
         let database = switch.server.next_deadline().map(|n| Now(n.0));
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
         let channels = self.channels.deadline();
-        let next = [beat, statistics, database, deaf, channels, remote]
+        let next = [beat, statistics, database, deaf, channels]
             .into_iter()
             .flatten()
             .min();
@@ -495,7 +473,7 @@ impl Control {
         }
         if now >= self.next_statistics {
             self.next_statistics = now + STATISTICS;
-            if self.has_readers() {
+            if self.switch().server.session_count() > 0 {
                 self.switch().write_statistics();
             }
         }
@@ -539,11 +517,7 @@ fn flush_database(
     }
 }
 
-fn ovsdb_now() -> rvs_ovsdb::Now {
-    ovsdb_time(clock::now())
-}
-
 /// The database counts the same nanoseconds.
-pub fn ovsdb_time(now: Now) -> rvs_ovsdb::Now {
-    rvs_ovsdb::Now(now.0)
+fn ovsdb_now() -> rvs_ovsdb::Now {
+    rvs_ovsdb::Now(clock::now().0)
 }

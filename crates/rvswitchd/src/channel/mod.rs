@@ -15,21 +15,21 @@
 //! A link that ends gets its last requests handled and answered first: `echo commands | client` closes at once, and means
 //! every one of them.
 
-pub(crate) mod door;
+mod door;
 mod host;
 mod link;
 #[cfg(test)]
 mod pki;
 mod post;
-pub(crate) mod reconnect;
+mod reconnect;
 mod report;
-pub(crate) mod resolve;
-pub(crate) mod session;
-pub(crate) mod stream;
-pub(crate) mod target;
+mod resolve;
+mod session;
+mod stream;
+mod target;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tls;
+mod tls;
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
@@ -486,10 +486,7 @@ impl Channels {
 }
 
 /// The TLS session to begin with, for targets that have one.
-pub(crate) fn seal(
-    target: &Target,
-    credentials: &mut Credentials,
-) -> Result<Option<Session>, String> {
+fn seal(target: &Target, credentials: &mut Credentials) -> Result<Option<Session>, String> {
     match target {
         Target::Dial {
             host, tls: true, ..
