@@ -22,6 +22,7 @@
 mod classifier;
 pub mod layout;
 mod lookup;
+mod parts;
 pub mod reference;
 mod scan;
 mod slab;

@@ -5,11 +5,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::AtomicU64;
 
 use ahash::{AHasher, RandomState};
-use hashbrown::HashTable;
 use rvs_flow::Mask;
 
 use crate::classifier::{Version, NEVER};
 use crate::layout::{Layout, Stage};
+use crate::parts::{Hashed, Parts};
 use crate::slab::Slab;
 
 /// Set in [`Entry::head`]: the rest is an index of `lists`.
@@ -55,7 +55,7 @@ pub(crate) struct StageIndex {
     pub(crate) prefix_end: usize,
     /// Hashes of all elements up to `end`, over all rules that are there, with how many rules share each. Two values
     /// with one hash make a lookup consult one stage more, nothing else.
-    values: HashTable<Counted>,
+    values: Parts<Counted>,
 }
 
 #[derive(Clone, Copy)]
@@ -72,12 +72,24 @@ struct Entry {
     head: u32,
 }
 
+impl Hashed for Counted {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+}
+
+impl Hashed for Entry {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+}
+
 pub(crate) struct Subtable<K, R> {
     pub(crate) mask: Mask<K>,
     pub(crate) elements: Box<[Element]>,
     pub(crate) stages: Box<[StageIndex]>,
     pub(crate) prefixes: Box<[Prefix]>,
-    index: HashTable<Entry>,
+    index: Parts<Entry>,
     pub(crate) rules: Slab<Rule<R>>,
     /// Rules that share a masked value when there is more than one: highest priority first, newest first within one.
     lists: Slab<Vec<u32>>,
@@ -117,7 +129,7 @@ impl<K: Layout, R> Subtable<K, R> {
             stages.push(StageIndex {
                 end: elements.len(),
                 prefix_end: prefixes.len(),
-                values: HashTable::new(),
+                values: Parts::new(),
             });
         }
         if stages.is_empty() {
@@ -125,7 +137,7 @@ impl<K: Layout, R> Subtable<K, R> {
             stages.push(StageIndex {
                 end: 0,
                 prefix_end: 0,
-                values: HashTable::new(),
+                values: Parts::new(),
             });
         }
         Self {
@@ -134,7 +146,7 @@ impl<K: Layout, R> Subtable<K, R> {
             elements: elements.into(),
             stages: stages.into(),
             prefixes: prefixes.into(),
-            index: HashTable::new(),
+            index: Parts::new(),
             lists: Slab::new(0),
             priorities: BTreeMap::new(),
             hits: AtomicU64::new(0),
@@ -169,7 +181,7 @@ impl<K: Layout, R> Subtable<K, R> {
     /// The rules whose masked value is that of `key`, best first; none for a value that no rule has.
     #[inline]
     pub(crate) fn bucket(&self, hash: u32, words: &[u64]) -> Bucket<'_> {
-        let entry = self.index.find(spread(hash), |e| {
+        let entry = self.index.find(hash, |e| {
             e.hash == hash
                 && self
                     .elements
@@ -197,10 +209,7 @@ impl<K: Layout, R> Subtable<K, R> {
     /// True when some rule shares the elements of `stage` and of the stages before it, whose hash that is.
     #[inline]
     pub(crate) fn shares_stage(stage: &StageIndex, hash: u32) -> bool {
-        stage
-            .values
-            .find(spread(hash), |c| c.hash == hash)
-            .is_some()
+        stage.values.find(hash, |c| c.hash == hash).is_some()
     }
 
     /// Adds a rule. `words` as [`Self::masked`] made them; no rule of this value and priority may be current.
@@ -208,20 +217,13 @@ impl<K: Layout, R> Subtable<K, R> {
         *self.priorities.entry(rule.priority).or_insert(0) += 1;
         let slot = self.rules.insert(rule, words);
         let hash = self.each_stage_hash(hasher, slot, |values, hash| {
-            match values.find_mut(spread(hash), |c| c.hash == hash) {
+            match values.find_mut(hash, |c| c.hash == hash) {
                 Some(c) => c.rules += 1,
-                None => {
-                    values.insert_unique(spread(hash), Counted { hash, rules: 1 }, |c| {
-                        spread(c.hash)
-                    });
-                }
+                None => values.insert(Counted { hash, rules: 1 }),
             }
         });
         match self.find_entry(hash, slot) {
-            None => {
-                self.index
-                    .insert_unique(spread(hash), Entry { hash, head: slot }, |e| spread(e.hash));
-            }
+            None => self.index.insert(Entry { hash, head: slot }),
             Some(head) if head & LIST == 0 => {
                 let at = self.lists.insert(vec![head], &[]);
                 self.set_head(hash, head, at | LIST);
@@ -236,20 +238,17 @@ impl<K: Layout, R> Subtable<K, R> {
     pub(crate) fn remove(&mut self, hasher: &RandomState, slot: u32) -> Option<Rule<R>> {
         let priority = self.rules.get(slot)?.priority;
         let hash = self.each_stage_hash(hasher, slot, |values, hash| {
-            if let Ok(mut found) = values.find_entry(spread(hash), |c| c.hash == hash) {
-                found.get_mut().rules -= 1;
-                if found.get().rules == 0 {
-                    found.remove();
-                    shrink(values, |c| spread(c.hash));
-                }
+            let Some(found) = values.find_mut(hash, |c| c.hash == hash) else {
+                return;
+            };
+            found.rules -= 1;
+            if found.rules == 0 {
+                values.remove(hash, |c| c.hash == hash);
             }
         });
         let head = self.find_entry(hash, slot)?;
         if head & LIST == 0 {
-            if let Ok(found) = self.index.find_entry(spread(hash), |e| e.head == head) {
-                found.remove();
-                shrink(&mut self.index, |e| spread(e.hash));
-            }
+            self.index.remove(hash, |e| e.head == head);
         } else if let Some(list) = self.lists.get_mut(head & !LIST) {
             let rules = &self.rules;
             let order = |s: u32| rules.get(s).map(|r| (r.priority, r.added));
@@ -320,7 +319,7 @@ impl<K: Layout, R> Subtable<K, R> {
         &mut self,
         hasher: &RandomState,
         slot: u32,
-        mut f: impl FnMut(&mut HashTable<Counted>, u32),
+        mut f: impl FnMut(&mut Parts<Counted>, u32),
     ) -> u32 {
         let mut h = hasher.build_hasher();
         let words = self.rules.words(slot);
@@ -342,14 +341,14 @@ impl<K: Layout, R> Subtable<K, R> {
     fn find_entry(&self, hash: u32, slot: u32) -> Option<u32> {
         let value = self.rules.words(slot);
         self.index
-            .find(spread(hash), |e| {
+            .find(hash, |e| {
                 e.hash == hash && self.rules.words(self.first(e.head)) == value
             })
             .map(|e| e.head)
     }
 
     fn set_head(&mut self, hash: u32, from: u32, to: u32) {
-        if let Some(e) = self.index.find_mut(spread(hash), |e| e.head == from) {
+        if let Some(e) = self.index.find_mut(hash, |e| e.head == from) {
             e.head = to;
         }
     }
@@ -425,17 +424,4 @@ pub(crate) fn word(words: &[u64], e: &Element) -> u64 {
 pub(crate) fn fold(h: &AHasher) -> u32 {
     let h = h.finish();
     (h ^ h >> 32) as u32
-}
-
-/// A table takes its place from the low bits of a hash and its tag from the high ones.
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
-}
-
-/// Gives memory back when a table has become much too large; paid for by the removals since it was full.
-fn shrink<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
-    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
-        table.shrink_to(table.len() * 2, hash);
-    }
 }
