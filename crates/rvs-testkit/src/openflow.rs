@@ -64,12 +64,34 @@ impl Controller {
 
     /// Sends octets as they are.
     pub fn send_bytes(&mut self, s: &mut TestSwitch, bytes: &[u8]) {
-        let (now, conn) = (s.now(), self.conn);
-        s.switch.with_agent(self.bridge, |agent, plant| {
-            agent.input(conn, bytes);
-            while agent.turn(now, plant) {}
-        });
+        self.give(s, bytes);
+        while self.turn(s) {}
         self.read(s);
+    }
+
+    /// Hands octets to the agent, which does nothing about them yet.
+    pub fn give(&self, s: &mut TestSwitch, bytes: &[u8]) {
+        s.switch
+            .with_agent(self.bridge, |agent, _| agent.input(self.conn, bytes));
+    }
+
+    /// Lets the agent work for a turn. True when it has more to do at once.
+    pub fn turn(&self, s: &mut TestSwitch) -> bool {
+        let now = s.now();
+        let more = s
+            .switch
+            .with_agent(self.bridge, |agent, plant| agent.turn(now, plant));
+        more.unwrap_or(false)
+    }
+
+    /// Takes what the agent has to say without looking at it. Returns how many octets it was.
+    pub fn take(&self, s: &mut TestSwitch) -> usize {
+        let taken = s.switch.with_agent(self.bridge, |agent, _| {
+            let n = agent.output(self.conn).len();
+            agent.sent(self.conn, n);
+            n
+        });
+        taken.unwrap_or(0)
     }
 
     /// Takes what the agent has to say.

@@ -51,8 +51,8 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const TURN_MESSAGES: usize = 50;
 pub const TURN_OCTETS: usize = 128 << 10;
 
-/// Flows that a change in slices touches in a turn: a few milliseconds.
-pub const TURN_CHANGES: usize = 4096;
+/// Flows that a change in slices touches in a turn: two to five milliseconds.
+pub const TURN_CHANGES: usize = 1024;
 
 /// Entries of a long reply that are written in a turn: about two milliseconds.
 pub const TURN_ENTRIES: usize = 1000;

@@ -36,7 +36,10 @@ impl Ofproto {
         };
         self.pins.retain(|p| p.strong_count() > 0);
         let pinned = self.pins.iter().filter_map(Weak::upgrade).map(|v| *v).min();
-        let up_to = (plant.next_version() - 1).min(pinned.unwrap_or(u64::MAX));
+        // A transaction in slices still has to tell of what it has removed.
+        let untold = self.running.as_ref().map(|r| r.version() - 1);
+        let newest = plant.next_version() - 1;
+        let up_to = pinned.into_iter().chain(untold).fold(newest, u64::min);
         let mut left = PURGES;
         for id in std::mem::take(&mut self.dirty) {
             let Some(table) = bridge.table(id) else {

@@ -18,7 +18,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            flows: 1_000_000,
+            // A million of a controller's, and some of the switch's own.
+            flows: 1 << 20,
             groups: 65_536,
             buckets: 256,
             chain: 16,
@@ -36,7 +37,7 @@ pub(super) const CHANGES: usize = 1024;
 pub(super) const SLICE: usize = 1024;
 
 /// Flows of the bridge from which on a modification of any number of them is made in slices.
-pub(crate) const MANY: usize = 4096;
+pub(crate) const MANY: usize = 1024;
 
 /// Flows that one call of `expire` looks at.
 pub(super) const EXPIRIES: usize = 4096;

@@ -133,8 +133,7 @@ fn datapath_meter(now: Now, m: &Meter) -> Arc<DpMeter> {
                 BandKind::DscpRemark { levels } => rvs_dpif::meter::BandKind::DscpRemark(levels),
             },
             rate: b.rate,
-            // A burst of nothing would let nothing pass.
-            burst: (m.burst && b.burst > 0).then_some(b.burst),
+            burst: if m.burst { b.burst } else { 0 },
         })
         .collect();
     Arc::new(DpMeter::new(now, unit, &bands))

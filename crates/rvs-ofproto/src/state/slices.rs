@@ -98,6 +98,11 @@ impl Ofproto {
 }
 
 impl Running {
+    /// Of what it writes.
+    pub(super) fn version(&self) -> u64 {
+        self.work.version
+    }
+
     fn slice<P: Plant>(self, state: &mut Ofproto, work: usize, plant: &mut P) -> Progress {
         let (mut mods, mut phase, mut left) = (self.mods, self.phase, work);
         let mut txn = Txn::resume(self.work, state, plant);

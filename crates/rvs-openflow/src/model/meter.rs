@@ -1,7 +1,5 @@
 //! Meters and their bands.
 
-use std::fmt;
-
 /// A meter of a bridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeterId(pub u32);
@@ -15,17 +13,6 @@ impl MeterId {
     pub const CONTROLLER: Self = Self(0xffff_fffe);
     /// `OFPM_ALL`, in requests.
     pub const ALL: Self = Self(0xffff_ffff);
-}
-
-impl fmt::Display for MeterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::SLOWPATH => f.write_str("slowpath"),
-            Self::CONTROLLER => f.write_str("controller"),
-            Self::ALL => f.write_str("all"),
-            Self(n) => n.fmt(f),
-        }
-    }
 }
 
 /// What rates count.

@@ -417,3 +417,26 @@ fn many_flows_are_deleted_in_slices() {
     assert_eq!(rig.hear_now(c), [(2, Message::BarrierReply)]);
     assert!(rig.flows(c).is_empty());
 }
+
+/// What was removed is forgotten little by little too, but not before it was told of.
+#[test]
+fn every_flow_of_a_long_delete_is_told_of() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    let n = 5 * super::super::limits::TURN_CHANGES;
+    for i in 0..n as u16 {
+        let mut m = add_flow(i);
+        m.flags = FlowFlags::SEND_FLOW_REM;
+        rig.say(c, 1, &flow_mod(m));
+    }
+    // Garbage that the tables are still busy with when the delete begins to tell.
+    for i in 0..n as u16 {
+        let mut m = add_flow(i);
+        (m.priority, m.table) = (7, TableId(1));
+        rig.say(c, 1, &flow_mod(m));
+    }
+    rig.say(c, 1, &delete_all());
+    let told = rig.hear(c);
+    let gone = |m: &(u32, Message)| matches!(m.1, Message::FlowRemoved(_));
+    assert_eq!(told.iter().filter(|m| gone(m)).count(), n);
+}

@@ -5,7 +5,6 @@ mod flows;
 mod groups;
 mod meters;
 mod model;
-mod speed;
 mod tables;
 mod timeouts;
 
