@@ -59,9 +59,18 @@ pub fn where_time_goes(lab: &Lab) {
         "exact-match",
         "BATCHES OF",
         "looking at the clock",
+        "kernel (tier 0): answered",
     ] {
         assert!(text.contains(words), "no {words}: {text}");
     }
+    // What the kernel forwards is timed there.
+    switch.ctl("remove bridge br1 other_config kernel-cache");
+    eventually("the kernel's share is seen", || {
+        let kernel = switch.json("perf 1")["kernel"].clone();
+        let ns = kernel["ns_per_frame"].as_f64().unwrap_or(0.0);
+        let hits = kernel["hits"].as_u64().unwrap();
+        hits > 100 && ns > 10.0
+    });
     // New flows go to the slow path, and come back.
     drop(pings);
     switch.ctl("fdb-flush br1");

@@ -1,17 +1,22 @@
 //! What a lookup, an insert and a rule cost, against the number of rules and of masks.
 //!
-//! `cargo bench -p rvs-classifier` prints a table; `-- quick` leaves the million out. One core, no pinning: compare the
-//! columns of one run.
+//! `cargo bench -p rvs-classifier`: names are `stage/kind/instance`. A thousand keys again and again show what the search costs
+//! (`hit`, `miss`), a hundred thousand what the memory costs too (`cold`). `-- growth` prints a table of what happens once and not
+//! again and again: memory, dump, removal and purge, and the longest slice of each. One core, no pinning: compare figures of one run.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
+use criterion::Criterion;
 use rvs_classifier::{Classifier, Config, Cursor, Filter, RuleId};
 use rvs_flow::{Mask, PipelineKey, Present};
 use zerocopy::byteorder::network_endian::U16;
 
 const TCP4: Present = Present(Present::IPV4.0 | Present::TCP.0);
+
+const MASKS: [usize; 3] = [1, 16, 64];
+const RULES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 /// Deterministic, uniform enough.
 struct Random(u64);
@@ -93,23 +98,6 @@ fn build(masks: usize, rules: usize) -> Built {
     }
 }
 
-/// Nanoseconds of one lookup. Each few keys count by their best round, so that a busy machine blurs the figure less.
-fn lookup_ns(table: &Classifier<PipelineKey, u64>, keys: &[PipelineKey], rounds: usize) -> f64 {
-    let mut best = vec![Duration::MAX; keys.len().div_ceil(20)];
-    for _ in 0..rounds {
-        for (few, best) in keys.chunks(20).zip(&mut best) {
-            let start = Instant::now();
-            for k in few {
-                let mut wc = Mask::none();
-                black_box(table.lookup(1, k, &mut wc).map(|r| *r.payload()));
-                black_box(&wc);
-            }
-            *best = start.elapsed().min(*best);
-        }
-    }
-    best.iter().sum::<Duration>().as_nanos() as f64 / keys.len() as f64
-}
-
 /// Dump, removal and purge of the whole table in slices of 1,000: nanoseconds a rule each, and the longest slice.
 fn take_apart(mut b: Built) -> (f64, f64, f64, Duration) {
     const SLICE: usize = 1000;
@@ -143,15 +131,60 @@ fn take_apart(mut b: Built) -> (f64, f64, f64, Duration) {
     (dump, remove, start.elapsed().as_nanos() as f64 / n, worst)
 }
 
-fn main() {
-    let quick = std::env::args().any(|a| a == "quick");
+fn lookups(
+    c: &mut Criterion,
+    name: &str,
+    table: &Classifier<PipelineKey, u64>,
+    keys: &[PipelineKey],
+) {
+    let mut next = keys.iter().cycle();
+    c.bench_function(name, |b| {
+        b.iter(|| {
+            let mut wc = Mask::none();
+            let found = next.next().and_then(|k| table.lookup(1, k, &mut wc));
+            black_box((found.map(|r| *r.payload()), &wc));
+        })
+    });
+}
+
+fn bench(c: &mut Criterion, masks: usize, rules: usize) {
+    let instance = format!("{masks}-masks-{rules}-rules");
+    let mut b = build(masks, rules);
+    let mut r = Random(99);
+    let hits: Vec<_> = (0..100_000)
+        .map(|_| b.values[r.next() as usize % b.values.len()])
+        .collect();
+    let misses: Vec<_> = (0..1000).map(|_| key(&mut r)).collect();
+    lookups(
+        c,
+        &format!("lookup/hit/{instance}"),
+        &b.table,
+        &hits[..1000],
+    );
+    lookups(c, &format!("lookup/miss/{instance}"), &b.table, &misses);
+    lookups(c, &format!("lookup/cold/{instance}"), &b.table, &hits);
+    let (value, mask) = (key(&mut r), mask(0));
+    let mut version = 1;
+    c.bench_function(&format!("change/insert-and-remove/{instance}"), |bench| {
+        bench.iter(|| {
+            version += 1;
+            let inserted = b.table.insert(&value, &mask, -1, 0, version);
+            let id = inserted.expect("invariant: no other rule has this priority");
+            version += 1;
+            b.table
+                .remove_at(id, version)
+                .expect("invariant: it was inserted just now");
+            black_box(b.table.purge(version, 8, drop));
+        })
+    });
+}
+
+/// Once for each size: microseconds of the longest step, octets and nanoseconds a rule.
+fn growth() {
     println!(
-        "{:>6} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>9}",
+        "{:>6} {:>9} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>9}",
         "masks",
         "rules",
-        "hit ns",
-        "miss ns",
-        "cold ns",
         "insert ns",
         "worst us",
         "B/rule",
@@ -160,28 +193,36 @@ fn main() {
         "purge ns",
         "slice us"
     );
-    for masks in [1, 16, 64] {
-        for rules in [1_000, 10_000, 100_000, 1_000_000] {
-            if quick && rules == 1_000_000 {
-                continue;
-            }
+    for masks in MASKS {
+        for rules in RULES {
             let b = build(masks, rules);
-            let mut r = Random(99);
-            let hits: Vec<_> = (0..100_000)
-                .map(|_| b.values[r.next() as usize % b.values.len()])
-                .collect();
-            let misses: Vec<_> = (0..100_000).map(|_| key(&mut r)).collect();
-            // A thousand keys again and again show what the search costs; a hundred thousand, what the memory costs too.
-            let hot = |keys: &[PipelineKey]| lookup_ns(&b.table, &keys[..1000], 100);
-            let (hit, miss, cold) = (hot(&hits), hot(&misses), lookup_ns(&b.table, &hits, 3));
             let bytes = b.table.memory_bytes() / b.table.len();
             let insert = b.insert.as_nanos() as f64 / rules as f64;
             let longest = b.worst.as_micros();
             let (dump, remove, purge, slice) = take_apart(b);
             println!(
-                "{masks:>6} {rules:>9} {hit:>8.0} {miss:>8.0} {cold:>8.0} {insert:>9.0} {longest:>9} {bytes:>7} {dump:>8.0} {remove:>8.0} {purge:>8.0} {:>9}",
+                "{masks:>6} {rules:>9} {insert:>9.0} {longest:>9} {bytes:>7} {dump:>8.0} {remove:>8.0} {purge:>8.0} {:>9}",
                 slice.as_micros()
             );
         }
     }
+}
+
+fn main() {
+    let has = |what: &str| std::env::args().any(|a| a == what);
+    if has("growth") {
+        return growth();
+    }
+    let mut c = Criterion::default()
+        .measurement_time(Duration::from_millis(600))
+        .warm_up_time(Duration::from_millis(150))
+        .sample_size(20)
+        .configure_from_args();
+    for masks in MASKS {
+        // A run of the tests, which only tries every case once, spares itself the many.
+        for rules in RULES.into_iter().filter(|n| has("--bench") || *n <= 10_000) {
+            bench(&mut c, masks, rules);
+        }
+    }
+    c.final_summary();
 }

@@ -38,6 +38,7 @@ pub fn render(answer: &Value, style: Style) -> String {
         number(&answer["seconds"]),
         number(&answer["clock_ns"])
     );
+    out.push_str(&kernel(answer, style));
     for w in answer["workers"].as_array().into_iter().flatten() {
         out.push_str(&worker(w, style));
     }
@@ -51,6 +52,31 @@ pub fn render(answer: &Value, style: Style) -> String {
         let _ = write!(out, "\n{}", table.render(style));
     }
     out
+}
+
+/// What never came up: the kernel's cache.
+fn kernel(answer: &Value, style: Style) -> String {
+    let k = &answer["kernel"];
+    if k.is_null() {
+        return String::new();
+    }
+    let hits = |tiers: &Value| -> f64 {
+        let rows = tiers.as_array().into_iter().flatten();
+        rows.map(|t| number(&t["hits"])).sum()
+    };
+    let workers = answer["workers"].as_array().into_iter().flatten();
+    let above: f64 = workers.map(|w| hits(&w["tiers"])).sum();
+    let each = match k["ns_per_frame"].as_f64() {
+        Some(ns) => format!("{ns:.1} ns a frame, sending included"),
+        None => "no frame".to_owned(),
+    };
+    format!(
+        "\n{}: answered {}, {} % of all; the program saw {}: {each}\n",
+        style.bold("kernel (tier 0)"),
+        k["hits"],
+        percent(number(&k["hits"]), number(&k["hits"]) + above),
+        k["frames"],
+    )
 }
 
 fn pair(v: &Value) -> Option<(u64, u64)> {

@@ -1,39 +1,19 @@
 //! A hit allocates nothing, whatever tier answers and whatever the flow does.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+#[path = "common/allocations.rs"]
+mod allocations;
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+use allocations::allocations;
 use common::{l2_mask, mac, tcp, udp, Rig};
 use rvs_datapath::{Caches, FrameBatch};
 use rvs_dpif::meter::{Band, BandKind, Meter, MeterUnit};
 use rvs_dpif::{DpAction, DpCommand, DropReason, Egress, Masked, MeterId, SetField};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits};
 use rvs_packet::{EtherType, Frame, VlanTci};
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator with the arguments that came in.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system allocator's demands.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: `ptr` came from `alloc` above, that is from the system's allocator.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Sent frames, to be given back to the pool.
 struct Sent(Vec<Frame>);
@@ -122,7 +102,7 @@ fn a_hit_allocates_nothing() {
         for turn in 0..400 {
             if turn == 200 {
                 let misses = rig.dp.counters().misses.read();
-                before = (ALLOCATIONS.load(Ordering::Relaxed), misses);
+                before = (allocations(), misses);
             }
             for i in 0..FrameBatch::MAX {
                 let (port, template) = &templates[(turn * FrameBatch::MAX + i) % templates.len()];
@@ -135,9 +115,9 @@ fn a_hit_allocates_nothing() {
             }
         }
         let c = rig.dp.counters();
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before.0;
+        let allocated = allocations() - before.0;
         assert_eq!(
-            (c.misses.read() - before.1, allocations),
+            (c.misses.read() - before.1, allocated),
             (0, 0),
             "{caches:?}"
         );

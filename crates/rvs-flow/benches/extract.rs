@@ -1,4 +1,4 @@
-//! What a key costs: one frame of each kind, in cache.
+//! What a key costs: one frame of each kind, in cache. Names are `stage/kind/instance`.
 
 use std::hint::black_box;
 
@@ -40,10 +40,10 @@ fn arp() -> Frame {
 fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("extract");
     for (name, frame) in [
-        ("tcp over ipv4", tcp_v4(false)),
-        ("tcp over ipv4, tagged", tcp_v4(true)),
-        ("udp over ipv6", udp_v6()),
-        ("arp", arp()),
+        ("tcp-ipv4/untagged-60", tcp_v4(false)),
+        ("tcp-ipv4/vlan-64", tcp_v4(true)),
+        ("udp-ipv6/untagged-62", udp_v6()),
+        ("arp/untagged-60", arp()),
     ] {
         group.bench_function(name, |b| {
             b.iter(|| {

@@ -42,6 +42,13 @@ pub(crate) fn id(object: BorrowedFd<'_>) -> io::Result<u32> {
     bpf::info(object).map(|words| words[1])
 }
 
+/// Nanoseconds and runs of a program while programs were timed: `run_time_ns` and `run_cnt` of `struct bpf_prog_info`.
+pub(crate) fn run_time(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let words = bpf::info(program)?;
+    let long = |at: usize| u64::from(words[at]) | u64::from(words[at + 1]) << 32;
+    Ok((long(48), long(50)))
+}
+
 fn tail(log: &[u8]) -> String {
     let text = crate::netlink::text(log);
     let text = text.trim_end();

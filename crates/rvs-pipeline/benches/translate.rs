@@ -1,41 +1,36 @@
-//! Nanoseconds a translation, one thread, everything in memory: `cargo bench -p rvs-pipeline`.
+//! What a translation costs, one thread, everything in memory: `cargo bench -p rvs-pipeline`. Names are `stage/kind/instance`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::Duration;
 
 use common::{bridge, ether, flow, flows, mac, udp, vid, Lab, BR};
+use criterion::{criterion_group, criterion_main, Criterion};
 use rvs_flow::OfPort;
 use rvs_l2::VlanMode;
 use rvs_openflow::{Action, TableId};
 use rvs_packet::{Frame, MacAddr};
 
-fn measure(name: &str, lab: &Lab, frame: &[u8]) {
+fn measure(c: &mut Criterion, name: &str, lab: &Lab, frame: &[u8]) {
     let key = lab.key(&Frame::from_slice(frame), 1);
-    let outputs = lab.translate(&key).actions.len();
-    let mut best = f64::MAX;
-    for _ in 0..20 {
-        let n = 20_000;
-        let start = Instant::now();
-        for _ in 0..n {
-            black_box(lab.translate(black_box(&key)));
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(n));
-    }
-    println!("{name:48} {best:8.0} ns   {outputs} actions");
+    assert!(!lab.translate(&key).actions.is_empty(), "{name} drops");
+    c.bench_function(&format!("translate/{name}"), |b| {
+        b.iter(|| lab.translate(black_box(&key)))
+    });
 }
 
-fn main() {
+fn bench(c: &mut Criterion) {
     let access = |n| vec![VlanMode::Access(vid(100)); n];
     let unicast = ether(mac(2), mac(1), &[]);
     let mut lab = Lab::new([bridge(&access(8))]);
     lab.knows(BR, 100, mac(2), 2);
-    measure("NORMAL, known unicast, 8 access ports", &lab, &unicast);
+    measure(c, "normal-unicast/8-access", &lab, &unicast);
     measure(
-        "NORMAL, broadcast, 8 access ports",
+        c,
+        "normal-broadcast/8-access",
         &lab,
         &ether(MacAddr::BROADCAST, mac(1), &[]),
     );
@@ -43,9 +38,10 @@ fn main() {
     modes.extend(vec![VlanMode::default(); 4]);
     let mut lab = Lab::new([bridge(&modes)]);
     lab.knows(BR, 100, mac(2), 6);
-    measure("NORMAL, known unicast, access to trunk", &lab, &unicast);
+    measure(c, "normal-unicast/4-access-4-trunk", &lab, &unicast);
     measure(
-        "NORMAL, broadcast, 4 access and 4 trunk ports",
+        c,
+        "normal-broadcast/4-access-4-trunk",
         &lab,
         &ether(MacAddr::BROADCAST, mac(1), &[]),
     );
@@ -62,7 +58,8 @@ fn main() {
         .collect();
     rules.push(flow(0, 1, "udp,tp_dst=2", vec![Action::output(OfPort(2))]));
     measure(
-        "1,001 flows of two masks, output",
+        c,
+        "output/1001-flows-2-masks",
         &flows(rules),
         &udp(1, 2, &[]),
     );
@@ -81,8 +78,19 @@ fn main() {
     ];
     rules.push(flow(10, 1, "ip", last));
     measure(
-        "eleven tables, three rewrites, output",
+        c,
+        "resubmit-and-rewrite/11-tables",
         &flows(rules),
         &udp(1, 2, &[]),
     );
 }
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .measurement_time(Duration::from_millis(600))
+        .warm_up_time(Duration::from_millis(150))
+        .sample_size(20);
+    targets = bench
+}
+criterion_main!(benches);

@@ -463,6 +463,9 @@ impl Control {
             if let Ok(tier0) = self.daemon.switch.rim.devices.kernel() {
                 tier0.beat(clock::now());
             }
+            if let Some(profile) = &mut self.daemon.profile {
+                profile.expire(clock::now());
+            }
             for worker in &self.daemon.workers {
                 worker.send(Order::Tend);
             }

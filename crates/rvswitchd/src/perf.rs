@@ -1,19 +1,22 @@
 //! `rvs/perf-start` and `rvs/perf-stop`: where the forwarding threads' time goes between the two.
 //!
-//! Only the times of the stages are measured for the occasion; batches, tiers and upcall latencies are counted anyway, and the
+//! Only the times of the stages and of the kernel's program are measured for the occasion; batches, tiers and upcall latencies are counted anyway, and the
 //! answer tells how much they grew. A client that asked and never came back costs nothing: every profile has an end, and the
 //! next client's takes its place.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rvs_datapath::perf::{Perf, Stage};
 use rvs_datapath::WorkerCounters;
+use rvs_kcache::KernelCache;
 use rvs_packet::Now;
 use serde_json::{json, Map, Value};
 
 use crate::clock;
 use crate::commands::{Answer, Daemon};
+use crate::tier0::Tier0;
 use crate::worker::{Order, WorkerHandle};
 
 /// Longest profile.
@@ -29,6 +32,45 @@ pub struct Profile {
     until: Now,
     workers: Vec<(Arc<Perf>, Counts)>,
     latency: Vec<(u64, u64)>,
+    kernel: Option<Kernel>,
+}
+
+impl Profile {
+    /// At its end the kernel no longer times its programs, whether or not anybody comes for the profile.
+    pub fn expire(&mut self, now: Now) {
+        if let Some(kernel) = self.kernel.as_mut().filter(|_| now > self.until) {
+            kernel.stopwatch = None;
+        }
+    }
+}
+
+/// What tier 0 had done, and what makes the kernel time it.
+struct Kernel {
+    stopwatch: Option<OwnedFd>,
+    hits: u64,
+    run_time: (u64, u64),
+}
+
+impl Kernel {
+    fn of(tier0: &Tier0) -> Self {
+        Self {
+            stopwatch: KernelCache::time_programs().ok(),
+            hits: tier0.hits(),
+            run_time: tier0.run_time().unwrap_or_default(),
+        }
+    }
+
+    fn grown(&self, tier0: &Tier0) -> Value {
+        let (ns, runs) = tier0.run_time().unwrap_or_default();
+        let (ns, runs) = (
+            ns.saturating_sub(self.run_time.0),
+            runs.saturating_sub(self.run_time.1),
+        );
+        json!({
+            "tier": 0, "name": "kernel", "hits": tier0.hits().saturating_sub(self.hits), "frames": runs, "ns": ns,
+            "ns_per_frame": (runs > 0).then(|| ns as f64 / runs as f64),
+        })
+    }
 }
 
 /// What a worker had counted.
@@ -69,6 +111,7 @@ pub fn start(daemon: &mut Daemon, params: &[String]) -> Answer {
         until,
         workers: daemon.workers.iter().map(begin).collect(),
         latency: daemon.latency.read(),
+        kernel: daemon.switch.rim.devices.kernel().ok().map(Kernel::of),
     });
     Ok(json!(number.to_string()))
 }
@@ -91,6 +134,8 @@ pub fn stop(daemon: &mut Daemon, params: &[String]) -> Answer {
             row
         })
         .collect();
+    let tier0 = daemon.switch.rim.devices.kernel().ok();
+    let kernel = profile.kernel.as_ref().zip(tier0).map(|(k, t)| k.grown(t));
     let before = |bound: u64| {
         let found = profile.latency.iter().find(|(b, _)| *b == bound);
         found.map_or(0, |(_, n)| *n)
@@ -106,6 +151,7 @@ pub fn stop(daemon: &mut Daemon, params: &[String]) -> Answer {
         "seconds": took.as_secs_f64(),
         "clock_ns": clock_cost(),
         "workers": workers,
+        "kernel": kernel,
         "upcall_latency_us": latency,
     }))
 }

@@ -9,6 +9,8 @@
 //! not touch it, so that a change of one per cent shows.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+#[path = "../../tests/common/allocations.rs"]
+mod allocations;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod count;
@@ -29,7 +31,7 @@ use rvs_dpif::{
 use rvs_flow::{extract, DpPort, FlowKey, Mask, ParseLimits};
 use rvs_packet::{EtherType, Frame, MacAddr, Now, VlanTci};
 
-use crate::count::allocations;
+use crate::allocations::allocations;
 use crate::frames::{Family, Shape};
 
 /// Time that the thread ran, divided by the frames of a batch.
@@ -238,6 +240,14 @@ fn timed(c: &mut Bench, name: &str, mut batch: impl FnMut()) -> f64 {
     allocated as f64 / (batches * FrameBatch::MAX as u64).max(1) as f64
 }
 
+/// How many flows there are. A run of the tests, which only tries every case once, spares itself the many.
+fn flows() -> impl Iterator<Item = u32> {
+    let all = std::env::args().any(|a| a == "--bench");
+    [1, 1000, 100_000]
+        .into_iter()
+        .filter(move |n| all || *n < 100_000)
+}
+
 /// What answers, by what the frames are, by how long they are, by how many flows there are.
 fn matrix(c: &mut Bench) {
     let kinds = [
@@ -248,7 +258,7 @@ fn matrix(c: &mut Bench) {
     ];
     for family in Family::ALL {
         for octets in [64, 1500] {
-            for flows in [1, 1000, 100_000] {
+            for flows in flows() {
                 let shape = Shape { family, octets };
                 for (kind, caches, masks) in kinds {
                     let case = Case {

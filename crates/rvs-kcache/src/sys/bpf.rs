@@ -19,6 +19,7 @@ const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_PROG_QUERY: u32 = 16;
 const BPF_LINK_CREATE: u32 = 28;
+const BPF_ENABLE_STATS: u32 = 32;
 const BPF_LINK_DETACH: u32 = 34;
 
 /// Calls bpf(2) and returns its non-negative result.
@@ -214,9 +215,20 @@ pub fn test_run(
     ))
 }
 
+/// Has the kernel time all eBPF programs of the machine for as long as the descriptor is open (Linux 5.8).
+pub fn enable_stats() -> io::Result<OwnedFd> {
+    // BPF_STATS_RUN_TIME
+    let mut kind = 0u32;
+    // SAFETY: the command's member is one number.
+    unsafe { bpf(BPF_ENABLE_STATS, &mut kind) }.map(own)
+}
+
+/// Words of [`info`]: up to the run count of a program.
+pub const INFO_WORDS: usize = 52;
+
 /// The head of `struct bpf_{prog,map,link}_info`; asks for nothing that needs a buffer.
-pub fn info(fd: BorrowedFd<'_>) -> io::Result<[u32; 20]> {
-    let mut words = [0u32; 20];
+pub fn info(fd: BorrowedFd<'_>) -> io::Result<[u32; INFO_WORDS]> {
+    let mut words = [0u32; INFO_WORDS];
     let mut attr = ObjInfo {
         bpf_fd: fd_number(fd),
         info_len: size_of_val(&words) as u32,

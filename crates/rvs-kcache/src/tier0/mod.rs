@@ -33,7 +33,7 @@ mod table;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -401,6 +401,23 @@ impl KernelCache {
     /// The program's id, for [`crate::foreign_programs`].
     pub const fn prog_id(&self) -> u32 {
         self.hook.prog_id()
+    }
+
+    /// Has the kernel time all eBPF programs of the machine for as long as the descriptor is open. Costs each run two readings
+    /// of the clock.
+    ///
+    /// # Errors
+    /// The kernel's: before Linux 5.8 it cannot.
+    pub fn time_programs() -> io::Result<OwnedFd> {
+        bpf::enable_stats()
+    }
+
+    /// Nanoseconds and runs of the program while programs were timed; the helpers that it called are in them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run_time(&self) -> io::Result<(u64, u64)> {
+        program::run_time(self.hook.prog())
     }
 
     /// Runs the program on a frame as if it had come from the device, `repeat` times, without sending it. Returns what

@@ -263,6 +263,11 @@ impl Tier0 {
         self.lock().cache.counters().hit
     }
 
+    /// Nanoseconds and runs of the program while programs were timed.
+    pub fn run_time(&self) -> Option<(u64, u64)> {
+        self.lock().cache.run_time().ok()
+    }
+
     /// What the kernel carried in and out of a port.
     pub fn totals(&self, now: Now, port: DpPort) -> PortTotals {
         let mut state = self.lock();
