@@ -1,9 +1,13 @@
 //! A controller drives the switch: what it says counts from the barrier on, and what it asks to hear it hears.
 
+use std::time::Duration;
+
 use rvs_flow::{NoPortNames, OfPort};
 use rvs_ofproto::agent::ConnKind;
-use rvs_openflow::message::{FlowCommand, FlowMod, GroupCommand, PacketIn, PacketOut};
-use rvs_openflow::text::{parse_flow, parse_group, Words};
+use rvs_openflow::message::{
+    FlowCommand, FlowMod, GroupCommand, MeterCommand, MeterMod, PacketIn, PacketOut,
+};
+use rvs_openflow::text::{parse_flow, parse_group, parse_meter, Words};
 use rvs_openflow::{Action, FlowMatch, Instructions, Message, PacketInReason, TableId, Version};
 use rvs_testkit::openflow::Controller;
 use rvs_testkit::seed::for_each_seed;
@@ -87,6 +91,90 @@ fn frames_go_to_the_controller_and_come_back() {
     c.order(&mut s, &Message::PacketOut(Box::new(out)));
     s.run();
     assert_eq!(s.sent_all(), [("p2".to_owned(), frame)]);
+}
+
+fn meter(s: &mut TestSwitch, c: &mut Controller, text: &str) {
+    let meter = parse_meter(text, false).unwrap();
+    let command = MeterCommand::Add;
+    c.order(s, &Message::MeterMod(Box::new(MeterMod { command, meter })));
+}
+
+/// A flow that sends to the controller and elsewhere: the controller's meter bounds the copies alone, whether it comes
+/// before the flow or after; so does the meter that an action names.
+#[test]
+fn the_controllers_meter_bounds_packet_ins_and_nothing_else() {
+    for first in [true, false] {
+        let mut s = two_ports();
+        let mut c = Controller::connect(&mut s, "br", ConnKind::Primary, Version::Of13);
+        let both = [
+            Action::output(OfPort::CONTROLLER),
+            Action::output(s.of("p2")),
+        ];
+        let text = "meter=controller,pktps,burst,bands=type=drop,rate=10,burst_size=3";
+        if first {
+            meter(&mut s, &mut c, text);
+        }
+        c.order(&mut s, &flow(FlowCommand::Add, "", both));
+        let frame = Packet::eth(1, 2).tcp(1, 2, 1000, 80, 9).build();
+        s.forward("p1", &frame);
+        if !first {
+            meter(&mut s, &mut c, text);
+        }
+        c.packet_ins(&mut s);
+        s.advance(Duration::from_secs(2));
+        let out: usize = (0..20).map(|_| s.forward("p1", &frame).len()).sum();
+        assert_eq!((out, c.packet_ins(&mut s).len()), (20, 3), "{first}");
+        s.advance(Duration::from_millis(100));
+        (0..20).for_each(|_| drop(s.forward("p1", &frame)));
+        assert_eq!(c.packet_ins(&mut s).len(), 1, "one in a tenth of a second");
+    }
+}
+
+#[test]
+fn a_controller_action_may_name_its_meter() {
+    let mut s = two_ports();
+    let mut c = Controller::connect(&mut s, "br", ConnKind::Primary, Version::Of15);
+    meter(
+        &mut s,
+        &mut c,
+        "meter=7,pktps,burst,bands=type=drop,rate=10,burst_size=2",
+    );
+    meter(
+        &mut s,
+        &mut c,
+        "meter=controller,pktps,burst,bands=type=drop,rate=10,burst_size=5",
+    );
+    let words = Words::new(Version::Of15);
+    for (actions, passed) in [("controller(meter_id=7)", 2), ("controller", 5)] {
+        let m = parse_flow(&format!("actions={actions}"), FlowCommand::Add, &words).unwrap();
+        c.order(&mut s, &Message::FlowMod(Box::new(m)));
+        let frame = Packet::eth(1, 2).build();
+        (0..9).for_each(|_| drop(s.forward("p1", &frame)));
+        assert_eq!(c.packet_ins(&mut s).len(), passed, "{actions}");
+    }
+}
+
+/// Frames that no cached flow decides pass the slow path's meter; those of a flow in the cache do not.
+#[test]
+fn the_slow_paths_meter_bounds_what_the_caches_do_not_decide() {
+    let mut s = two_ports();
+    let mut c = Controller::connect(&mut s, "br", ConnKind::Service, Version::Of13);
+    let to = s.of("p2");
+    c.order(&mut s, &flow(FlowCommand::Delete, "", []));
+    for port in 0..20 {
+        let m = format!("tcp,tp_dst={port}");
+        c.order(&mut s, &flow(FlowCommand::Add, &m, [Action::output(to)]));
+    }
+    meter(
+        &mut s,
+        &mut c,
+        "meter=slowpath,pktps,burst,bands=type=drop,rate=10,burst_size=4",
+    );
+    let tcp = |port| Packet::eth(1, 2).tcp(1, 2, 1000, port, 0).build();
+    let out = |s: &mut TestSwitch| -> usize {
+        (0..20).map(|port| s.forward("p1", &tcp(port)).len()).sum()
+    };
+    assert_eq!((out(&mut s), out(&mut s)), (4, 20));
 }
 
 /// Matches that overlap each other in many ways, with the fields that actions below rewrite.

@@ -13,6 +13,7 @@ mod differential;
 mod hosts;
 mod internal;
 mod life;
+mod meters;
 mod metrics;
 mod mininet;
 mod ofctl;
@@ -147,6 +148,7 @@ fn main() -> ExitCode {
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
+        meters::rates_hold_for_tcp_and_udp,
         blackbox::meters,
         blackbox::meters_of_os_ken,
     ]);

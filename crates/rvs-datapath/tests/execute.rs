@@ -382,7 +382,15 @@ fn a_frame_of_the_slow_paths_own_runs_like_any_other() {
 }
 
 fn meter(rig: &mut Rig, unit: MeterUnit, kind: BandKind, rate: u32, burst: u32) -> Arc<Meter> {
-    let m = Arc::new(Meter::new(rig.now, unit, &[Band { kind, rate, burst }]));
+    let m = Arc::new(Meter::new(
+        rig.now,
+        unit,
+        &[Band {
+            kind,
+            rate,
+            burst: Some(burst),
+        }],
+    ));
     rig.command(DpCommand::Meter {
         id: MeterId(1),
         meter: Some(Arc::clone(&m)),

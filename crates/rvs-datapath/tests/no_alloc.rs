@@ -81,7 +81,7 @@ fn flows(rig: &mut Rig, templates: &mut Vec<(DpPort, Frame)>) {
         &[Band {
             kind: BandKind::Drop,
             rate: u32::MAX,
-            burst: u32::MAX,
+            burst: Some(u32::MAX),
         }],
     );
     rig.command(DpCommand::Meter {

@@ -5,10 +5,18 @@
 //! `burst / rate` of now. One compare-and-swap per frame and band: no lock, and one meter lets through `rate * t + burst`
 //! however many workers charge it.
 //!
+//! A band without a burst has a bucket that suits TCP and still keeps its rate within 2 % over ten seconds from idle. It holds
+//! a tenth of a second of the rate ([`USUAL`]), so that little more than the rate passes at first. But a TCP that lost the tail of
+//! its window says nothing for a retransmission timeout, 200 ms and more, and what a tenth of a second can't hold would be
+//! lost to it each time: half of the rate at 20 Mbit/s. So the bucket holds more, [`AFTER_EXCESS`], for a second after a frame
+//! has exceeded the band; if it fills to the brim nobody wants that, and it is down to the tenth again. A burst that was
+//! asked for is kept to the letter: no interval carries more than the rate and the burst.
+//!
 //! Times are kept in 1/64 ns since the meter was made (nine years fit), and a frame's time is rounded up, so that a rate is
 //! never exceeded; at 100 Gbit/s and 64 octets that is 0.3 % short.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rvs_packet::Now;
 
@@ -34,8 +42,8 @@ pub struct Band {
     pub kind: BandKind,
     /// At least 1; a band of rate 0 is always exceeded.
     pub rate: u32,
-    /// 0 = as much as one second of the rate.
-    pub burst: u32,
+    /// The bucket's size. `None`: one that suits TCP (see the head of the file).
+    pub burst: Option<u32>,
 }
 
 /// One meter: its configuration, buckets and counters.
@@ -53,7 +61,11 @@ struct BandState {
     band: Band,
     /// How far the bucket may be filled ahead of now.
     depth: u64,
+    /// How much of that is lost while nothing exceeds the band.
+    extra: u64,
     full_again: AtomicU64,
+    /// Until when the bucket may hold all of `depth`.
+    deep_until: AtomicU64,
     packets: AtomicU64,
     bytes: AtomicU64,
 }
@@ -76,31 +88,24 @@ pub struct MeterCount {
 /// Parts of a nanosecond in which buckets count.
 const PARTS: u128 = 64;
 
+/// What a bucket without a burst holds, in time.
+pub const USUAL: Duration = Duration::from_millis(100);
+/// What it holds after a frame has exceeded its band: a little more than Linux's retransmission timeout to a near peer.
+pub const AFTER_EXCESS: Duration = Duration::from_millis(260);
+/// For how long: a TCP that lost something is back by then.
+const EXCESS_COUNTS: Duration = Duration::from_secs(1);
+/// What it holds at least: two frames of an Ethernet.
+const LEAST_OCTETS: u64 = 2 * 1518;
+/// Likewise where frames are counted: as many, unless that is more than a second's.
+const LEAST_FRAMES: u32 = 10;
+
 impl Meter {
     /// A meter whose buckets are full of tokens.
     pub fn new(now: Now, unit: MeterUnit, bands: &[Band]) -> Self {
-        let state = |band: &Band| {
-            let burst = if band.burst == 0 {
-                band.rate
-            } else {
-                band.burst
-            };
-            let amount = match unit {
-                MeterUnit::Kbps => u128::from(burst) * 1000,
-                MeterUnit::Pktps => u128::from(burst),
-            };
-            BandState {
-                band: *band,
-                depth: time_of(unit, band.rate, amount),
-                full_again: AtomicU64::new(0),
-                packets: AtomicU64::new(0),
-                bytes: AtomicU64::new(0),
-            }
-        };
         Self {
             unit,
             made: now,
-            bands: bands.iter().map(state).collect(),
+            bands: bands.iter().map(|b| BandState::new(unit, *b)).collect(),
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
@@ -113,6 +118,9 @@ impl Meter {
         let mut worst: Option<&BandState> = None;
         for b in &self.bands {
             let exceeded = !b.take(at, self.time(b, 1, bytes));
+            if exceeded {
+                b.deepen(at);
+            }
             if exceeded && worst.is_none_or(|w| b.band.rate > w.band.rate) {
                 worst = Some(b);
             }
@@ -190,11 +198,35 @@ impl Meter {
 }
 
 impl BandState {
+    /// A bucket that is full of tokens.
+    fn new(unit: MeterUnit, band: Band) -> Self {
+        let (depth, extra) = match band.burst {
+            Some(burst) => (depth_of(unit, band.rate, burst), 0),
+            None => depth_without_burst(unit, band.rate),
+        };
+        Self {
+            band,
+            depth,
+            extra,
+            full_again: AtomicU64::new(0),
+            deep_until: AtomicU64::new(0),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
     /// Takes `time` worth of tokens if they are there.
     fn take(&self, at: u64, time: u64) -> bool {
+        let may_be_deep = at < self.deep_until.load(Ordering::Relaxed);
         let mut full = self.full_again.load(Ordering::Relaxed);
         loop {
-            let new = full.max(at).saturating_add(time);
+            // To the brim: idle.
+            let fullest = if may_be_deep && full > at {
+                full
+            } else {
+                full.max(at.saturating_add(self.extra))
+            };
+            let new = fullest.saturating_add(time);
             if new - at > self.depth {
                 return false;
             }
@@ -209,6 +241,45 @@ impl BandState {
             }
         }
     }
+
+    /// A frame exceeded the band: what its sender leaves out now it may send later.
+    fn deepen(&self, at: u64) {
+        if self.extra == 0 {
+            return;
+        }
+        if at >= self.deep_until.load(Ordering::Relaxed) {
+            // What was lost while the bucket was shallow stays lost.
+            let fullest = at.saturating_add(self.extra);
+            self.full_again.fetch_max(fullest, Ordering::Relaxed);
+        }
+        let until = at.saturating_add(parts_of(EXCESS_COUNTS));
+        self.deep_until.fetch_max(until, Ordering::Relaxed);
+    }
+}
+
+/// A bucket of `burst` kilobits or frames.
+fn depth_of(unit: MeterUnit, rate: u32, burst: u32) -> u64 {
+    let amount = match unit {
+        MeterUnit::Kbps => u128::from(burst) * 1000,
+        MeterUnit::Pktps => u128::from(burst),
+    };
+    time_of(unit, rate, amount)
+}
+
+/// The bucket of a band without a burst, and how much of it is for after an excess.
+fn depth_without_burst(unit: MeterUnit, rate: u32) -> (u64, u64) {
+    let least = match unit {
+        MeterUnit::Kbps => time_of(unit, rate, u128::from(LEAST_OCTETS) * 8),
+        MeterUnit::Pktps => time_of(unit, rate, LEAST_FRAMES.min(rate).into()),
+    };
+    let usual = parts_of(USUAL).max(least);
+    let deep = parts_of(AFTER_EXCESS).max(usual);
+    (deep, deep - usual)
+}
+
+fn parts_of(d: Duration) -> u64 {
+    let parts = d.as_nanos() * PARTS;
+    u64::try_from(parts).unwrap_or(u64::MAX)
 }
 
 /// How long `amount` (bits or frames) takes at `rate`, rounded up; for ever at rate 0.
@@ -241,8 +312,18 @@ mod tests {
     use super::*;
 
     fn drop_at(rate: u32, burst: u32) -> Band {
-        let kind = BandKind::Drop;
-        Band { kind, rate, burst }
+        Band {
+            kind: BandKind::Drop,
+            rate,
+            burst: Some(burst),
+        }
+    }
+
+    fn drop_without_burst(rate: u32) -> Band {
+        Band {
+            burst: None,
+            ..drop_at(rate, 0)
+        }
     }
 
     /// Frames that pass when `bytes`-octet frames come every `gap` ns for `total` ns.
@@ -300,7 +381,7 @@ mod tests {
         let remark = Band {
             kind: BandKind::DscpRemark(1),
             rate: 10,
-            burst: 2,
+            burst: Some(2),
         };
         let m = Meter::new(Now(0), MeterUnit::Pktps, &[remark, drop_at(20, 4)]);
         let seen: Vec<_> = (0..5).map(|_| m.charge(Now(0), 60)).collect();
@@ -339,6 +420,107 @@ mod tests {
             workers.into_iter().map(|w| w.join().unwrap_or(0)).sum()
         });
         assert_eq!(passed, 1000);
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Bits in ten seconds from idle against ten seconds of the rate, in hundredths of a percent.
+    fn share(bits: u64, rate: u32) -> u64 {
+        bits * 10_000 / (u64::from(rate) * 1000 * 10)
+    }
+
+    #[test]
+    fn without_a_burst_ten_seconds_from_idle_keep_the_rate() {
+        for rate in [2_000, 20_000, 100_000, 500_000] {
+            let m = Meter::new(Now(0), MeterUnit::Kbps, &[drop_without_burst(rate)]);
+            // Twice the rate in frames of 1,500 octets, for ten seconds, three times.
+            let gap = 1500 * 8 * SECOND / (u64::from(rate) * 1000) / 2;
+            for (start, silence) in [(1, "new"), (12, "two seconds"), (30, "eight seconds")] {
+                let start = Now(start * SECOND);
+                // What comes first is little: a ping, a connection.
+                m.charge(start, 98);
+                let start = start.0 + SECOND / 2;
+                let frames = (0..10 * SECOND / gap).map(|i| Now(start + i * gap));
+                let passed = frames.filter(|at| m.charge(*at, 1500) == Metered::Pass);
+                let share = share(passed.count() as u64 * 1500 * 8, rate);
+                assert!(
+                    (9_990..=10_200).contains(&share),
+                    "{rate} after {silence}: {share}"
+                );
+            }
+        }
+    }
+
+    /// A TCP near by: it doubles what it has under way until something is lost, and with the tail lost it is silent for a
+    /// retransmission timeout.
+    #[test]
+    fn without_a_burst_a_sender_that_pauses_after_losses_gets_the_rate() {
+        for rate in [20_000, 100_000, 500_000] {
+            let m = Meter::new(Now(0), MeterUnit::Kbps, &[drop_without_burst(rate)]);
+            let strict = Meter::new(Now(0), MeterUnit::Kbps, &[drop_at(rate, rate / 10)]);
+            let run = |m: &Meter| {
+                let (mut at, mut window, mut passed) = (SECOND, 10u64, 0u64);
+                while at < 11 * SECOND {
+                    let through = (0..window)
+                        .filter(|_| m.charge(Now(at), 1500) == Metered::Pass)
+                        .count() as u64;
+                    passed += through;
+                    at += 100_000;
+                    if through == window {
+                        window *= 2;
+                    } else {
+                        window = 10;
+                        at += 204_000_000;
+                    }
+                }
+                share(passed * 1500 * 8, rate)
+            };
+            let share = run(&m);
+            assert!((9_700..=10_200).contains(&share), "{rate}: {share}");
+            assert!(run(&strict) < 7_000);
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_deep_only_after_an_excess() {
+        // A tenth of a second at 1,000 frames/s.
+        let m = Meter::new(Now(0), MeterUnit::Pktps, &[drop_without_burst(1000)]);
+        let burst = |at: u64| {
+            let all = (0..2000).filter(|_| m.charge(Now(at), 60) == Metered::Pass);
+            all.count()
+        };
+        assert_eq!(burst(5 * SECOND), 100);
+        // After an excess nothing of a short silence is lost.
+        assert_eq!(burst(5 * SECOND + 250_000_000), 250);
+        assert_eq!(burst(5 * SECOND + 450_000_000), 200);
+        // Of a longer one all but a tenth is.
+        assert_eq!(burst(5 * SECOND + 720_000_000), 100);
+        // One frame now and then is no silence, but a second after the excess the bucket is as before.
+        let later = 5 * SECOND + 720_000_000;
+        for i in 1..=15 {
+            m.charge(Now(later + i * 70_000_000), 60);
+        }
+        assert_eq!(burst(later + 1_050_000_000), 99);
+        // A frame too many for a bucket that is not even empty does not fill it.
+        let large = Meter::new(Now(0), MeterUnit::Kbps, &[drop_without_burst(1000)]);
+        assert_eq!(
+            large.charge(Now(SECOND), 60_000),
+            Metered::Exceeds(BandKind::Drop)
+        );
+        let frames = (0..100).filter(|_| large.charge(Now(SECOND), 1250) == Metered::Pass);
+        assert_eq!(frames.count(), 10);
+    }
+
+    #[test]
+    fn low_rates_without_a_burst_let_whole_frames_pass() {
+        let m = Meter::new(Now(0), MeterUnit::Kbps, &[drop_without_burst(1)]);
+        let passes = |at: u64| m.charge(Now(at * SECOND), 1518) == Metered::Pass;
+        assert_eq!([0, 0, 0, 13].map(passes), [true, true, false, true]);
+        for (rate, burst) in [(1, 1), (5, 5), (50, 10), (1000, 100)] {
+            let m = Meter::new(Now(0), MeterUnit::Pktps, &[drop_without_burst(rate)]);
+            let passed = (0..500).filter(|_| m.charge(Now(0), 60) == Metered::Pass);
+            assert_eq!(passed.count(), burst);
+        }
     }
 
     #[test]

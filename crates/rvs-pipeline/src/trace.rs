@@ -2,7 +2,7 @@
 
 use rvs_dpif::DropReason;
 use rvs_flow::{Match, OfPort, PipelineKey};
-use rvs_openflow::{Action, GroupId, TableId};
+use rvs_openflow::{Action, GroupId, Instructions, TableId};
 
 /// Hears of each step. The cheap implementer is compiled away.
 pub trait Trace {
@@ -26,6 +26,10 @@ pub enum TraceEvent {
     Miss { table: TableId },
     /// An action is about to run.
     Action(Action),
+    /// An instruction other than actions to apply, alone.
+    Instruction(Box<Instructions>),
+    /// The action set is about to run.
+    ActionSet,
     /// Bucket number `index` of a group is about to run.
     Bucket { group: GroupId, index: usize },
     /// What an action did, in words.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use rvs_dpif::{
-    AckToken, Actions, DpCommand, FlowId, FlowStats, Megaflow, Upcall, UpcallKind, WorkerId,
+    AckToken, Actions, DpAction, DpCommand, FlowId, FlowStats, Megaflow, Upcall, UpcallKind,
+    WorkerId,
 };
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
+use rvs_openflow::MeterId;
 use rvs_packet::Now;
 use rvs_pipeline::{
     translate, BridgeId, CachedEffect, FrozenState, LearnedFlow, MacTables, NoTrace, PipelineView,
@@ -168,7 +170,7 @@ impl SlowPath {
         } = upcall;
         let translation = self.translate_settled(now, &key, out);
         let bound = self.bind(&key, translation);
-        let (actions, drop) = (bound.actions.clone(), bound.translation.drop);
+        let (actions, drop) = (self.metered(&key, &bound.actions), bound.translation.drop);
         let effects = bound.translation.effects.clone();
         let flow = self.install(now, worker, &key, bound, out);
         if flow.is_none() {
@@ -186,6 +188,24 @@ impl SlowPath {
                 flow,
             },
         );
+    }
+
+    /// What the frames that asked do: they pass the bridge's slow path meter (`OFPM_SLOWPATH`) first if it has one. The entry
+    /// does without.
+    fn metered(&self, key: &FlowKey, actions: &Actions) -> Actions {
+        let meter = self
+            .world
+            .port(DpPort(key.in_port))
+            .and_then(|(bridge, _)| bridge.meters.get(&MeterId::SLOWPATH));
+        match meter {
+            Some(meter) if !actions.is_empty() => {
+                let first = DpAction::Meter(meter.dp);
+                std::iter::once(first)
+                    .chain(actions.iter().cloned())
+                    .collect()
+            }
+            _ => actions.clone(),
+        }
     }
 
     /// Translates, and applies what the frame teaches. When the lesson changes anything the answer is asked for again, so

@@ -448,6 +448,16 @@ impl Layout {
                 let text = words.actions(std::slice::from_ref(a)).to_string();
                 self.below(depth, text);
             }
+            TraceEvent::Instruction(alone) => {
+                let text = words.instructions(alone).to_string();
+                self.below(depth, text);
+            }
+            TraceEvent::ActionSet => {
+                self.tables.truncate(depth + 1);
+                let at = 8 * self.level(depth);
+                self.steps
+                    .push((at, "--. Executing action set:".to_owned()));
+            }
             TraceEvent::Bucket { index, .. } => {
                 self.below(depth, format!(" -> using bucket {index}"));
             }

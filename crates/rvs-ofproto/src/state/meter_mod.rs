@@ -133,7 +133,8 @@ fn datapath_meter(now: Now, m: &Meter) -> Arc<DpMeter> {
                 BandKind::DscpRemark { levels } => rvs_dpif::meter::BandKind::DscpRemark(levels),
             },
             rate: b.rate,
-            burst: if m.burst { b.burst } else { 0 },
+            // A burst of nothing would let nothing pass.
+            burst: (m.burst && b.burst > 0).then_some(b.burst),
         })
         .collect();
     Arc::new(DpMeter::new(now, unit, &bands))

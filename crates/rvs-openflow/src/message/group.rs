@@ -166,11 +166,11 @@ impl GroupMod {
                 g.buckets.len()
             )));
         }
-        // An insertion need not say the type of the group; the group tells whether weights fit.
-        let weighted = g.kind == GroupKind::Select || self.command == GroupCommand::InsertBucket;
-        g.buckets
-            .iter()
-            .try_for_each(|b| check_bucket(b, g.kind, weighted))
+        if self.command == GroupCommand::InsertBucket {
+            // It need not say the type of the group: the group that is there tells what its buckets may be.
+            return Ok(());
+        }
+        g.buckets.iter().try_for_each(|b| check_bucket(b, g.kind))
     }
 
     pub(crate) fn put(&self, w: &mut Writer, version: Version) {
@@ -199,9 +199,9 @@ impl GroupMod {
     }
 }
 
-fn check_bucket(b: &Bucket, kind: GroupKind, weighted: bool) -> Result<(), OfError> {
+fn check_bucket(b: &Bucket, kind: GroupKind) -> Result<(), OfError> {
     let watches = b.watch_port.is_some() || b.watch_group.is_some();
-    if b.weight != 0 && !weighted {
+    if b.weight != 0 && kind != GroupKind::Select {
         return Err(ErrorCode::GmfcInvalidGroup
             .because("a weight in a group that does not select by weight"));
     }

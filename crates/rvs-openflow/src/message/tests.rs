@@ -30,6 +30,21 @@ fn what_was_encoded_decodes_to_the_same() {
     }
 }
 
+/// An insertion need not say the type of the group: whether its buckets may watch a port is the group's to say.
+#[test]
+fn buckets_to_insert_are_not_judged_by_the_type_in_the_message() {
+    let d = Dialect::new(Version::Of15);
+    let text = "group_id=1,type=ff,bucket=watch_port:1,actions=output:1";
+    let words = crate::text::Words::new(Version::Of15);
+    let mut m = crate::text::parse_group(text, GroupCommand::Add, &words).unwrap();
+    m.command = GroupCommand::InsertBucket;
+    m.command_bucket = BUCKET_LAST;
+    m.group.kind = crate::GroupKind::All;
+    let m = Message::GroupMod(Box::new(m));
+    let bytes = d.encode(&m, 1).unwrap();
+    assert_eq!(d.decode(&bytes).map(|(_, m)| m), Ok(m));
+}
+
 proptest::proptest! {
     /// The same on inputs that shrink.
     #[test]

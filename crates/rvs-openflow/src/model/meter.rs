@@ -1,5 +1,7 @@
 //! Meters and their bands.
 
+use std::fmt;
+
 /// A meter of a bridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeterId(pub u32);
@@ -13,6 +15,17 @@ impl MeterId {
     pub const CONTROLLER: Self = Self(0xffff_fffe);
     /// `OFPM_ALL`, in requests.
     pub const ALL: Self = Self(0xffff_ffff);
+}
+
+impl fmt::Display for MeterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::SLOWPATH => f.write_str("slowpath"),
+            Self::CONTROLLER => f.write_str("controller"),
+            Self::ALL => f.write_str("all"),
+            Self(n) => n.fmt(f),
+        }
+    }
 }
 
 /// What rates count.

@@ -6,11 +6,8 @@ use super::parse::number;
 use super::{ParseError, Words};
 use crate::model::{Band, BandKind, Meter, MeterId, MeterUnit};
 
-const NAMES: [(&str, MeterId); 3] = [
-    ("slowpath", MeterId::SLOWPATH),
-    ("controller", MeterId::CONTROLLER),
-    ("all", MeterId::ALL),
-];
+/// Meters with names.
+const NAMED: [MeterId; 3] = [MeterId::SLOWPATH, MeterId::CONTROLLER, MeterId::ALL];
 
 /// A meter as `ovs-ofctl dump-meters` prints it: a line, then a line for each band.
 pub struct MeterDisplay<'t>(&'t Meter);
@@ -24,10 +21,7 @@ impl<'t> Words<'t> {
 impl fmt::Display for MeterDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let m = self.0;
-        match NAMES.iter().find(|(_, id)| *id == m.id) {
-            Some((name, _)) => write!(f, "meter={name} ")?,
-            None => write!(f, "meter={} ", m.id.0)?,
-        }
+        write!(f, "meter={} ", m.id)?;
         f.write_str(match m.unit {
             MeterUnit::KilobitsPerSecond => "kbps ",
             MeterUnit::PacketsPerSecond => "pktps ",
@@ -107,11 +101,11 @@ fn set_unit(unit: &mut Option<MeterUnit>, to: MeterUnit) -> Result<(), ParseErro
 }
 
 fn meter_id(text: &str, delete: bool) -> Result<MeterId, ParseError> {
-    if let Some((_, id)) = NAMES.iter().find(|(n, _)| *n == text) {
-        if *id == MeterId::ALL && !delete {
+    if let Some(id) = NAMED.into_iter().find(|id| id.to_string() == text) {
+        if id == MeterId::ALL && !delete {
             return Err(ParseError::new("meter=all is for deletion and questions"));
         }
-        return Ok(*id);
+        return Ok(id);
     }
     let id = MeterId(number(text, "meter")?);
     if id.0 == 0 || id > MeterId::MAX {

@@ -2,7 +2,7 @@
 
 use rvs_dpif::DpAction;
 use rvs_flow::{OfPort, PipelineKey};
-use rvs_openflow::{ControllerAction, ControllerId, PacketInReason};
+use rvs_openflow::{ControllerAction, ControllerId, MeterId, PacketInReason};
 
 use super::ctx::Ctx;
 use crate::trace::{Trace, TraceEvent};
@@ -41,7 +41,17 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return self.note(|| TraceEvent::Note("the input port sends no packet-ins".into()));
         }
         let note = self.packet_in_note(what);
+        self.metered_punt(note);
+    }
+
+    /// Hands a copy up that has to pass the meter of the action, or else that of all packet-ins. The packet itself goes on
+    /// whatever the meter says of the copy.
+    pub(super) fn metered_punt(&mut self, note: PacketInNote) {
+        let meter = note.meter.unwrap_or(MeterId::CONTROLLER);
+        let scope = self.out.begin();
+        self.meter(meter);
         self.punt(PuntNote::PacketIn(Box::new(note)));
+        self.out.end(scope);
     }
 
     pub(super) fn packet_in_note(&self, what: &ControllerAction) -> PacketInNote {
@@ -63,7 +73,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     /// Hands a copy to the slow path with this note.
-    pub(super) fn punt(&mut self, note: PuntNote) {
+    fn punt(&mut self, note: PuntNote) {
         let reason = note.reason();
         let cookie = self.notes.len() as u64;
         self.notes.push(note);

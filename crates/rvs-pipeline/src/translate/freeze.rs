@@ -13,7 +13,7 @@ use rvs_openflow::{Action, Instructions, TableId};
 use super::ctx::{Ctx, Unparsed};
 use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
 use crate::trace::{Trace, TraceEvent};
-use crate::translation::{FrozenRest, FrozenState, FrozenThen, PacketInNote, PuntNote};
+use crate::translation::{FrozenRest, FrozenState, FrozenThen, PacketInNote};
 
 /// Why a translation stops.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             }
             FreezeKind::Pause(mut note) => {
                 note.paused = Some(Box::new(state));
-                self.punt(PuntNote::PacketIn(note));
+                self.metered_punt(*note);
             }
             FreezeKind::PacketLength { dst, len } => self.both_branches(dst, len, &state),
         }

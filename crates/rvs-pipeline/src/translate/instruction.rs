@@ -87,12 +87,16 @@ impl<T: Trace> Ctx<'_, '_, T> {
         } else {
             PacketInReason::Action
         };
+        if rule.instructions == Instructions::default() && self.action_set.is_empty() {
+            self.note(|| TraceEvent::Drop(DropReason::Action));
+        }
         self.run_instructions(&rule.instructions)
     }
 
     /// The instructions in the order of the specification.
     pub(super) fn run_instructions(&mut self, what: &Instructions) -> Option<TableId> {
         if let Some(meter) = what.meter {
+            self.note_instruction(|i| i.meter = what.meter);
             self.meter(meter);
         }
         self.run_actions(&what.apply);
@@ -108,14 +112,17 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return None;
         }
         if what.clear {
+            self.note_instruction(|i| i.clear = true);
             self.action_set.clear();
             self.key.actset_output = OfPort::UNSET.0;
         }
         if !what.write.is_empty() {
+            self.note_instruction(|i| i.write = what.write.clone());
             self.action_set.write(&what.write);
             self.key.actset_output = self.action_set.output_port().unwrap_or(OfPort::UNSET).0;
         }
         if let Some(m) = &what.metadata {
+            self.note_instruction(|i| i.metadata = what.metadata.clone());
             let old = self.key.metadata.get();
             self.key.metadata = (old & !m.mask | m.value & m.mask).into();
             let mut mask = Mask::<PipelineKey>::none();
@@ -123,6 +130,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.forget(&mask);
         }
         what.goto
+    }
+
+    /// For a trace: an instruction, set by `with` in none.
+    fn note_instruction(&mut self, with: impl FnOnce(&mut Instructions)) {
+        self.note(|| {
+            let mut alone = Instructions::default();
+            with(&mut alone);
+            TraceEvent::Instruction(Box::new(alone))
+        });
     }
 
     /// Executes the action set and empties it. `exit` does not keep it from running.
@@ -135,6 +151,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return;
         }
         self.exit = false;
+        self.note(|| TraceEvent::ActionSet);
         let actions: Vec<Action> = set.in_order().cloned().collect();
         self.at.become_part(PacketInReason::ActionSet);
         self.in_set = true;

@@ -4,7 +4,7 @@ use rvs_dpif::DpAction;
 use rvs_openflow::MeterId;
 
 use super::ctx::Ctx;
-use crate::trace::Trace;
+use crate::trace::{Trace, TraceEvent};
 use crate::translation::push;
 
 impl<T: Trace> Ctx<'_, '_, T> {
@@ -15,6 +15,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         push(&mut self.deps.meters, (bridge.id, id));
         if let Some(entry) = bridge.meters.get(&id) {
+            self.note(|| TraceEvent::Note(format!("if meter {id} has tokens")));
             self.emit(DpAction::Meter(entry.dp));
         }
     }
