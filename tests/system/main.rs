@@ -28,6 +28,7 @@ mod tools;
 mod trace;
 mod vlans;
 mod vsctl;
+mod ways_out;
 
 use std::process::ExitCode;
 
@@ -117,6 +118,8 @@ fn main() -> ExitCode {
         tier0::ports_move_between_tiers,
         tier0::foreign_programs_keep_a_port_out,
         tier0::devices_come_and_go,
+        ways_out::straight_into_the_namespace_while_nobody_looks,
+        ways_out::captures_see_all_of_a_direct_port,
         differential::random_rules_agree_with_open_vswitch,
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,
@@ -149,6 +152,7 @@ fn main() -> ExitCode {
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
         meters::rates_hold_for_tcp_and_udp,
+        ways_out::shaping_starts_while_traffic_runs,
         blackbox::meters,
         blackbox::meters_of_os_ken,
     ]);

@@ -236,7 +236,7 @@ fn doctor(answer: &Value, style: Style) -> String {
             string(&c["text"])
         ));
     }
-    let mut table = Table::new(&["PORT", "IFINDEX", "TIERS", "HOST KEPT AWAY"]);
+    let mut table = Table::new(&["PORT", "IFINDEX", "TIERS", "WAY OUT", "HOST KEPT AWAY"]);
     for p in list(&answer["ports"]) {
         let kept = if p["host_kept_away"] == Value::Bool(true) {
             "yes"
@@ -247,6 +247,7 @@ fn doctor(answer: &Value, style: Style) -> String {
             string(&p["port"]),
             string(&p["ifindex"]),
             string(&p["tier"]),
+            string(&p["way_out"]),
             kept.to_owned(),
         ]);
     }

@@ -276,6 +276,17 @@ INLINE long set_field(struct __sk_buff *skb, const struct parsed *p, const struc
 	return bpf_skb_store_bytes(skb, at, new, len, BPF_F_INVALIDATE_HASH);
 }
 
+/* Sends the frame itself out of a device, or, where nothing at the device wants to see it, straight into the namespace of
+ * the other end. */
+INLINE int leave(__u32 ifindex)
+{
+	struct port *to = find_port(ifindex);
+
+	if (to && to->flags & PORT_DIRECT)
+		return bpf_redirect_peer(ifindex, 0);
+	return bpf_redirect(ifindex, 0);
+}
+
 /* Carries out an entry. What has been sent by then stays sent when a step fails. */
 INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e)
 {
@@ -292,10 +303,8 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 		case OP_END:
 			return TC_ACT_SHOT;
 		case OP_OUTPUT:
-			if (op.flags & OP_PEER)
-				return bpf_redirect_peer(op.arg32, 0);
 			if (op.flags & OP_LAST)
-				return bpf_redirect(op.arg32, 0);
+				return leave(op.arg32);
 			/* A copy that its way out refuses is that copy's loss. */
 			if (bpf_clone_redirect(skb, op.arg32, 0))
 				cpu->n[C_ERROR]++;

@@ -74,7 +74,6 @@ struct op {
 #define ENTRY_NOT_SCTP 1  /* ports are set, which SCTP's CRC forbids here */
 
 #define OP_LAST 1  /* the last output: the frame itself goes, not a copy */
-#define OP_PEER 2  /* straight into the other end's namespace */
 
 struct entry {
 	__u64 key[KEY_WORDS]; /* masked */
@@ -95,10 +94,13 @@ struct stat {
 
 #define PORTS 4096  /* places; a port is in one of two */
 
+#define PORT_DIRECT 1  /* a veth whose other end may be given frames without this end's seeing them */
+
 struct port {
 	__u32 dp_port;
 	__u32 ifindex;  /* 0: nobody */
-	__u64 cost;   /* ns that one punted frame costs: 1e9 / rate */
+	__u32 cost;   /* ns that one punted frame costs: 1e9 / rate */
+	__u32 flags;
 	__u64 burst;  /* ns */
 	__u64 tat;    /* theoretical arrival time of the next one (GCRA) */
 };

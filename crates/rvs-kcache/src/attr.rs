@@ -12,6 +12,8 @@ pub(crate) const MMAPABLE: u32 = 1 << 10;
 pub(crate) const PROG_SCHED_CLS: u32 = 3;
 /// `BPF_TCX_INGRESS` (Linux 6.6).
 pub(crate) const TCX_INGRESS: u32 = 46;
+/// `BPF_TCX_EGRESS` (Linux 6.6).
+pub(crate) const TCX_EGRESS: u32 = 47;
 /// `BPF_MPROG_MAX`: programs that one hook can hold.
 pub(crate) const MPROG_MAX: usize = 64;
 

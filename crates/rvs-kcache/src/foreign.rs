@@ -69,7 +69,7 @@ fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
             name: program_name(prog_id),
         });
     }
-    for (prog_id, _) in tcx_programs(ifindex)? {
+    for (prog_id, _) in tcx_programs(ifindex, TCX_INGRESS)? {
         let name = program_name(prog_id);
         found.push(Foreign {
             hook: ForeignHook::Tcx,
@@ -91,9 +91,9 @@ fn list(ifindex: u32, ours: &[u32]) -> io::Result<Vec<Foreign>> {
     Ok(found)
 }
 
-/// (program, link) on tcx ingress; none on kernels without tcx.
-pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<(u32, u32)>> {
-    match bpf::prog_query(ifindex, TCX_INGRESS) {
+/// (program, link) on a tcx hook; none on kernels without tcx.
+pub(crate) fn tcx_programs(ifindex: u32, hook: u32) -> io::Result<Vec<(u32, u32)>> {
+    match bpf::prog_query(ifindex, hook) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(Vec::new()),
         other => other,
     }

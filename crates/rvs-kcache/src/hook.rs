@@ -251,7 +251,7 @@ impl Guard {
     /// The kernel's, when it can't be asked.
     pub fn is_attached(&self) -> Result<bool, Error> {
         let found = match &self.hold {
-            Some(Hold::Tcx { id, .. }) => foreign::tcx_programs(self.ifindex)
+            Some(Hold::Tcx { id, .. }) => foreign::tcx_programs(self.ifindex, TCX_INGRESS)
                 .map(|there| there.iter().any(|(_, link)| link == id)),
             Some(Hold::Clsact { prog_id, .. }) => Netlink::open()
                 .and_then(|nl| tc::filters(&nl, self.ifindex, tc::INGRESS))

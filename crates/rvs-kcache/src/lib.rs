@@ -10,8 +10,10 @@
 
 mod asm;
 mod attr;
+mod egress;
 mod error;
 mod foreign;
+mod grace;
 mod hook;
 mod ingress_drop;
 mod netlink;
@@ -21,6 +23,7 @@ mod sys;
 mod tc;
 pub mod tier0;
 
+pub use egress::EgressHooks;
 pub use error::Error;
 pub use foreign::{foreign_programs, Foreign, ForeignHook};
 pub use hook::{Guard, Mode};

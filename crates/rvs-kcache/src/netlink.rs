@@ -96,11 +96,20 @@ pub(crate) struct Netlink {
 
 impl Netlink {
     pub fn open() -> io::Result<Self> {
+        Self::of(SockProtocol::NetlinkRoute)
+    }
+
+    /// To talk to netfilter instead of rtnetlink.
+    pub fn netfilter() -> io::Result<Self> {
+        Self::of(SockProtocol::NetlinkNetFilter)
+    }
+
+    fn of(protocol: SockProtocol) -> io::Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            protocol,
         )?;
         setsockopt(
             &socket,

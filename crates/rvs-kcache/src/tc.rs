@@ -7,7 +7,7 @@ use crate::netlink::{attr, put_attr, text, u32_at, Netlink};
 
 /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)`; serves the older `ingress` qdisc too.
 pub(crate) const INGRESS: u32 = 0xffff_fff2;
-const EGRESS: u32 = 0xffff_fff3;
+pub(crate) const EGRESS: u32 = 0xffff_fff3;
 const TC_H_CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const TCA_KIND: u16 = 1;

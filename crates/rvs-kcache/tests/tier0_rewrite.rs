@@ -178,7 +178,6 @@ fn rewritten_frames_are_the_same() {
                 Some(OutPort {
                     ifindex,
                     mtu: 65_535,
-                    peer: false,
                 })
             };
             if cache.install(&flow(&fields), out).is_err() {
@@ -230,7 +229,6 @@ fn sctp_ports_are_user_spaces() {
             Some(OutPort {
                 ifindex,
                 mtu: 65_535,
-                peer: false,
             })
         };
         cache

@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod egress;
 pub mod fault;
 pub mod internal;
 pub mod memory;

@@ -9,14 +9,14 @@
 //! **Order of the setup.** The socket has protocol 0, so that it receives nothing, until the ring stands and the device is
 //! chosen; binding is the last step. No frame of another device is ever seen.
 //!
-//! **Two halves, one socket.** A port may send only ([`open_sender`]): then the socket has protocol 0 and no ring, and somebody
-//! else takes the device's frames. [`PacketTx::receive`] starts receiving, [`PacketTx::mute`] ends it; both may happen
-//! again and again.
+//! **Two halves, two sockets.** A port may send only ([`open_sender`]): its socket has protocol 0 and hears nothing, and
+//! somebody else takes the device's frames. A socket that has once listened can't be made deaf again (binding it to protocol
+//! 0 leaves the protocol as it is), so that [`PacketTx::receive`] opens one of its own, which ends with the receiving half.
 //!
 //! **Frames of many ports.** A source whose frames carry a header of our own in front ([`PacketRx::with_head`]) takes it off
 //! before anything else, and tells each frame's port from it.
 //!
-//! **Send.** `sendmmsg` on the same socket, through the device's queueing discipline (so that shaping and tcpdump see the
+//! **Send.** `sendmmsg`, through the device's queueing discipline (so that shaping and tcpdump see the
 //! frames). [`PacketTx`] takes `&self`: any thread may send.
 //!
 //! **A ring that gets stuck.** Kernels up to at least 6.18 mark a slot as taken before they find out that they have no vnet
@@ -28,7 +28,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use rvs_packet::{Frame, FramePool};
@@ -102,17 +102,28 @@ impl OpenError {
 
 #[derive(Debug)]
 struct Shared {
+    /// To send.
     fd: OwnedFd,
+    /// The receiving half's, while there is one.
+    ears: Mutex<Weak<OwnedFd>>,
     ifindex: u32,
     limits: Limits,
     counters: Counters,
 }
 
 impl Shared {
+    fn ears(&self) -> Option<Arc<OwnedFd>> {
+        self.ears
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+    }
+
     /// Adds what the kernel dropped since the last time (it forgets when asked, so nothing is counted twice).
     fn collect_drops(&self) {
+        let Some(ears) = self.ears() else { return };
         let stats =
-            opt::query::<PacketStats>(self.fd.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS);
+            opt::query::<PacketStats>(ears.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS);
         if let Ok(s) = stats {
             self.counters.rx_dropped.add(u64::from(s.drops));
         }
@@ -126,6 +137,7 @@ pub type SplitHead = fn(&[u8]) -> Option<(PortNo, usize)>;
 /// The receiving half: owns the ring.
 pub struct PacketRx {
     shared: Arc<Shared>,
+    fd: Arc<OwnedFd>,
     ring: RxRing,
     port: PortNo,
     head: Option<SplitHead>,
@@ -157,23 +169,7 @@ pub fn open(
 
 /// Opens a device as [`open`] does, to send only.
 pub fn open_sender(device: &Link, config: &PacketConfig) -> Result<PacketTx, OpenError> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
-        .map_err(|e| OpenError::at("packet socket")(e.into()))?;
-    let set = |step, name, value: i32| {
-        opt::set(fd.as_fd(), libc::SOL_PACKET, name, &value).map_err(OpenError::at(step))
-    };
-    set("PACKET_VERSION", libc::PACKET_VERSION, TPACKET_V2)?;
-    set("PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
-    set("PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
-    // Since Linux 4.20; before, such frames are recognised by their packet type.
-    let _ = set("PACKET_IGNORE_OUTGOING", libc::PACKET_IGNORE_OUTGOING, 1);
-    buffer(
-        fd.as_fd(),
-        libc::SO_RCVBUFFORCE,
-        libc::SO_RCVBUF,
-        config.receive_buffer,
-    );
+    let fd = raw_socket()?;
     buffer(
         fd.as_fd(),
         libc::SO_SNDBUFFORCE,
@@ -196,11 +192,25 @@ pub fn open_sender(device: &Link, config: &PacketConfig) -> Result<PacketTx, Ope
     opt::bind_packet(fd.as_fd(), device.index, false).map_err(OpenError::at("bind"))?;
     let shared = Arc::new(Shared {
         fd,
+        ears: Mutex::new(Weak::new()),
         ifindex: device.index,
         limits: Limits::new(device.mtu),
         counters: Counters::default(),
     });
     Ok(PacketTx { shared })
+}
+
+/// A packet socket that hears nothing yet, with vnet headers.
+fn raw_socket() -> Result<OwnedFd, OpenError> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = nix::sys::socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
+        .map_err(|e| OpenError::at("packet socket")(e.into()))?;
+    set_packet(&fd, "PACKET_VNET_HDR", libc::PACKET_VNET_HDR, 1)?;
+    Ok(fd)
+}
+
+fn set_packet(fd: &OwnedFd, step: &'static str, name: i32, value: i32) -> Result<(), OpenError> {
+    opt::set(fd.as_fd(), libc::SOL_PACKET, name, &value).map_err(OpenError::at(step))
 }
 
 /// Asks for a buffer size, beyond the system's limit where that is allowed. Smaller is slower, not wrong.
@@ -249,7 +259,7 @@ impl PacketRx {
 
     /// To poll for input and errors.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.shared.fd.as_fd()
+        self.fd.as_fd()
     }
 
     pub fn ifindex(&self) -> u32 {
@@ -277,7 +287,7 @@ impl PacketRx {
         if stuck {
             self.shared.counters.rx_resets.add(1);
             // Without a ring the port is gone, which `liveness` tells.
-            let _ = self.ring.renew(self.shared.fd.as_fd());
+            let _ = self.ring.renew(self.fd.as_fd());
         }
         stuck
     }
@@ -285,7 +295,7 @@ impl PacketRx {
 
 impl FrameSource for PacketRx {
     fn recv_batch(&mut self, pool: &mut FramePool, out: &mut Vec<Received>, max: usize) -> usize {
-        let fd = self.shared.fd.as_fd();
+        let fd = self.fd.as_fd();
         let mut batch = Batch::default();
         // Slots that give no frame count too: a flood of them must not hold the thread here.
         for _ in 0..max {
@@ -312,7 +322,7 @@ impl FrameSource for PacketRx {
     }
 
     fn liveness(&mut self) -> Liveness {
-        let fd = self.shared.fd.as_fd();
+        let fd = self.fd.as_fd();
         let error = opt::query::<i32>(fd, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
         let bound = opt::bound_ifindex(fd).is_ok_and(|index| index == Some(self.shared.ifindex));
         if !bound || self.ring.memory() == 0 {
@@ -395,15 +405,6 @@ fn fetch_whole(
     None
 }
 
-impl Drop for PacketRx {
-    fn drop(&mut self) {
-        // The sending half may live on, and must not gather frames that nobody reads.
-        let fd = self.shared.fd.as_fd();
-        let _ = opt::bind_packet(fd, self.shared.ifindex, false);
-        let _ = self.ring.end(fd);
-    }
-}
-
 impl PacketTx {
     pub fn ifindex(&self) -> u32 {
         self.shared.ifindex
@@ -412,17 +413,36 @@ impl PacketTx {
     /// Starts receiving, as port `port`. There is one receiving half at a time: its predecessor has been dropped.
     ///
     /// # Errors
-    /// The ring or the binding is refused; there is a ring already.
+    /// The socket, its ring or its binding is refused.
     pub fn receive(&self, port: PortNo, config: &PacketConfig) -> Result<PacketRx, OpenError> {
-        let fd = self.shared.fd.as_fd();
-        let mut ring = RxRing::new(fd, config.slots.min(PacketConfig::MAX_SLOTS))
+        let fd = raw_socket()?;
+        set_packet(&fd, "PACKET_VERSION", libc::PACKET_VERSION, TPACKET_V2)?;
+        set_packet(&fd, "PACKET_COPY_THRESH", libc::PACKET_COPY_THRESH, 1)?;
+        // Since Linux 4.20; before, such frames are recognised by their packet type.
+        let _ = set_packet(
+            &fd,
+            "PACKET_IGNORE_OUTGOING",
+            libc::PACKET_IGNORE_OUTGOING,
+            1,
+        );
+        buffer(
+            fd.as_fd(),
+            libc::SO_RCVBUFFORCE,
+            libc::SO_RCVBUF,
+            config.receive_buffer,
+        );
+        let ring = RxRing::new(fd.as_fd(), config.slots.min(PacketConfig::MAX_SLOTS))
             .map_err(OpenError::at("PACKET_RX_RING"))?;
-        if let Err(e) = opt::bind_packet(fd, self.shared.ifindex, true) {
-            let _ = ring.end(fd);
-            return Err(OpenError::at("bind")(e));
-        }
+        opt::bind_packet(fd.as_fd(), self.shared.ifindex, true).map_err(OpenError::at("bind"))?;
+        let fd = Arc::new(fd);
+        *self
+            .shared
+            .ears
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&fd);
         Ok(PacketRx {
             shared: self.shared.clone(),
+            fd,
             ring,
             port,
             head: None,
@@ -431,12 +451,15 @@ impl PacketTx {
         })
     }
 
-    /// From here on no frame of the device is received: what has been received already can still be read.
+    /// From here on no frame of the device is received: what has been received already can still be read, until the
+    /// receiving half is dropped.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The kernel's.
     pub fn mute(&self) -> io::Result<()> {
-        opt::bind_packet(self.shared.fd.as_fd(), self.shared.ifindex, false)
+        self.shared
+            .ears()
+            .map_or(Ok(()), |ears| opt::refuse_all(ears.as_fd()))
     }
 }
 

@@ -570,6 +570,7 @@ fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
                 "ifindex": p.ifindex,
                 "tier": if p.not_in_kernel.is_none() { "0 (kernel cache)" } else { "1-3 (packet socket)" },
                 "not_in_kernel": p.not_in_kernel,
+                "way_out": if p.direct { "direct" } else { "egress" },
                 "host_kept_away": p.host_kept_away,
                 "note": note,
             })

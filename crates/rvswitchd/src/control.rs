@@ -266,7 +266,8 @@ impl Control {
         let database = switch.server.next_deadline().map(|n| Now(n.0));
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
         let channels = self.channels.deadline();
-        let next = [beat, statistics, database, deaf, channels]
+        let look = switch.rim.devices.next_look();
+        let next = [beat, statistics, database, deaf, channels, look]
             .into_iter()
             .flatten()
             .min();
@@ -451,6 +452,11 @@ impl Control {
         {
             self.switch().server.tick(ovsdb);
             self.switch().run();
+        }
+        let devices = &mut self.daemon.switch.rim.devices;
+        let due = |at: Option<Now>| at.is_some_and(|at| now >= at);
+        if due(devices.next_look()) || now >= self.next_beat {
+            devices.look_at_direct(now);
         }
         if now >= self.next_beat {
             self.next_beat = now + BEAT;

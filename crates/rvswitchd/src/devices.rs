@@ -5,6 +5,7 @@
 //! to it. Where the kernel's cache is not on a port ([`way`]), an ingress drop keeps the host's own stack from seeing its
 //! frames.
 
+mod direct;
 mod events;
 mod way;
 
@@ -23,6 +24,7 @@ use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
 
+use crate::devices::direct::Direct;
 use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
 use crate::tier0::Tier0;
@@ -61,6 +63,8 @@ struct Device {
     /// The MTU that frames dropped for their size would have needed; written by the workers.
     mtu_needed: Arc<AtomicU32>,
     way: Way,
+    /// The other end of the veth, while the kernel's cache gives it frames directly.
+    direct: Option<LinkRef>,
     /// Keeps the host away while the port is between two ways.
     waiting_drop: Option<Guard>,
     /// What was handed up of its frames.
@@ -78,6 +82,8 @@ pub struct Report {
     pub host_kept_away: bool,
     /// Why the kernel's cache is not on it; `None`: it is.
     pub not_in_kernel: Option<String>,
+    /// Frames that the kernel's cache sends there pass by the port's egress.
+    pub direct: bool,
     /// What its user should know.
     pub notes: Vec<String>,
 }
@@ -111,6 +117,7 @@ pub struct Devices {
     /// The kernel's cache, or why there is none.
     kernel: Result<Tier0, String>,
     punts: Option<Punts>,
+    direct: Direct,
     /// Last port looked after.
     looked_at: DpPort,
 }
@@ -140,6 +147,7 @@ impl Devices {
         Self {
             kernel,
             punts: None,
+            direct: Direct::default(),
             looked_at: DpPort(0),
             rtnl,
             database,
@@ -174,6 +182,7 @@ impl Devices {
                 Way::Own { why, .. } => Some(why.clone()),
                 Way::None => Some("it has no way in".to_owned()),
             },
+            direct: d.direct.is_some(),
             notes: d.notes(),
         })
     }
@@ -399,6 +408,7 @@ impl Platform for Devices {
             link,
             mtu_needed: Arc::default(),
             way: Way::None,
+            direct: None,
             waiting_drop: None,
             received: Arc::default(),
         };

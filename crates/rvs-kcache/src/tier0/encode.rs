@@ -15,8 +15,6 @@ const POP_VLAN: u8 = 3;
 const SET_VLAN: u8 = 4;
 /// The frame itself leaves, not a copy.
 const LAST: u8 = 1;
-/// Straight to the other end of the veth.
-const PEER: u8 = 2;
 
 /// Of entries: not for SCTP.
 const NOT_SCTP: u16 = 1;
@@ -28,9 +26,6 @@ pub struct OutPort {
     pub ifindex: u32,
     /// Of the device; longer frames are handed to user space, which knows what to do with them.
     pub mtu: u32,
-    /// The target is a veth whose other end may be given frames directly: it is in another namespace, and neither queueing
-    /// discipline nor egress program nor packet socket at this end would want to see them.
-    pub peer: bool,
 }
 
 /// Why a flow is not for the kernel. It goes on in user space.
@@ -135,8 +130,7 @@ impl List {
                 } else {
                     port.mtu.min(*mtu)
                 };
-                let peer = last && port.peer;
-                let flags = if last { LAST } else { 0 } | if peer { PEER } else { 0 };
+                let flags = if last { LAST } else { 0 };
                 self.push(&[op(OUTPUT, flags, 0, port.ifindex)])
             }
             DpAction::PushVlan { tpid, tci } => {
@@ -206,7 +200,6 @@ mod tests {
         (port.0 < 10).then_some(OutPort {
             ifindex: 100 + port.0,
             mtu: 1500 + port.0,
-            peer: false,
         })
     }
 

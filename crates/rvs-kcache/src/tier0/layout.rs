@@ -58,7 +58,10 @@ pub(crate) mod stat {
 pub(crate) mod port {
     /// dp_port, ifindex
     pub const PORT_IFINDEX: usize = 0;
-    pub const COST: usize = 1;
+    /// cost, flags
+    pub const COST_FLAGS: usize = 1;
+    /// Of the flags: the other end may be given frames directly.
+    pub const DIRECT: u32 = 1;
     pub const BURST: usize = 2;
     pub const TAT: usize = 3;
     pub const WORDS: usize = 4;

@@ -50,10 +50,11 @@ pub use punt::{Punt, PuntedFor};
 use crate::asm::MapRef;
 use crate::attr;
 use crate::error::Error;
+use crate::grace;
 use crate::hook::{self, Hook, Mode};
 use crate::program;
 use crate::sys::bpf::{self, Map};
-use crate::sys::mapped::{self, Mapped};
+use crate::sys::mapped::Mapped;
 use layout::{config, cpu, entry, pair, port, stat, WAYS};
 use ports::Ports;
 use table::{Arrays, Shape, Table};
@@ -86,12 +87,12 @@ impl Default for Options {
 pub struct Round(u64);
 
 impl Round {
-    /// Waits until every frame that was under way when the round began is through (milliseconds).
+    /// Waits until every frame that was under way when the round began is through (0.1 ms; 5 to 16 on a busy machine).
     ///
     /// # Errors
     /// The kernel's.
     pub fn wait(&self) -> Result<(), Error> {
-        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))
+        grace::grace_period().map_err(|e| Error::new("wait for a grace period", e))
     }
 }
 
@@ -159,7 +160,7 @@ impl KernelCache {
     ) -> Result<Self, Error> {
         hook::check_instance(instance)?;
         little_endian()?;
-        mapped::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
+        grace::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
         let shape = Shape::for_flows(options.flows, possible_cpus());
         let fail = |e| Error::new(LOAD, e);
         let (configs, config) = array(config::WORDS, 1, "rvs_config").map_err(fail)?;

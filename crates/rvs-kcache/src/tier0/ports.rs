@@ -68,10 +68,10 @@ impl Ports {
             let cause = "both places of this device in the kernel cache's table of ports are taken";
             return Err(Error::Invalid { op, cause });
         };
-        let cost = 1_000_000_000 / u64::from(rate.per_second.max(1));
+        let cost = 1_000_000_000 / rate.per_second.max(1);
         let figures = [
-            (port::COST, cost),
-            (port::BURST, cost.saturating_mul(u64::from(rate.burst))),
+            (port::COST_FLAGS, pair(cost, 0)),
+            (port::BURST, u64::from(cost) * u64::from(rate.burst)),
             (port::TAT, 0),
         ];
         let set = |word: usize, value: u64, order| {
@@ -91,6 +91,19 @@ impl Ports {
             ports: Arc::clone(self),
             at,
         })
+    }
+}
+
+impl Ports {
+    /// Changes what the program knows of a device that has a place.
+    fn set_direct(&self, at: u32, direct: bool) {
+        let mapped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = at as usize * port::WORDS + port::COST_FLAGS;
+        if let Some(word) = mapped.words().get(word) {
+            let cost = word.load(Ordering::Relaxed) as u32;
+            let flags = if direct { port::DIRECT } else { 0 };
+            word.store(pair(cost, flags), Ordering::Release);
+        }
     }
 }
 
@@ -123,6 +136,13 @@ pub struct PortGuard {
 impl PortGuard {
     pub(super) const fn new(guard: Guard, claim: Claim) -> Self {
         Self { guard, claim }
+    }
+
+    /// Lets frames that leave by this port go straight into the namespace of its other end (`bpf_redirect_peer`), past
+    /// everything that would see them leave: a queueing discipline, programs and hooks on egress, packet sockets. Only for a
+    /// veth whose other end is in another namespace; the kernel drops frames of any other in silence.
+    pub fn set_direct(&self, direct: bool) {
+        self.claim.ports.set_direct(self.claim.at, direct);
     }
 
     /// As [`Guard::is_attached`].

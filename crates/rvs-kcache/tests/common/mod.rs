@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod frames;
+pub mod switch;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

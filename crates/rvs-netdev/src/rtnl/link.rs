@@ -7,6 +7,8 @@ use rvs_packet::MacAddr;
 use super::wire::{self, attrs, string, u32_at, u64_at};
 
 const ARPHRD_ETHER: u16 = 1;
+/// `XDP_ATTACHED_NONE` (0) or a mode.
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IF_OPER_UP: u8 = 6;
 const IF_OPER_UNKNOWN: u8 = 0;
 
@@ -35,6 +37,10 @@ pub struct Link {
     pub lower: Option<LinkRef>,
     /// True when the device says that it can carry frames (RFC 2863 operational status up, or none kept).
     pub operational: bool,
+    /// The root queueing discipline (`noqueue`, `fq_codel`, `mq` ...).
+    pub qdisc: Option<String>,
+    /// An XDP program works on what arrives.
+    pub has_xdp: bool,
     pub stats: LinkStats,
 }
 
@@ -195,6 +201,8 @@ impl Link {
             master: None,
             lower: None,
             operational: true,
+            qdisc: None,
+            has_xdp: false,
             stats: LinkStats::default(),
         };
         let (mut lower, mut lower_nsid) = (None, None);
@@ -209,6 +217,10 @@ impl Link {
                 libc::IFLA_LINK_NETNSID => lower_nsid = u32_at(value, 0).map(|n| n as i32),
                 libc::IFLA_OPERSTATE => {
                     link.operational = matches!(value, [IF_OPER_UP | IF_OPER_UNKNOWN, ..]);
+                }
+                libc::IFLA_QDISC => link.qdisc = Some(string(value)),
+                libc::IFLA_XDP => {
+                    link.has_xdp = attrs(value).any(|(k, v)| k == IFLA_XDP_ATTACHED && v != [0]);
                 }
                 libc::IFLA_STATS64 => link.stats = LinkStats::parse(value),
                 libc::IFLA_LINKINFO => {

@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::link::Link;
-use super::wire::messages;
+use super::wire::{messages, u32_at};
 use super::BUFFER;
 use crate::sys::{netlink, opt};
 
 const RTMGRP_LINK: u32 = 1;
+const RTMGRP_TC: u32 = 8;
+/// Place of the device's index in a message about queueing disciplines and filters (`struct tcmsg`).
+const TCM_IFINDEX: usize = 4;
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +20,13 @@ pub enum Event {
     Changed(Box<Link>),
     /// A device was deleted or moved to another namespace; this was its last state.
     Removed(Box<Link>),
+    /// A queueing discipline or filter of the device of this namespace with that index came, changed or went.
+    Queueing(u32),
     /// Events were lost (more than the socket holds): list everything anew.
     Resync,
 }
 
-/// A socket that hears every change of a device.
+/// A socket that hears every change of a device, and of how its frames are queued and filtered.
 #[derive(Debug)]
 pub struct Monitor {
     fd: OwnedFd,
@@ -34,7 +39,7 @@ impl Monitor {
     ///
     /// Open the monitor first and list the devices then; what changes in between is told twice, never lost.
     pub fn open() -> io::Result<Self> {
-        let fd = super::socket(RTMGRP_LINK)?;
+        let fd = super::socket(RTMGRP_LINK | RTMGRP_TC)?;
         let octets = 4i32 << 20;
         if opt::set(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &octets).is_err() {
             let _ = opt::set(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &octets);
@@ -69,6 +74,14 @@ impl Monitor {
                         }
                         libc::RTM_DELLINK => {
                             Link::parse(m.body, d.nsid).map(|l| Event::Removed(Box::new(l)))
+                        }
+                        libc::RTM_NEWQDISC
+                        | libc::RTM_DELQDISC
+                        | libc::RTM_NEWTFILTER
+                        | libc::RTM_DELTFILTER
+                            if d.nsid.is_none() =>
+                        {
+                            u32_at(m.body, TCM_IFINDEX).map(Event::Queueing)
                         }
                         _ => None,
                     });

@@ -23,6 +23,8 @@ pub(crate) struct PacketStats {
     pub drops: u32,
 }
 
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+
 fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
     if rc < 0 {
         Err(io::Error::last_os_error())
@@ -88,6 +90,32 @@ pub(crate) fn bind_packet(fd: BorrowedFd<'_>, ifindex: u32, receives: bool) -> i
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) }).map(drop)
 }
 
+/// Has a socket take no frame any more: a filter of one instruction, "keep 0 octets".
+pub(crate) fn refuse_all(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut none = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut none,
+    };
+    let len = std::mem::size_of_val(&program) as libc::socklen_t;
+    // SAFETY: pointer and length describe `program`, whose one instruction outlives the call; the kernel copies it.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            len,
+        )
+    })
+    .map(drop)
+}
+
 /// The interface a packet socket is bound to: `None` when that device is gone.
 pub(crate) fn bound_ifindex(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     // SAFETY: all-zero is a valid sockaddr_ll.
@@ -96,6 +124,25 @@ pub(crate) fn bound_ifindex(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     // SAFETY: the kernel writes at most `len` octets to `addr`, of which any are valid.
     check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut addr).cast(), &mut len) })?;
     Ok(u32::try_from(addr.sll_ifindex).ok())
+}
+
+/// `SIOCETHTOOL` with a command that answers with one number, about the device `name` of the socket's namespace.
+pub(crate) fn ethtool_value(fd: BorrowedFd<'_>, name: &str, command: u32) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid ifreq.
+    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // struct ethtool_value
+    let mut value = [command, 0u32];
+    req.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    // SAFETY: SIOCETHTOOL reads one ifreq; the commands that this is called with write one `struct ethtool_value`, which
+    // is what `ifru_data` points to.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &raw mut req) })?;
+    Ok(value[1])
 }
 
 /// `TUNSETIFF`: attaches an open `/dev/net/tun` to the device `name` (at most 15 octets), creating it if need be.

@@ -5,6 +5,7 @@ use rvs_netdev::internal::Internal;
 use rvs_netdev::rtnl::{Event, Link, LinkRef};
 use rvs_switch::platform::{LinkInfo, PortEvent};
 
+use crate::devices::way::Way;
 use crate::devices::{info, Base, Device, Devices};
 use crate::worker::Order;
 
@@ -14,6 +15,14 @@ impl Devices {
         match event {
             Event::Changed(link) => self.link_changed(&link, out),
             Event::Removed(link) => self.link_removed(&link, out),
+            Event::Queueing(index) => {
+                let found = self.open.iter().find(|(_, d)| d.base.index() == index);
+                // A port outside the kernel is looked after in time: trying to enter it makes such events itself.
+                let inside = found.filter(|(_, d)| matches!(d.way, Way::Kernel(_)));
+                if let Some(dp) = inside.map(|(dp, _)| *dp) {
+                    self.place_and_tell(dp, out);
+                }
+            }
             Event::Resync => {
                 let Ok(links) = self.rtnl.links() else { return };
                 let here: Vec<u32> = links.iter().map(|l| l.index).collect();
@@ -34,6 +43,7 @@ impl Devices {
             index: link.index,
             nsid: link.nsid,
         };
+        self.far_end_changed(at);
         if let Some(dp) = self.find_user_end(at) {
             return self.refresh_internal(dp, out);
         }
@@ -74,6 +84,7 @@ impl Devices {
             index: link.index,
             nsid: link.nsid,
         };
+        self.far_end_changed(at);
         if let Some(dp) = self.find_user_end(at) {
             // Moved or deleted: the hidden end knows.
             return self.refresh_internal(dp, out);
@@ -116,6 +127,7 @@ impl Devices {
             device.base = Base::Internal(Box::new(port));
         }
         self.set_link(dp, link, out);
+        self.reconsider(dp);
     }
 
     pub(super) fn set_link(&mut self, dp: DpPort, link: LinkInfo, out: &mut Vec<PortEvent>) {

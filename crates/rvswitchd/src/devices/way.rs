@@ -124,6 +124,7 @@ impl Devices {
             device.kept_out = why.filter(|(_, tell)| *tell).map(|(why, _)| why);
         }
         self.tell_out(dp);
+        self.reconsider(dp);
         self.let_go_of_punts();
         placed
     }
@@ -138,7 +139,6 @@ impl Devices {
             .map(|d| OutPort {
                 ifindex: d.base.index(),
                 mtu: d.link.mtu,
-                peer: false,
             });
         tier0.set_out(dp, out);
     }
@@ -174,6 +174,7 @@ impl Devices {
         }
         if let Some(device) = self.open.get_mut(&dp) {
             // The drop stays until `use_own_socket` has the socket listen again.
+            device.direct = None;
             let drop = match std::mem::replace(&mut device.way, Way::None) {
                 Way::Own { guard, .. } => guard,
                 _ => None,
@@ -200,6 +201,7 @@ impl Devices {
         }
         let (index, owner) = (device.base.index(), device.owner);
         let mut guard = device.waiting_drop.take().map(Ok);
+        device.direct = None;
         if let Way::Kernel(program) = std::mem::replace(&mut device.way, Way::None) {
             guard = drop.map(|d| d.attach(index));
             std::mem::drop(program);
@@ -394,6 +396,7 @@ impl Devices {
                 {
                     tracing::warn!("{}: somebody took the kernel cache off", device.spec.name);
                     device.way = Way::None;
+                    device.direct = None;
                 }
             }
             self.place_and_tell(dp, &mut events);

@@ -1,0 +1,157 @@
+//! Frames that the kernel sends straight into the namespace behind a port: only while nobody could see them leave, and
+//! counted all the same.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rvs_tests::lab::{within, Background};
+use rvs_tests::{eventually, Daemon, Lab};
+use serde_json::Value;
+
+use crate::hosts::red_and_green;
+
+/// What the kernel says of a device here.
+fn transmitted(lab: &Lab, device: &str) -> u64 {
+    let link = lab.sh(&format!("ip -j -s link show {device}"));
+    let link: Value = serde_json::from_str(&link).unwrap();
+    link[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+}
+
+fn is_direct(switch: &Daemon<'_>, port: &str) -> bool {
+    let doctor = switch.json("doctor");
+    let ports = doctor["ports"].as_array().unwrap();
+    let port = ports.iter().find(|p| p["port"] == port).unwrap();
+    match port["way_out"].as_str().unwrap() {
+        "direct" => true,
+        "egress" => false,
+        other => panic!("{other}"),
+    }
+}
+
+fn becomes(switch: &Daemon<'_>, port: &str, direct: bool, why: &str) {
+    let what = format!("{port} direct: {direct}, {why}");
+    within(Duration::from_secs(8), &what, || {
+        is_direct(switch, port) == direct
+    });
+}
+
+/// Keeps the kernel busy.
+fn pings(lab: &Lab) -> Background {
+    lab.ping("red", "10.0.0.2");
+    lab.spawn("pings", "ip netns exec red ping -n -i 0.01 10.0.0.2")
+}
+
+pub fn straight_into_the_namespace_while_nobody_looks(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    assert!(!is_direct(&switch, "veth-g"), "nothing flows yet");
+    let mut pings = pings(lab);
+    becomes(&switch, "veth-g", true, "with traffic");
+    becomes(&switch, "veth-r", true, "with traffic");
+    assert!(
+        !is_direct(&switch, "br1"),
+        "the bridge's own interface is in this namespace"
+    );
+    lab.ping("red", "10.0.0.2");
+    // The device sees none of them, the port's counter has them all.
+    let (device, port) = (transmitted(lab, "veth-g"), tx(&switch, "veth-g"));
+    let sent = lab.sh_in("red", "ping -q -n -c 200 -i 0.002 10.0.0.2");
+    assert!(sent.contains(" 200 received"), "{sent}");
+    assert!(tx(&switch, "veth-g") - port >= 200);
+    let device = transmitted(lab, "veth-g") - device;
+    assert!(device < 20, "{device} frames through the device");
+    let mbits = lab.tcp("red", "green", "10.0.0.2");
+    assert!(mbits > 500.0, "TCP at {mbits} Mbit/s");
+
+    for (on, off, why) in [
+        ("ip -n green link set eth0-g mtu 1400", "ip -n green link set eth0-g mtu 1500", "a far end that takes less"),
+        ("tc qdisc add dev veth-g root pfifo", "tc qdisc del dev veth-g root", "a queueing discipline"),
+        (
+            "tc qdisc add dev veth-g clsact; tc filter add dev veth-g egress protocol ip u32 match u32 0 0 flowid 1:1",
+            "tc qdisc del dev veth-g clsact",
+            "an egress filter",
+        ),
+        (
+            "nft 'add table netdev t; add chain netdev t out { type filter hook egress device veth-g priority 0; }'",
+            "nft delete table netdev t",
+            "a netfilter chain on egress",
+        ),
+        ("ethtool -K veth-g tso off", "ethtool -K veth-g tso on", "super-frames are to be cut"),
+        ("ethtool -K veth-g tx off", "ethtool -K veth-g tx on tso on", "checksums are to be completed"),
+        ("rvs-ctl set port veth-g other_config:kernel-cache=off", "rvs-ctl remove port veth-g other_config kernel-cache", "not in the kernel"),
+    ] {
+        let run = |script: &str| match script.strip_prefix("rvs-ctl ") {
+            Some(words) => drop(switch.ctl(words)),
+            None => drop(lab.sh(script)),
+        };
+        run(on);
+        becomes(&switch, "veth-g", false, why);
+        let before = tx(&switch, "veth-g");
+        lab.ping("red", "10.0.0.2");
+        assert!(tx(&switch, "veth-g") > before, "{why}");
+        run(off);
+        becomes(&switch, "veth-g", true, why);
+    }
+    pings.signal(Signal::SIGINT);
+    assert_eq!(pings.wait(), 0, "{}", pings.out());
+    assert!(!pings.out().contains("DUP!"), "{}", pings.out());
+    becomes(&switch, "veth-g", false, "nothing flows any more");
+}
+
+fn tx(switch: &Daemon<'_>, port: &str) -> u64 {
+    let ports = switch.json("dump-ports");
+    let row = ports
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["interface"] == port);
+    row.unwrap()["counters"]["tx_packets"].as_u64().unwrap()
+}
+
+/// A capture that starts on a port sees what goes in and out of it, whichever way frames took before.
+pub fn captures_see_all_of_a_direct_port(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let _pings = pings(lab);
+    for filter in ["icmp", "-p icmp"] {
+        becomes(&switch, "veth-g", true, "nobody looks");
+        let capture = lab.capture("", "veth-g", filter);
+        // The kernel tells of promiscuous mode; other sockets are looked for.
+        becomes(&switch, "veth-g", false, "tcpdump looks");
+        let of = |what: &str| capture.count(what);
+        let before = (of("echo request"), of("echo reply"));
+        eventually("fifty of each", || {
+            of("echo request") >= before.0 + 50 && of("echo reply") >= before.1 + 50
+        });
+        let (requests, replies) = (of("echo request") - before.0, of("echo reply") - before.1);
+        assert!(requests.abs_diff(replies) <= 2, "{requests} and {replies}");
+    }
+}
+
+/// Shaping that is put on a port while frames pass it by holds them from then on.
+pub fn shaping_starts_while_traffic_runs(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    let _server = lab.spawn("server", "ip netns exec green iperf3 -s -1");
+    eventually("iperf3 listens", || {
+        let ran = lab.try_sh_in("green", "ss -H -l -t -n sport = 5201");
+        ran.out.contains("5201")
+    });
+    let mut client = lab.spawn(
+        "client",
+        "ip netns exec red iperf3 -J -t 7 -i 1 -c 10.0.0.2",
+    );
+    becomes(&switch, "veth-g", true, "TCP flows");
+    lab.sh("tc qdisc add dev veth-g root tbf rate 10mbit burst 32k latency 50ms");
+    assert_eq!(client.wait(), 0, "{}", client.err());
+    let report: Value = serde_json::from_str(&client.out()).unwrap();
+    let intervals = report["intervals"].as_array().unwrap();
+    let mbits: Vec<f64> = intervals
+        .iter()
+        .map(|i| i["sum"]["bits_per_second"].as_f64().unwrap() / 1e6)
+        .collect();
+    println!("    {mbits:.0?} Mbit/s");
+    assert!(mbits[0] > 200.0, "{mbits:?}");
+    assert!(
+        mbits[mbits.len() - 3..].iter().all(|m| *m < 12.5),
+        "{mbits:?}"
+    );
+}
