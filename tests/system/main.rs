@@ -6,6 +6,7 @@
 mod barrier;
 mod bench;
 mod blackbox;
+mod client;
 mod controlled;
 mod controllers;
 mod devices;
@@ -90,6 +91,8 @@ fn main() -> ExitCode {
         tools::fake_bridges,
         tools::stock_runtime_commands,
         tools::started_as_the_other_daemon,
+        client::of_a_stock_server,
+        client::a_second_daemon_waits,
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,

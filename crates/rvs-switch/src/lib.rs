@@ -10,6 +10,7 @@ mod plant;
 pub mod platform;
 pub mod ports;
 pub mod prepare;
+mod remote;
 mod snapshot;
 mod status;
 pub mod switch;

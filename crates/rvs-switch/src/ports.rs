@@ -146,6 +146,12 @@ impl Touched {
         }
     }
 
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.bridges.extend(other.bridges);
+        self.ports.extend(other.ports);
+        self.ifaces.extend(other.ifaces);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bridges.is_empty() && self.ports.is_empty() && self.ifaces.is_empty()
     }

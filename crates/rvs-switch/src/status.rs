@@ -1,6 +1,7 @@
 //! What the switch writes back into the database: columns that tell how things are.
 
 use rvs_flow::OfPort;
+use rvs_ovsdb::client::RowUpdate;
 use rvs_ovsdb::database::Txn;
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::Uuid;
@@ -14,6 +15,71 @@ pub struct RowStatus {
     pub table: &'static str,
     pub row: Uuid,
     pub columns: Vec<(&'static str, Datum)>,
+}
+
+/// Columns that the switch writes: when they change, nothing is asked of it.
+const WRITTEN: &[(&str, &[&str])] = &[
+    (
+        "Open_vSwitch",
+        &[
+            "cur_cfg",
+            "ovs_version",
+            "db_version",
+            "datapath_types",
+            "iface_types",
+            "statistics",
+        ],
+    ),
+    (
+        "Bridge",
+        &["datapath_id", "datapath_version", "status", "rstp_status"],
+    ),
+    (
+        "Port",
+        &[
+            "status",
+            "statistics",
+            "rstp_status",
+            "rstp_statistics",
+            "bond_active_slave",
+        ],
+    ),
+    (
+        "Interface",
+        &[
+            "ofport",
+            "error",
+            "link_resets",
+            "admin_state",
+            "link_state",
+            "mac_in_use",
+            "mtu",
+            "ifindex",
+            "status",
+            "statistics",
+            "link_speed",
+            "duplex",
+        ],
+    ),
+    ("Controller", &["is_connected", "role", "status"]),
+    ("Manager", &["is_connected", "status"]),
+    ("Mirror", &["statistics"]),
+];
+
+/// Whether the switch, and nobody else, writes this column.
+pub fn is_written(table: &str, column: &str) -> bool {
+    let of_table = WRITTEN.iter().find(|(t, _)| *t == table);
+    of_table.is_some_and(|(_, columns)| columns.contains(&column))
+}
+
+impl From<&RowStatus> for RowUpdate {
+    fn from(row: &RowStatus) -> Self {
+        Self {
+            table: row.table,
+            row: row.row,
+            columns: row.columns.clone(),
+        }
+    }
 }
 
 impl RowStatus {

@@ -15,6 +15,7 @@ use rvs_dpif::limits::FLOWS_PER_WORKER;
 use rvs_dpif::{AckToken, WorkerId};
 use rvs_flow::{DpPort, OfPort};
 use rvs_l2::{FdbKey, Flush};
+use rvs_ovsdb::client::Follower;
 use rvs_ovsdb::database::{Database, Delta};
 use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
 use rvs_ovsdb::Uuid;
@@ -29,6 +30,7 @@ use crate::plant::MeterPool;
 use crate::platform::{Platform, PortEvent};
 use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
+use crate::remote::database;
 use crate::status::RowStatus;
 use crate::{snapshot, status};
 
@@ -53,6 +55,8 @@ pub trait Rim: Platform + Dispatch {
 /// The control half of the switch. The other half, the slow path, is shared with whoever handles upcalls.
 pub struct Switch<R> {
     pub server: Server,
+    /// The database is another server's, and this is how it is heard and written. `server` has none then.
+    pub remote: Option<Follower>,
     pub rim: R,
     pub(crate) slow: Arc<Mutex<SlowPath>>,
     pub(crate) topology: Topology,
@@ -78,6 +82,7 @@ impl<R: Rim> Switch<R> {
         let default_limits = *slow.lock().unwrap_or_else(PoisonError::into_inner).limits();
         Self {
             server,
+            remote: None,
             rim,
             slow,
             topology: Topology::default(),
@@ -110,9 +115,7 @@ impl<R: Rim> Switch<R> {
     }
 
     pub fn database(&self) -> &Database {
-        self.server
-            .database(DATABASE)
-            .expect("invariant: the configuration database is served from the start")
+        database(&self.server, self.remote.as_ref())
     }
 
     /// Brings everything up as the database has it.
@@ -124,12 +127,15 @@ impl<R: Rim> Switch<R> {
         self.finish();
     }
 
-    fn root(&self) -> Option<Uuid> {
+    pub(crate) fn root(&self) -> Option<Uuid> {
         root(self.database())
     }
 
     /// Does what committed transactions ask for. To be called after the server has taken input.
     pub fn run(&mut self) {
+        while let Some(event) = self.remote.as_mut().and_then(Follower::next_event) {
+            self.heard(event);
+        }
         while let Some(event) = self.server.next_event() {
             match event {
                 // What the switch itself wrote is no news to it.
@@ -148,7 +154,12 @@ impl<R: Rim> Switch<R> {
         std::mem::take(&mut self.closed)
     }
 
-    fn database_changed(&mut self, delta: &Delta) {
+    pub(crate) fn database_changed(&mut self, delta: &Delta) {
+        self.go_to(delta, Touched::default());
+    }
+
+    /// Makes what the database says of rows in `delta` and `touched`.
+    pub(crate) fn go_to(&mut self, delta: &Delta, also: Touched) {
         let rows = |table| {
             delta
                 .table(table)
@@ -160,6 +171,7 @@ impl<R: Rim> Switch<R> {
             ports: rows("Port"),
             ifaces: rows("Interface"),
         };
+        touched.extend(also);
         if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.after()).last() {
             self.global_settings(root.map_value("other_config", "vlan-limit"));
             self.cache_limits(
@@ -181,10 +193,7 @@ impl<R: Rim> Switch<R> {
             self.openflow_epoch += 1;
         }
         if !touched.is_empty() {
-            let db = self
-                .server
-                .database(DATABASE)
-                .expect("invariant: served from the start");
+            let db = database(&self.server, self.remote.as_ref());
             let changes = self.topology.reconfigure(db, &touched, &mut self.rim);
             self.apply(&changes);
         }
@@ -294,6 +303,9 @@ impl<R: Rim> Switch<R> {
     pub(crate) fn write_status(&mut self, rows: &[RowStatus]) {
         if rows.is_empty() {
             return;
+        }
+        if let Some(remote) = &mut self.remote {
+            return remote.write(rows.iter().map(Into::into));
         }
         let written = self.server.update_status(DATABASE, |txn, _| {
             rows.iter().try_for_each(|r| r.write(txn))

@@ -1,5 +1,4 @@
 //! The command line of the daemon.
-
 //!
 //! The options of Open vSwitch's daemon are understood, so that scripts that start it can start this one. Their spelling
 //! differs from what the parser of this one takes in a few places, which [`respell`] irons out.
@@ -39,9 +38,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = USUAL)]
     pub pidfile: Option<PathBuf>,
 
-    /// How much to log.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log: Level,
+    /// How much to log [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<Level>,
 
     /// Log to a file too [default: $OVS_LOGDIR/rvswitchd.log, else /var/log/rvswitchd.log].
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = USUAL)]
@@ -79,9 +78,34 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub no_self_confinement: bool,
 
-    /// Where the database is to be served, as ovs-vswitchd is told where to find it: unix:DIR/db.sock stands for --rundir DIR.
+    /// The database server whose client the daemon is (unix:FILE, tcp:HOST[:PORT], ssl:HOST[:PORT]). Where nobody answers
+    /// at unix:RUNDIR/db.sock the daemon serves the database there itself.
     #[arg(value_name = "DATABASE")]
     pub remote: Option<String>,
+
+    /// Private key for a DATABASE at ssl:
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub private_key: Option<PathBuf>,
+
+    /// Certificate for a DATABASE at ssl:
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+
+    /// Certificate of the authority that signed the server's.
+    #[arg(short = 'C', long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+
+    /// As --ca-cert; a file that does not exist is made from what the first server shows.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub bootstrap_ca_cert: Option<PathBuf>,
+
+    /// Also listen for control clients here.
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub unixctl: Option<PathBuf>,
+
+    /// This process was started in the background by --detach.
+    #[arg(long, hide = true)]
+    pub in_background: bool,
 
     /// On a clean end remove internal ports and bridges' interfaces instead of leaving them for the next start.
     #[arg(long)]
@@ -158,35 +182,51 @@ fn is_remote(text: &str) -> bool {
         .any(|m| text.starts_with(m))
 }
 
-/// Which directory a DATABASE argument stands for.
-///
-/// # Errors
-/// When it is a database that another process serves, somewhere else: this daemon serves its own.
-pub fn directory_of(remote: &str) -> Result<PathBuf, String> {
-    let path = remote.strip_prefix("unix:").map(PathBuf::from);
-    match path {
-        Some(p) if p.is_absolute() && p.file_name().is_some_and(|n| n == "db.sock") => {
-            Ok(p.parent().map(PathBuf::from).unwrap_or_default())
-        }
-        _ => Err(format!(
-            "{remote}: this daemon serves its database itself, as unix:RUNDIR/db.sock, and is no client of another server"
-        )),
-    }
+/// Whether the program goes by the name of Open vSwitch's daemon. Then its usual places are that daemon's, it says nothing
+/// when all is well, and its database is a server's unless none answers.
+pub fn is_stock() -> bool {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    name.is_some_and(|n| n.file_name().is_some_and(|n| n == STOCK))
+}
+
+const STOCK: &str = "ovs-vswitchd";
+
+/// The directory of the socket that a DATABASE argument names.
+fn directory_of(remote: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(remote.strip_prefix("unix:")?);
+    let named = path.is_absolute() && path.file_name().is_some_and(|n| n == "db.sock");
+    named.then(|| path.parent().map(PathBuf::from)).flatten()
 }
 
 /// Where the log file is without a name.
 pub fn default_log_file() -> PathBuf {
     env_path("OVS_LOGDIR")
-        .unwrap_or_else(|| PathBuf::from("/var/log"))
-        .join("rvswitchd.log")
+        .unwrap_or_else(|| {
+            PathBuf::from(if is_stock() {
+                "/var/log/openvswitch"
+            } else {
+                "/var/log"
+            })
+        })
+        .join(if is_stock() {
+            "ovs-vswitchd.log"
+        } else {
+            "rvswitchd.log"
+        })
 }
 
 /// Directory for sockets and pid files.
 pub fn rundir(args: &Args) -> PathBuf {
-    let of_remote = args.remote.as_deref().map(directory_of);
-    args.rundir
-        .clone()
-        .or_else(|| of_remote?.ok())
+    let of_remote = || args.remote.as_deref().and_then(directory_of);
+    let given = args.rundir.clone();
+    if is_stock() {
+        return given
+            .or_else(|| env_path("OVS_RUNDIR"))
+            .or_else(of_remote)
+            .unwrap_or_else(|| PathBuf::from("/var/run/openvswitch"));
+    }
+    given
+        .or_else(of_remote)
         .or_else(|| env_path("RVS_RUNDIR"))
         .or_else(|| env_path("OVS_RUNDIR"))
         .unwrap_or_else(|| PathBuf::from("/run/rvswitch"))
@@ -236,17 +276,5 @@ mod tests {
         assert_eq!(args.verbose, ["dbg"]);
         assert_eq!(args.log_file, Some(USUAL.into()));
         assert_eq!(args.pidfile, Some(USUAL.into()));
-    }
-
-    #[test]
-    fn databases_elsewhere_are_refused() {
-        for remote in [
-            "tcp:127.0.0.1:6640",
-            "unix:db.sock",
-            "unix:/tmp/other.sock",
-            "ssl:h:1",
-        ] {
-            assert!(directory_of(remote).unwrap_err().contains(remote));
-        }
     }
 }

@@ -5,16 +5,22 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::args::Args;
+use crate::args::{self, Args};
 
 /// Printed on standard output once everything of the database is up.
 pub const READY: &str = "rvswitchd: ready";
+/// Tells the process in the background what it is.
+const IN_BACKGROUND: &str = "--in-background";
 /// A daemon that crashed sooner after its start than this is started again only after this long.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// This program with the arguments that it was given, less some.
 fn again(without: &[&str]) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
+    // The name by which it was called says what it is to be.
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
     command.args(
         std::env::args_os()
             .skip(1)
@@ -30,6 +36,7 @@ pub fn detach(args: &Args) -> ExitCode {
             command.current_dir("/");
         }
         command
+            .arg(IN_BACKGROUND)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -48,11 +55,26 @@ pub fn detach(args: &Args) -> ExitCode {
         let _ = BufReader::new(out).read_line(&mut line);
     }
     if line.starts_with(READY) {
-        print!("{line}");
+        if !args::is_stock() {
+            print!("{line}");
+        }
         return ExitCode::SUCCESS;
     }
     let _ = child.wait();
     ExitCode::FAILURE
+}
+
+/// A daemon in the background that goes by the other one's name leaves the terminal alone once it is up, as that one does.
+pub fn let_go_of_the_terminal() {
+    let mut arguments = std::env::args_os();
+    if !args::is_stock() || !arguments.any(|a| a == IN_BACKGROUND) {
+        return;
+    }
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        // The log has its file; what fails here costs nothing.
+        let _ = nix::unistd::dup2_stdout(&null);
+        let _ = nix::unistd::dup2_stderr(&null);
+    }
 }
 
 /// Starts the daemon, and starts it again as often as a crash ends it. Asked to end it ends, whoever asked.

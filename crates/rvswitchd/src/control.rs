@@ -3,6 +3,8 @@
 //! Database clients, control clients, device events, signals. Each gets a bounded turn; whatever a turn changes in the
 //! configuration is done, to the end, before the next one.
 
+mod upstream;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
 use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
+use crate::remote::Remote;
 use crate::spin::{self, Spin};
 use crate::worker::Order;
 use crate::{clock, notify};
@@ -121,6 +124,10 @@ pub struct Control {
     mailbox: Mailbox,
     letters: Vec<Letter>,
     pub channels: Channels,
+    /// The way to the database server whose client the daemon is.
+    remote: Option<Remote>,
+    /// What to say once everything of the database is up.
+    pub announcement: Option<String>,
     spin: Spin,
     next_beat: Now,
     next_statistics: Now,
@@ -135,6 +142,7 @@ struct Ready {
     mail: bool,
     listeners: Vec<usize>,
     clients: Vec<usize>,
+    remote: PollFlags,
 }
 
 impl Control {
@@ -145,6 +153,7 @@ impl Control {
         signals: SignalFd,
         mailbox: Mailbox,
         channels: Channels,
+        remote: Option<Remote>,
     ) -> Self {
         Self {
             daemon,
@@ -155,6 +164,8 @@ impl Control {
             mailbox,
             letters: Vec::new(),
             channels,
+            remote,
+            announcement: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
@@ -189,11 +200,14 @@ impl Control {
                 self.flush();
                 return Ok(done);
             }
+            self.hear_remote(ready.remote);
             self.switch().run();
+            self.announce();
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
             self.close_dropped();
             self.flush();
+            self.tell_remote();
         }
     }
 
@@ -220,6 +234,9 @@ impl Control {
         }));
         let interests = self.channels.interests(clock::now());
         fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
+        let remote = self.remote.as_ref().zip(self.daemon.switch.remote.as_ref());
+        let remote = remote.and_then(|(remote, follower)| remote.interest(follower));
+        fds.extend(remote.map(|(fd, flags)| PollFd::new(fd, flags)));
         let mut found = false;
         if self.channels.took_messages() && self.spin.is_worth_it() {
             found = look_for(&mut fds)?;
@@ -231,7 +248,9 @@ impl Control {
         let hot = |f: &PollFd<'_>| f.any().unwrap_or(false);
         let (first, rest) = fds.split_at(3);
         let (listeners, rest) = rest.split_at(self.listeners.len());
-        let (clients, channels) = rest.split_at(self.clients.len());
+        let (clients, rest) = rest.split_at(self.clients.len());
+        let (channels, remote) = rest.split_at(interests.len());
+        let remote = remote.first().and_then(PollFd::revents);
         let found: Vec<(Token, PollFlags)> = interests
             .iter()
             .zip(channels)
@@ -250,6 +269,7 @@ impl Control {
             mail: first.get(2).is_some_and(hot),
             listeners: indexes(listeners),
             clients: indexes(clients),
+            remote: remote.unwrap_or(PollFlags::empty()),
         };
         drop(fds);
         for (token, flags) in found {
@@ -262,12 +282,14 @@ impl Control {
     fn timeout(&self) -> PollTimeout {
         let switch = &self.daemon.switch;
         let beat = switch.topology().bridges().next().map(|_| self.next_beat);
-        let statistics = (switch.server.session_count() > 0).then_some(self.next_statistics);
+        let statistics = self.has_readers().then_some(self.next_statistics);
+        let remote = self.remote.as_ref().zip(switch.remote.as_ref());
+        let remote = remote.and_then(|(remote, follower)| remote.deadline(follower));
         let database = switch.server.next_deadline().map(|n| Now(n.0));
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
         let channels = self.channels.deadline();
         let look = switch.rim.devices.next_look();
-        let next = [beat, statistics, database, deaf, channels, look]
+        let next = [beat, statistics, database, deaf, channels, remote, look]
             .into_iter()
             .flatten()
             .min();
@@ -482,7 +504,7 @@ impl Control {
         }
         if now >= self.next_statistics {
             self.next_statistics = now + STATISTICS;
-            if self.switch().server.session_count() > 0 {
+            if self.has_readers() {
                 self.switch().write_statistics();
             }
         }
@@ -526,7 +548,11 @@ fn flush_database(
     }
 }
 
-/// The database counts the same nanoseconds.
 fn ovsdb_now() -> rvs_ovsdb::Now {
-    rvs_ovsdb::Now(clock::now().0)
+    ovsdb_time(clock::now())
+}
+
+/// The database counts the same nanoseconds.
+pub fn ovsdb_time(now: Now) -> rvs_ovsdb::Now {
+    rvs_ovsdb::Now(now.0)
 }

@@ -158,6 +158,11 @@ impl Devices {
         }
     }
 
+    /// What ports are made of from now on is marked as that of another database.
+    pub fn identify(&mut self, database: String) {
+        self.database = database;
+    }
+
     /// The kernel's cache, or why there is none.
     pub fn kernel(&self) -> Result<&Tier0, &str> {
         self.kernel.as_ref().map_err(String::as_str)

@@ -18,8 +18,10 @@ mod mailbox;
 mod metrics;
 mod notify;
 mod perf;
+mod remote;
 mod rundir;
 mod setup;
+mod source;
 mod spin;
 mod stock;
 mod tier0;
@@ -32,19 +34,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 
-use crate::args::{Args, Generate};
+use crate::args::{Args, Generate, Level};
 
 fn main() -> ExitCode {
     let args = Args::parse_from(args::respell(std::env::args_os()));
     if let Some(what) = args.generate {
         return generate(what);
-    }
-    if let Err(why) = args
-        .remote
-        .as_deref()
-        .map_or(Ok(()), |r| args::directory_of(r).map(drop))
-    {
-        return give_up(why);
     }
     if args.detach {
         return background::detach(&args);
@@ -52,7 +47,7 @@ fn main() -> ExitCode {
     if args.monitor {
         return background::monitor();
     }
-    logging::start(args.log);
+    logging::start(args.log.unwrap_or(Level::Info));
     match set_up_log(&args).and_then(|()| setup::run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => give_up(format!("{e:#}")),
@@ -66,6 +61,9 @@ fn give_up(why: String) -> ExitCode {
 }
 
 fn set_up_log(args: &Args) -> anyhow::Result<()> {
+    if args::is_stock() && args.log.is_none() {
+        logging::set(logging::Place::Console, Some(Level::Warn)).map_err(anyhow::Error::msg)?;
+    }
     if let Some(file) = &args.log_file {
         let path = match file.as_os_str() == args::USUAL {
             true => args::default_log_file(),

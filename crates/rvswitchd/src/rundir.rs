@@ -21,8 +21,9 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Takes the directory for this process; fails when another daemon lives there.
-    pub fn take(dir: &Path, extra_pidfile: Option<&Path>) -> Result<Self> {
+    /// Takes the directory for this process; fails when another daemon lives there. `serves`: the database is this process's
+    /// too, and so are the names by which its server is found.
+    pub fn take(dir: &Path, extra_pidfile: Option<&Path>, serves: bool) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| {
             format!(
                 "can't make the run directory {} (try --rundir DIR)",
@@ -36,11 +37,13 @@ impl RunDir {
         };
         this.pidfile(&dir.join("rvswitchd.pid"))?;
         this.pidfile(&dir.join("ovs-vswitchd.pid"))?;
-        this.pidfile(&dir.join("ovsdb-server.pid"))?;
+        if serves {
+            this.pidfile(&dir.join("ovsdb-server.pid"))?;
+        }
         if let Some(path) = extra_pidfile.filter(|p| !this.has(p)) {
             this.pidfile(path)?;
         }
-        this.remove_dead_sockets();
+        this.remove_dead_sockets(serves);
         Ok(this)
     }
 
@@ -52,12 +55,13 @@ impl RunDir {
     }
 
     /// Control sockets carry their daemon's pid: with the lock taken, all that are here belong to dead ones.
-    fn remove_dead_sockets(&self) {
+    fn remove_dead_sockets(&self, serves: bool) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = ["rvswitchd.", "ovs-vswitchd.", "ovsdb-server."]
+            let ours = ["rvswitchd.", "ovs-vswitchd."]
                 .iter()
-                .any(|p| name.starts_with(p));
+                .any(|p| name.starts_with(p))
+                || (serves && name.starts_with("ovsdb-server."));
             if ours && name.ends_with(".ctl") {
                 let _ = fs::remove_file(entry.path());
             }
@@ -150,14 +154,16 @@ mod tests {
         fs::write(tmp.path().join("rvswitchd.999999.ctl"), "").unwrap();
         // The pid file that scripts ask for is one of those that are there anyway.
         let asked = tmp.path().join("../").join(tmp.path().file_name().unwrap());
-        let first = RunDir::take(tmp.path(), Some(&asked.join("ovs-vswitchd.pid"))).unwrap();
-        let error = RunDir::take(tmp.path(), None).unwrap_err().to_string();
+        let first = RunDir::take(tmp.path(), Some(&asked.join("ovs-vswitchd.pid")), true).unwrap();
+        let error = RunDir::take(tmp.path(), None, true)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(&format!("pid {}", std::process::id())),
             "{error}"
         );
         drop(first);
         assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
-        RunDir::take(tmp.path(), None).unwrap();
+        RunDir::take(tmp.path(), None, true).unwrap();
     }
 }

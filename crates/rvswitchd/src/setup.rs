@@ -1,7 +1,7 @@
 //! From the command line to a running daemon, and to its end.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use rvs_flow::ParseLimits;
 use rvs_kcache::tier0::Options;
 use rvs_kcache::{IngressDrop, KernelCache, Mode};
 use rvs_netdev::rtnl::{Change, Monitor, Rtnl};
+use rvs_ovsdb::client::Follower;
 use rvs_ovsdb::limits::Limits as DatabaseLimits;
 use rvs_ovsdb::log::{FileStorage, Log};
 use rvs_ovsdb::schema::Schema;
@@ -22,11 +23,12 @@ use rvs_ovsdb::server::Server;
 use rvs_ovsdb::UuidGenerator;
 use rvs_slowpath::{Limits, SlowPath, UpcallQueues, UpcallSenders};
 use rvs_switch::prepare::prepare;
-use rvs_switch::Switch;
+use rvs_switch::{Switch, DATABASE};
 
 use crate::acks::AckBoard;
 use crate::args::{self, Args};
 use crate::background::READY;
+use crate::channel::target::Target;
 use crate::channel::Channels;
 use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
@@ -34,13 +36,17 @@ use crate::control::{Control, Outside};
 use crate::devices::Devices;
 use crate::handler::{Handler, Latency, Wires};
 use crate::mailbox::mailbox;
+use crate::remote::{self, Remote};
 use crate::rundir::{self, RunDir};
+use crate::source::{self, Source};
 use crate::tier0::Tier0;
 use crate::worker::Nominator;
 use crate::{clock, metrics, notify, worker};
 
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
 const MAX_FILES: u64 = 65_536;
+/// The lock that makes sure that one daemon acts on a server's configuration.
+const LOCK: &str = "ovs_vswitchd";
 /// Index of the loopback device of every namespace.
 const LOOPBACK: u32 = 1;
 /// Forwarding threads when nobody says how many: more than two ports' worth of frames rarely helps on small machines.
@@ -58,10 +64,14 @@ pub fn run(args: &Args) -> Result<()> {
         .pidfile
         .as_deref()
         .filter(|p| p.as_os_str() != args::USUAL);
-    let mut rundir = RunDir::take(&dir, pidfile)?;
-    let mut server = open_database(&args::database(args))?;
-    let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
-        .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
+    let source = Source::find(args, &dir).map_err(anyhow::Error::msg)?;
+    let serves = matches!(source, Source::Own(_));
+    let mut rundir = RunDir::take(&dir, pidfile, serves)?;
+    let Configuration {
+        server,
+        identity,
+        remote,
+    } = configuration(source, args)?;
 
     let monitor = Monitor::open().context("can't listen for device events")?;
     let rtnl = Rtnl::open().context("can't talk to rtnetlink")?;
@@ -126,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     let drop = open_ingress_drop(&dir);
     let devices = Devices::new(
         rtnl,
-        root.to_string(),
+        identity,
         drop,
         workers.clone(),
         queues,
@@ -138,34 +148,25 @@ pub fn run(args: &Args) -> Result<()> {
         acks,
     };
     let mut switch = Switch::new(server, outside, slow, hasher);
+    let remote = remote.map(|(remote, follower)| {
+        switch.remote = Some(follower);
+        remote
+    });
     switch.start();
-    let wanted: Vec<String> = switch
-        .topology()
-        .bridges()
-        .flat_map(|b| b.ifaces())
-        .map(|(_, i)| i.cfg.name.clone())
-        .collect();
-    switch
-        .rim
-        .devices
-        .remove_leftovers(|name| wanted.iter().any(|w| w == name));
 
-    let listeners = listen(&mut rundir)?;
+    let listeners = listen(&mut rundir, serves, args.unixctl.as_deref())?;
     if let Some(address) = args.metrics {
         let control = rundir.path(&format!("rvswitchd.{}.ctl", std::process::id()));
         metrics::serve(address, control)?;
     }
     let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
     let channels = Channels::new(&dir);
-    let mut control = Control::new(daemon, listeners, monitor, signals, mailbox, channels);
-    // Its sockets are there when the daemon says that it is ready.
-    control
-        .channels
-        .turn(clock::now(), &mut control.daemon.switch);
-    // Whoever started it in the background listened to the first one only.
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{READY} (run directory {})", dir.display()).and_then(|()| out.flush());
-    notify::notify("READY=1");
+    let ready = format!("{READY} (run directory {})", dir.display());
+    let mut control = Control::new(
+        daemon, listeners, monitor, signals, mailbox, channels, remote,
+    );
+    control.announcement = Some(ready);
+    control.announce();
     let done = control.run();
 
     notify::notify("STOPPING=1");
@@ -208,7 +209,6 @@ fn check_privileges() -> Result<()> {
     }
 }
 
-/// A port takes a few file descriptors, and the usual limit of 1024 is soon used up.
 /// Memory that is swapped out would hold frames up. Without the privilege the switch works all the same.
 fn lock_memory() {
     use nix::sys::mman::{mlockall, MlockAllFlags};
@@ -217,6 +217,7 @@ fn lock_memory() {
     }
 }
 
+/// A port takes a few file descriptors, and the usual limit of 1024 is soon used up.
 fn raise_file_limit() {
     use nix::sys::resource::{getrlimit, setrlimit, Resource};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -235,6 +236,44 @@ fn take_signals() -> Result<SignalFd> {
     set.add(Signal::SIGINT);
     set.thread_block().context("signals")?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context("signals")
+}
+
+/// Where the configuration comes from, opened.
+struct Configuration {
+    server: Server,
+    /// Marks what the daemon makes as this database's; not known yet when it is another server's.
+    identity: String,
+    remote: Option<(Remote, Follower)>,
+}
+
+fn configuration(source: Source, args: &Args) -> Result<Configuration> {
+    let (name, target) = match source {
+        Source::Own(path) => {
+            let mut server = open_database(&path)?;
+            let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
+                .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
+            return Ok(Configuration {
+                server,
+                identity: root.to_string(),
+                remote: None,
+            });
+        }
+        Source::Server(name, target) => (name, target),
+    };
+    let probe = match target {
+        Target::DialUnix(_) => 0,
+        _ => remote::PROBE.as_nanos() as u64,
+    };
+    let follower = Follower::new(DATABASE, LOCK, Schema::open_vswitch(), probe);
+    let uuids = UuidGenerator::new(random()?);
+    Ok(Configuration {
+        server: Server::new(uuids, DatabaseLimits::default()),
+        identity: String::new(),
+        remote: Some((
+            Remote::new(&name, target, source::ssl(args), clock::now()),
+            follower,
+        )),
+    })
 }
 
 fn open_database(path: &Path) -> Result<Server> {
@@ -303,17 +342,21 @@ fn open_kernel_cache(dir: &Path) -> Result<KernelCache, String> {
     }
 }
 
-fn listen(rundir: &mut RunDir) -> Result<Vec<Listener>> {
+/// The sockets of the run directory, those of a database only for who serves it.
+fn listen(rundir: &mut RunDir, serves: bool, control: Option<&Path>) -> Result<Vec<Listener>> {
     let pid = std::process::id();
-    let names = [
-        ("db.sock".to_owned(), Service::Database),
-        (format!("rvswitchd.{pid}.ctl"), Service::Control),
-        (format!("ovs-vswitchd.{pid}.ctl"), Service::Control),
-        (format!("ovsdb-server.{pid}.ctl"), Service::Control),
+    let control = control.map(|p| (p.to_owned(), Service::Control));
+    let named = |name: String, service| (rundir.path(&name), service);
+    let mut sockets = vec![
+        named(format!("rvswitchd.{pid}.ctl"), Service::Control),
+        named(format!("ovs-vswitchd.{pid}.ctl"), Service::Control),
     ];
+    if serves {
+        sockets.push(named("db.sock".to_owned(), Service::Database));
+        sockets.push(named(format!("ovsdb-server.{pid}.ctl"), Service::Control));
+    }
     let mut listeners = Vec::new();
-    for (name, service) in names {
-        let path = rundir.path(&name);
+    for (path, service) in sockets.into_iter().chain(control) {
         listeners.push(Listener::new(service, rundir::listen(&path)?));
         rundir.made(path);
     }

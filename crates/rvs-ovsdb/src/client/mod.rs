@@ -4,6 +4,7 @@
 //! [`input`](Client::input). [`Connection`] does that for a blocking stream.
 
 mod connection;
+mod follower;
 mod operations;
 mod replica;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use serde_json::{json, Map, Value};
 
 pub use connection::{ClientError, Connection};
+pub use follower::{Follower, FollowerEvent, RowUpdate};
 pub use operations::Operations;
 pub use replica::Replica;
 
@@ -141,6 +143,11 @@ impl Client {
     /// What is monitored; empty until the answer to [`monitor`](Client::monitor) has come.
     pub fn replica(&self) -> Option<&Database> {
         self.replica.as_ref().map(Replica::database)
+    }
+
+    /// What was monitored, for who goes on with it when the connection has ended.
+    pub fn into_replica(self) -> Option<Database> {
+        self.replica.map(Replica::into_database)
     }
 
     /// The bytes to send.

@@ -31,6 +31,11 @@ impl Replica {
         &self.db
     }
 
+    /// The rows, when no update will follow.
+    pub fn into_database(self) -> Database {
+        self.db
+    }
+
     /// Applies `<table-updates>` in the form of `update` or of `update2` and returns what they changed.
     ///
     /// # Errors

@@ -127,6 +127,30 @@ impl Delta {
         self.tables.iter().map(|table| table.rows.len()).sum()
     }
 
+    /// The changes that are more than a change of columns that `ignored` names by table and column.
+    pub fn without(&self, ignored: impl Fn(&str, &str) -> bool) -> Delta {
+        let counts = |table: &TableSchema, row: &RowChange| {
+            let names = |c: usize| table.columns.get(c).map(|c| c.name.as_str());
+            let is_change = row.old.is_none() || row.new.is_none();
+            // That the version differs says nothing by itself.
+            let mut columns = row.changed.iter().filter_map(names);
+            is_change || columns.any(|c| c != "_version" && !ignored(&table.name, c))
+        };
+        let tables = self.tables.iter().filter_map(|table| {
+            let schema = self.schema.tables().get(table.table)?;
+            let rows = table.rows.iter().filter(|r| counts(schema, r));
+            let rows: Vec<RowChange> = rows.cloned().collect();
+            (!rows.is_empty()).then_some(TableDelta {
+                table: table.table,
+                rows,
+            })
+        });
+        Delta {
+            schema: self.schema.clone(),
+            tables: tables.collect(),
+        }
+    }
+
     /// The changes in the table called `name`.
     pub fn table(&self, name: &str) -> impl Iterator<Item = ChangeRef<'_>> {
         let wanted = self.schema.table_index(name);

@@ -15,21 +15,21 @@
 //! A link that ends gets its last requests handled and answered first: `echo commands | client` closes at once, and means
 //! every one of them.
 
-mod door;
+pub(crate) mod door;
 mod host;
 mod link;
 #[cfg(test)]
 mod pki;
 mod post;
-mod reconnect;
+pub(crate) mod reconnect;
 mod report;
-mod resolve;
-mod session;
-mod stream;
-mod target;
+pub(crate) mod resolve;
+pub(crate) mod session;
+pub(crate) mod stream;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
@@ -486,7 +486,10 @@ impl Channels {
 }
 
 /// The TLS session to begin with, for targets that have one.
-fn seal(target: &Target, credentials: &mut Credentials) -> Result<Option<Session>, String> {
+pub(crate) fn seal(
+    target: &Target,
+    credentials: &mut Credentials,
+) -> Result<Option<Session>, String> {
     match target {
         Target::Dial {
             host, tls: true, ..

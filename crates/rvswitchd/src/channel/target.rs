@@ -62,10 +62,18 @@ impl Target {
     /// # Errors
     /// One sentence that names cause and cure.
     pub fn parse(text: &str, rundir: &Path) -> Result<Self, BadTarget> {
+        Self::parse_with(text, rundir, DEFAULT_PORT)
+    }
+
+    /// As [`Self::parse`], with another port where none is given.
+    ///
+    /// # Errors
+    /// One sentence that names cause and cure.
+    pub fn parse_with(text: &str, rundir: &Path, usual: u16) -> Result<Self, BadTarget> {
         let (method, rest) = text.split_once(':').ok_or_else(|| unknown(text))?;
         let read = match method {
-            "tcp" | "ssl" => dial(rest, method == "ssl"),
-            "ptcp" | "pssl" => listen(rest, method == "pssl"),
+            "tcp" | "ssl" => dial(rest, method == "ssl", usual),
+            "ptcp" | "pssl" => listen(rest, method == "pssl", usual),
             "unix" => file(rest, rundir).map(Self::DialUnix),
             "punix" => file(rest, rundir).map(Self::ListenUnix),
             _ => return Err(unknown(text)),
@@ -123,7 +131,7 @@ fn unknown(text: &str) -> BadTarget {
     ))
 }
 
-fn dial(text: &str, tls: bool) -> Result<Target, String> {
+fn dial(text: &str, tls: bool, usual: u16) -> Result<Target, String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(inner) => {
             let (ip, rest) = inner
@@ -148,7 +156,7 @@ fn dial(text: &str, tls: bool) -> Result<Target, String> {
         }
     };
     let port = match port {
-        None => DEFAULT_PORT,
+        None => usual,
         Some(p) => match number(p)? {
             0 => return Err("nobody listens on port 0".to_owned()),
             port => port,
@@ -157,13 +165,13 @@ fn dial(text: &str, tls: bool) -> Result<Target, String> {
     Ok(Target::Dial { host, port, tls })
 }
 
-fn listen(text: &str, tls: bool) -> Result<Target, String> {
+fn listen(text: &str, tls: bool, usual: u16) -> Result<Target, String> {
     let (port, host) = match text.split_once(':') {
         Some((port, host)) => (port, Some(host)),
         None => (text, None),
     };
     let port = match port {
-        "" => DEFAULT_PORT,
+        "" => usual,
         p => number(p).map_err(|e| format!("{e}; the port of a listener is before its address"))?,
     };
     let at = match host {

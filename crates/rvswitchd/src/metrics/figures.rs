@@ -188,7 +188,7 @@ fn ports(text: &mut Text, rows: &Value) {
 fn controllers(text: &mut Text, daemon: &Daemon) {
     let name = "controller_connected";
     text.family(name, "gauge", "Connections that are up, by target.");
-    let database = daemon.switch.server.database("Open_vSwitch");
+    let database = Some(daemon.switch.database());
     let rows = database
         .and_then(|db| db.table("Controller"))
         .into_iter()
