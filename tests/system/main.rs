@@ -11,6 +11,7 @@ mod controlled;
 mod controllers;
 mod devices;
 mod differential;
+mod dummy;
 mod hosts;
 mod internal;
 mod life;
@@ -92,6 +93,9 @@ fn main() -> ExitCode {
         tools::stock_runtime_commands,
         tools::started_as_the_other_daemon,
         client::of_a_stock_server,
+        dummy::frames_by_command,
+        dummy::time_by_command,
+        dummy::states_and_traces,
         client::a_second_daemon_waits,
         tools::stock_appctl,
         tools::stock_tools_without_options,

@@ -4,15 +4,18 @@
 //! - [`mod@extract`]: the key of a frame; total.
 //! - [`field`]: the registry of OpenFlow and Nicira fields: place in the key, names, headers, prerequisites.
 //! - [`matching`]: [`Match`] and its text syntax; [`odp`]: cache entries as text.
+//! - [`odp_text`] reads such text; [`mod@compose`] makes a frame for a key.
 //! - [`port`]: the two port numberings, which never mix.
 //! - `testing` (feature): generators of frames, keys and matches.
 #![forbid(unsafe_code)]
 
+pub mod compose;
 pub mod extract;
 pub mod field;
 pub mod key;
 pub mod matching;
 pub mod odp;
+pub mod odp_text;
 pub mod port;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -65,6 +65,8 @@ pub enum IfaceKind {
     Tap,
     /// One end of a wire to another bridge of this switch, without a device.
     Patch,
+    /// A port in memory, for tests that drive the switch.
+    Dummy,
     /// A type that this switch does not have.
     Unknown(String),
 }
@@ -80,6 +82,8 @@ pub struct IfaceConfig {
     pub mtu_request: Option<u32>,
     /// `options:peer`: the interface at the other end of a patch.
     pub peer: Option<String>,
+    /// Of column `options` what a dummy knows.
+    pub options: Vec<(String, String)>,
     pub ofport_request: Option<OfPort>,
     /// `other_config:kernel-cache`
     pub kernel_cache: Option<bool>,
@@ -206,6 +210,9 @@ fn read_vlan_mode(row: RowRef<'_>, w: &mut Warnings) -> VlanMode {
     }
 }
 
+/// Keys of column `options` of a dummy: files that its frames are written to.
+const DUMMY_OPTIONS: &[&str] = &["pcap", "rxq_pcap", "tx_pcap"];
+
 impl IfaceConfig {
     pub fn read(row: RowRef<'_>) -> Self {
         let kind = match row.str("type") {
@@ -213,15 +220,21 @@ impl IfaceConfig {
             "internal" => IfaceKind::Internal,
             "tap" => IfaceKind::Tap,
             "patch" => IfaceKind::Patch,
+            "dummy" | "dummy-pmd" | "dummy-internal" => IfaceKind::Dummy,
             other => IfaceKind::Unknown(other.to_owned()),
         };
         let number = |column: &str| {
             let n = u32::try_from(row.opt_int(column)?).ok()?;
             (1..OfPort::MAX.0).contains(&n).then_some(OfPort(n))
         };
+        let options = DUMMY_OPTIONS
+            .iter()
+            .filter(|_| kind == IfaceKind::Dummy)
+            .filter_map(|k| Some(((*k).to_owned(), row.map_value("options", k)?.to_owned())));
         Self {
             uuid: row.uuid(),
             name: row.str("name").to_owned(),
+            options: options.collect(),
             kind,
             mac: row
                 .opt_str("mac")

@@ -1,13 +1,28 @@
-//! OpenFlow numbers of a bridge's ports: who gets which.
+//! Numbers of ports: who gets which.
 
 use std::collections::BTreeSet;
 
-use rvs_flow::OfPort;
+use rvs_flow::{DpPort, OfPort};
 use rvs_ovsdb::database::Database;
 use rvs_ovsdb::Uuid;
 
 use crate::config::{BridgeConfig, IfaceConfig};
-use crate::ports::{row, BridgeState, Changes, PortState};
+use crate::platform::{Platform, PortSpec};
+use crate::ports::{row, BridgeState, Changes, PortState, Topology};
+
+impl Topology {
+    /// A number that no cache can know: a new one, or the one that the platform wants if it was not in use just now.
+    pub(crate) fn next_dp(
+        &self,
+        wish: &PortSpec,
+        platform: &impl Platform,
+        changes: &Changes,
+    ) -> DpPort {
+        let is_free = |dp: &DpPort| !self.by_dp.contains_key(dp) && !changes.closed.contains(dp);
+        let wanted = platform.number(wish).filter(is_free);
+        wanted.unwrap_or(DpPort(self.last_dp + 1))
+    }
+}
 
 impl BridgeState {
     /// Gives interfaces of a port the numbers that they ask for. Who has such a number without asking for it moves.

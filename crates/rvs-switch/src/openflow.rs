@@ -201,7 +201,7 @@ fn description(iface: &IfaceState) -> Option<Port> {
     let flag = |on: bool, bit: u32| if on { bit } else { 0 };
     // What the kernel says of a veth or tap: 10 Gbit/s over copper, whatever it carries.
     let (current, speed) = match iface.cfg.kind {
-        IfaceKind::Internal | IfaceKind::Patch => (PortFeatures::default(), 0),
+        IfaceKind::Internal | IfaceKind::Patch | IfaceKind::Dummy => (PortFeatures::default(), 0),
         _ => (
             PortFeatures(PortFeatures::GB10_FD.0 | PortFeatures::COPPER.0),
             10_000_000,

@@ -13,6 +13,7 @@ use rvs_packet::{Frame, Now};
 use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState};
 use rvs_slowpath::SlowPath;
 
+use crate::platform::PortCounters;
 use crate::ports::{IfaceState, Topology};
 use crate::switch::Rim;
 
@@ -121,6 +122,11 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
             (None, Some(patch)) => patch.counters(),
             (None, None) => return None,
         };
+        // An Ethernet device of the kernel counts these among the errors, and veth has none.
+        let finer = match c.rx_errors {
+            PortCounters::NOT_COUNTED => PortCounters::NOT_COUNTED,
+            _ => 0,
+        };
         Some(PortStats {
             port,
             duration_sec: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
@@ -133,11 +139,10 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
             tx_dropped: c.tx_dropped,
             rx_errors: c.rx_errors,
             tx_errors: c.tx_errors,
-            // An Ethernet device of the kernel counts these among the errors, and veth has none.
-            rx_frame_err: 0,
-            rx_over_err: 0,
-            rx_crc_err: 0,
-            collisions: 0,
+            rx_frame_err: finer,
+            rx_over_err: finer,
+            rx_crc_err: finer,
+            collisions: finer,
         })
     }
 

@@ -21,6 +21,8 @@ pub struct PortSpec {
     pub mtu: Option<u32>,
     /// Whether its frames may be switched in the kernel (tier 0), where that is possible.
     pub kernel_cache: bool,
+    /// For dummies: column `options`.
+    pub options: Vec<(String, String)>,
 }
 
 /// What is known of an open port's device.
@@ -52,6 +54,22 @@ pub struct PortCounters {
     pub tx_errors: u64,
 }
 
+impl PortCounters {
+    /// What stands for a number that nobody counts (OpenFlow 1.3.5 section A.3.5.6).
+    pub const NOT_COUNTED: u64 = u64::MAX;
+    /// Nothing is counted.
+    pub const UNKNOWN: Self = Self {
+        rx_packets: Self::NOT_COUNTED,
+        rx_bytes: Self::NOT_COUNTED,
+        rx_dropped: Self::NOT_COUNTED,
+        rx_errors: Self::NOT_COUNTED,
+        tx_packets: Self::NOT_COUNTED,
+        tx_bytes: Self::NOT_COUNTED,
+        tx_dropped: Self::NOT_COUNTED,
+        tx_errors: Self::NOT_COUNTED,
+    };
+}
+
 /// Something happened to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortEvent {
@@ -69,6 +87,11 @@ pub enum PortEvent {
 pub struct PortError(pub String);
 
 pub trait Platform {
+    /// The number that a port should have; `None` leaves it to the switch, which gives none twice.
+    fn number(&self, _spec: &PortSpec) -> Option<DpPort> {
+        None
+    }
+
     /// Opens a device as port `dp`: from here on its frames come to the datapath.
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
 

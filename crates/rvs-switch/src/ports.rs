@@ -179,8 +179,8 @@ pub struct Topology {
     /// Interfaces of type `patch` by name.
     pub(crate) patches: BTreeMap<String, Uuid>,
     /// Bridge and interface of each open port.
-    by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
-    last_dp: u32,
+    pub(crate) by_dp: AHashMap<DpPort, (Uuid, Uuid)>,
+    pub(crate) last_dp: u32,
     /// `other_config:kernel-cache` of the whole switch.
     kernel_cache: bool,
 }
@@ -487,16 +487,16 @@ impl Topology {
                 self.patches.insert(iface.cfg.name.clone(), iface.cfg.uuid);
                 return iface.open_patch(changes);
             }
-            IfaceKind::System | IfaceKind::Internal | IfaceKind::Tap => {}
+            IfaceKind::System | IfaceKind::Internal | IfaceKind::Tap | IfaceKind::Dummy => {}
         }
-        let dp = DpPort(self.last_dp + 1);
+        let dp = self.next_dp(&iface.wish, platform, changes);
         let mut wish = iface.wish.clone();
         if iface.cfg.kind == IfaceKind::Internal {
             wish.mtu = wish.mtu.or(bridge.mtu());
         }
         match platform.open(dp, &wish) {
             Ok(link) => {
-                self.last_dp = dp.0;
+                self.last_dp = self.last_dp.max(dp.0);
                 self.by_dp.insert(dp, (bridge.cfg.uuid, iface.cfg.uuid));
                 if let Some(note) = &link.note {
                     changes
@@ -624,5 +624,6 @@ fn spec(
         mac: cfg.mac.or(hwaddr),
         mtu: cfg.mtu_request,
         kernel_cache,
+        options: cfg.options.clone(),
     }
 }

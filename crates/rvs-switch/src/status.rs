@@ -179,9 +179,11 @@ pub fn statistics(row: Uuid, c: &PortCounters) -> RowStatus {
     }
 }
 
+/// What nobody counts is left out.
 fn pairs(counters: &[(&str, u64)]) -> Datum {
     let pair = |(k, v): &(&str, u64)| ((*k).to_owned(), i64::try_from(*v).unwrap_or(i64::MAX));
-    Datum::map(counters.iter().map(pair))
+    let counted = |(_, n): &&(&str, u64)| *n != PortCounters::NOT_COUNTED;
+    Datum::map(counters.iter().filter(counted).map(pair))
 }
 
 /// Counters of a patch port, which has no device to lose frames.

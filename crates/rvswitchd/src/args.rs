@@ -70,6 +70,11 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub disable_system: bool,
 
+    /// Make ports of memory instead of devices, for tests that drive the switch with netdev-dummy/receive: those of the
+    /// types dummy and internal, with =override of every type.
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub enable_dummy: Option<String>,
+
     /// As above.
     #[arg(long, hide = true)]
     pub disable_system_route: bool,

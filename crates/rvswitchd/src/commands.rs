@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rvs_dpif::{ActionText, DropReason};
 use rvs_flow::{DpPort, OdpFlow};
-use rvs_kcache::IngressDrop;
 use rvs_packet::Now;
 use rvs_slowpath::{DelReason, InstalledFlow};
 use rvs_switch::ports::BridgeState;
@@ -17,6 +17,8 @@ use serde_json::{json, Map, Value};
 use crate::clients::Request;
 use crate::clock;
 use crate::control::Outside;
+use crate::doctor;
+use crate::dummy;
 use crate::fdb;
 use crate::handler::Latency;
 use crate::logging;
@@ -42,6 +44,8 @@ pub struct Daemon {
     pub cleanup_on_exit: bool,
     /// The profile that was asked for last.
     pub profile: Option<Profile>,
+    /// How far time is to be moved, and in what steps.
+    pub warp: Option<(Duration, Duration)>,
     started: Now,
 }
 
@@ -108,7 +112,7 @@ const COMMANDS: &[Command] = &[
         name: "rvs/doctor",
         usage: "",
         params: (0, 0),
-        run: rvs_doctor,
+        run: doctor::run,
     },
     Command {
         name: "rvs/log-level",
@@ -161,10 +165,18 @@ const COMMANDS: &[Command] = &[
 ];
 
 /// Every command but `exit`.
-fn commands() -> impl Iterator<Item = &'static Command> {
-    [COMMANDS, fdb::COMMANDS, stock::COMMANDS, vlog::COMMANDS]
-        .into_iter()
-        .flatten()
+fn commands(daemon: &Daemon) -> impl Iterator<Item = &'static Command> {
+    let dummy = daemon.switch.rim.dummies.as_ref();
+    let dummy = dummy.map_or(&[] as &[Command], |_| dummy::commands::COMMANDS);
+    [
+        COMMANDS,
+        fdb::COMMANDS,
+        stock::COMMANDS,
+        vlog::COMMANDS,
+        dummy,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Daemon {
@@ -180,6 +192,7 @@ impl Daemon {
             latency,
             cleanup_on_exit,
             profile: None,
+            warp: None,
             started: clock::now(),
         }
     }
@@ -249,7 +262,7 @@ fn execute(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
         let cleanup = request.params.iter().any(|p| p == "--cleanup") || daemon.cleanup_on_exit;
         return (Ok(json!("")), Some(Done { cleanup }));
     }
-    let Some(command) = commands().find(|c| c.name == request.method) else {
+    let Some(command) = commands(daemon).find(|c| c.name == request.method) else {
         let text = format!(
             "\"{}\" is not a valid command (use \"list-commands\" to see a list of valid commands)",
             request.method
@@ -279,8 +292,8 @@ fn execute(daemon: &mut Daemon, request: &Request) -> (Answer, Option<Done>) {
     ((command.run)(daemon, &request.params), None)
 }
 
-fn list_commands(_: &mut Daemon, _: &[String]) -> Answer {
-    let mut lines: Vec<(&str, &str)> = commands().map(|c| (c.name, c.usage)).collect();
+fn list_commands(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let mut lines: Vec<(&str, &str)> = commands(daemon).map(|c| (c.name, c.usage)).collect();
     lines.push(("exit", "[--cleanup]"));
     lines.sort_unstable();
     let mut text = String::from("The available commands are:\n");
@@ -541,61 +554,4 @@ fn memory_show(daemon: &mut Daemon, params: &[String]) -> Answer {
         .map(|(k, v)| format!("{k}:{v}"))
         .collect();
     Ok(json!(format!("{}\n", text.join(" "))))
-}
-
-fn rvs_doctor(daemon: &mut Daemon, _: &[String]) -> Answer {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let drop = match daemon.switch.rim.devices.ingress_drop() {
-        Some(_) => json!({"ok": true, "text": format!("by {}", IngressDrop::probe())}),
-        None => json!({"ok": false, "text": IngressDrop::probe().to_string()}),
-    };
-    let tun = std::fs::metadata("/dev/net/tun").is_ok();
-    let tier0 = daemon.switch.rim.devices.kernel().map(|tier0| {
-        let (flows, masks) = tier0.size();
-        format!(
-            "{flows} flows under {masks} masks; {} frames so far",
-            tier0.hits()
-        )
-    });
-    let tier0 = tier0.map_err(|why| format!("{why}; ports run on tiers 1 to 3"));
-    let ports: Vec<Value> = daemon
-        .switch
-        .rim
-        .devices
-        .report()
-        .map(|p| {
-            let note = (!p.notes.is_empty()).then(|| p.notes.join("; "));
-            json!({
-                "port": p.name,
-                "ifindex": p.ifindex,
-                "tier": if p.not_in_kernel.is_none() { "0 (kernel cache)" } else { "1-3 (packet socket)" },
-                "not_in_kernel": p.not_in_kernel,
-                "way_out": if p.direct { "direct" } else { "egress" },
-                "host_kept_away": p.host_kept_away,
-                "note": note,
-            })
-        })
-        .collect();
-    let waiting: Vec<Value> = daemon
-        .switch
-        .topology()
-        .bridges()
-        .flat_map(BridgeState::ifaces)
-        .filter_map(|(_, i)| {
-            i.error
-                .as_ref()
-                .map(|e| json!({"port": i.cfg.name, "error": e}))
-        })
-        .collect();
-    Ok(json!({
-        "kernel": kernel.trim(),
-        "checks": [
-            {"check": "packet sockets", "ok": true, "text": "with a receive ring and vnet headers"},
-            {"check": "host kept away from ports", "ok": drop["ok"], "text": drop["text"]},
-            {"check": "tap devices", "ok": tun, "text": if tun { "/dev/net/tun is there" } else { "no /dev/net/tun: type=tap does not work" }},
-            {"check": "kernel cache (tier 0)", "ok": tier0.is_ok(), "text": tier0.unwrap_or_else(|why| why)},
-        ],
-        "ports": ports,
-        "waiting": waiting,
-    }))
 }

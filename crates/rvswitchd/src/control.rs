@@ -27,6 +27,8 @@ use crate::channel::{Channels, Token};
 use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS};
 use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
+use crate::dummy::commands::tell_events;
+use crate::dummy::Dummies;
 use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
 use crate::remote::Remote;
@@ -51,6 +53,17 @@ pub struct Outside {
     pub devices: Devices,
     pub wires: Wires,
     pub acks: Arc<AckBoard>,
+    /// Ports without devices, in place of those of the machine.
+    pub dummies: Option<Dummies>,
+}
+
+impl Outside {
+    fn platform(&mut self) -> &mut dyn Platform {
+        match &mut self.dummies {
+            Some(dummies) => dummies,
+            None => &mut self.devices,
+        }
+    }
 }
 
 impl Dispatch for Outside {
@@ -72,28 +85,32 @@ impl Dispatch for Outside {
 }
 
 impl Platform for Outside {
+    fn number(&self, spec: &PortSpec) -> Option<DpPort> {
+        self.dummies.as_ref()?.number(spec)
+    }
+
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
-        self.devices.open(dp, spec)
+        self.platform().open(dp, spec)
     }
 
     fn close(&mut self, dp: DpPort, destroy: bool) {
-        self.devices.close(dp, destroy);
+        self.platform().close(dp, destroy);
     }
 
     fn destroy(&mut self, spec: &PortSpec) {
-        self.devices.destroy(spec);
+        self.platform().destroy(spec);
     }
 
     fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
-        self.devices.adjust(dp, spec)
+        self.platform().adjust(dp, spec)
     }
 
     fn set_up(&mut self, dp: DpPort, up: bool) {
-        self.devices.set_up(dp, up);
+        self.platform().set_up(dp, up);
     }
 
     fn counters(&mut self, dp: DpPort) -> PortCounters {
-        self.devices.counters(dp)
+        self.platform().counters(dp)
     }
 }
 
@@ -205,6 +222,8 @@ impl Control {
             self.announce();
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
+            self.warp();
+            tell_events(&mut self.daemon);
             self.close_dropped();
             self.flush();
             self.tell_remote();
@@ -521,8 +540,8 @@ fn wait_for(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<i32> {
 
 /// Polls without sleeping, for [`spin::LOOK`] at most; whether something came.
 fn look_for(fds: &mut [PollFd<'_>]) -> Result<bool> {
-    let end = clock::now() + spin::LOOK;
-    while clock::now() < end {
+    let end = clock::running() + spin::LOOK;
+    while clock::running() < end {
         if wait_for(fds, PollTimeout::ZERO)? > 0 {
             return Ok(true);
         }

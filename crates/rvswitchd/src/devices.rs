@@ -392,6 +392,11 @@ impl Platform for Devices {
             IfaceKind::System => self.open_system(spec)?,
             IfaceKind::Internal => self.open_internal(spec)?,
             IfaceKind::Tap => self.open_tap(dp, spec)?,
+            IfaceKind::Dummy => {
+                return Err(PortError(
+                    "dummy ports are there for tests, with rvswitchd --enable-dummy".to_owned(),
+                ))
+            }
             kind @ (IfaceKind::Patch | IfaceKind::Unknown(_)) => {
                 return Err(PortError(format!("{kind:?} is no device")))
             }

@@ -6,10 +6,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rvs_dpif::{DpCommand, Megaflow, Upcall, WorkerId};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
@@ -89,6 +89,32 @@ impl Dispatch for Wires {
     }
 }
 
+/// Rounds that the handler has made, for who has to know that it is done.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    made: Arc<AtomicU64>,
+    /// Wakes it.
+    bell: Sender<()>,
+}
+
+impl Rounds {
+    pub fn new(bell: Sender<()>) -> Self {
+        let made = Arc::default();
+        Self { made, bell }
+    }
+
+    /// Waits until a round that began after now is over, no longer than this.
+    pub fn pass(&self, patience: Duration) {
+        // The one under way began before.
+        let wanted = self.made.load(Ordering::SeqCst) + 2;
+        let deadline = Instant::now() + patience;
+        while self.made.load(Ordering::SeqCst) < wanted && Instant::now() < deadline {
+            let _ = self.bell.try_send(());
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
 pub struct Handler {
     pub slow: Arc<Mutex<SlowPath>>,
     pub queues: Arc<Mutex<UpcallQueues>>,
@@ -96,6 +122,7 @@ pub struct Handler {
     pub wires: Wires,
     pub acks: Arc<AckBoard>,
     pub latency: Arc<Latency>,
+    pub rounds: Rounds,
     /// Flows that the workers would have in the kernel.
     pub nominations: Receiver<Arc<Megaflow>>,
     pub stop: Arc<AtomicBool>,
@@ -118,6 +145,7 @@ impl Handler {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(TURN, &mut batch);
             let next = self.turn(&mut batch);
+            self.rounds.made.fetch_add(1, Ordering::SeqCst);
             if !more && self.nominations.is_empty() {
                 self.sleep(next);
             }

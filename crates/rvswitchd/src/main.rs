@@ -10,6 +10,8 @@ mod clock;
 mod commands;
 mod control;
 mod devices;
+mod doctor;
+mod dummy;
 mod egress;
 mod fdb;
 mod handler;

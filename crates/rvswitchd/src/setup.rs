@@ -34,7 +34,8 @@ use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
 use crate::control::{Control, Outside};
 use crate::devices::Devices;
-use crate::handler::{Handler, Latency, Wires};
+use crate::dummy::Dummies;
+use crate::handler::{Handler, Latency, Rounds, Wires};
 use crate::mailbox::mailbox;
 use crate::remote::{self, Remote};
 use crate::rundir::{self, RunDir};
@@ -53,7 +54,10 @@ const LOOPBACK: u32 = 1;
 const MAX_DEFAULT_WORKERS: usize = 4;
 
 pub fn run(args: &Args) -> Result<()> {
-    check_privileges()?;
+    // Ports in memory need none.
+    if args.enable_dummy.is_none() {
+        check_privileges()?;
+    }
     raise_file_limit();
     if args.mlockall {
         lock_memory();
@@ -76,7 +80,10 @@ pub fn run(args: &Args) -> Result<()> {
     let monitor = Monitor::open().context("can't listen for device events")?;
     let rtnl = Rtnl::open().context("can't talk to rtnetlink")?;
     let stop = Arc::new(AtomicBool::new(false));
-    let count = worker_count(args.workers);
+    let count = match args.enable_dummy {
+        Some(_) => 1,
+        None => worker_count(args.workers),
+    };
     let acks = Arc::new(AckBoard::new(count));
     let queues = UpcallQueues::new();
     let injected = queues.injected();
@@ -87,7 +94,12 @@ pub fn run(args: &Args) -> Result<()> {
         let q = queues.lock().unwrap_or_else(PoisonError::into_inner);
         (q.doorbell().clone(), q.ringer())
     };
-    let cache = open_kernel_cache(&dir);
+    let real = args.enable_dummy.is_none();
+    let cache = match real {
+        true => open_kernel_cache(&dir),
+        false => Err("there are no devices with --enable-dummy".to_owned()),
+    };
+    let rounds = Rounds::new(ring.clone());
     let (nominator, nominations) = Nominator::new(ring.clone());
     let nominator = cache.is_ok().then_some(nominator);
     let mut workers = Vec::new();
@@ -128,12 +140,18 @@ pub fn run(args: &Args) -> Result<()> {
         wires: wires.clone(),
         acks: acks.clone(),
         latency: latency.clone(),
+        rounds: rounds.clone(),
         nominations,
         stop: stop.clone(),
     };
     let handler = handler.start()?;
 
-    let drop = open_ingress_drop(&dir);
+    let drop = real.then(|| open_ingress_drop(&dir)).flatten();
+    let dummies = args
+        .enable_dummy
+        .as_ref()
+        .zip(workers.first())
+        .map(|(how, worker)| Dummies::new(how, worker.clone(), queues.clone(), rounds));
     let devices = Devices::new(
         rtnl,
         identity,
@@ -146,6 +164,7 @@ pub fn run(args: &Args) -> Result<()> {
         devices,
         wires,
         acks,
+        dummies,
     };
     let mut switch = Switch::new(server, outside, slow, hasher);
     let remote = remote.map(|(remote, follower)| {

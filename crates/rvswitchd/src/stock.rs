@@ -21,10 +21,20 @@ use serde_json::{json, Value};
 
 use crate::clock;
 use crate::commands::{Command, Daemon};
+use crate::dummy;
 
 const DATAPATH: &str = "system@ovs-system";
 /// Other spellings of its name.
 const ALIASES: &[&str] = &["ovs-system", "netdev@ovs-netdev", "ovs-netdev"];
+
+/// What the datapath is called: as one in memory, if the ports are.
+fn name_of(daemon: &Daemon) -> &'static str {
+    match daemon.switch.rim.dummies {
+        Some(_) => dummy::DATAPATH,
+        None => DATAPATH,
+    }
+}
+
 /// A priority that is not written out.
 const USUAL_PRIORITY: u16 = 0x8000;
 
@@ -152,7 +162,7 @@ fn datapaths(daemon: &mut Daemon, _: &[String]) -> Answer {
     // Without a bridge there is no datapath, tools expect.
     let exists = daemon.switch.topology().bridges().next().is_some();
     Ok(json!(if exists {
-        format!("{DATAPATH}\n")
+        format!("{}\n", name_of(daemon))
     } else {
         String::new()
     }))
@@ -175,7 +185,7 @@ fn bridges(daemon: &mut Daemon, _: &[String]) -> Answer {
         return Ok(json!(""));
     }
     let (hit, missed, _) = hits(daemon);
-    let mut text = format!("{DATAPATH}: hit:{hit} missed:{missed}\n");
+    let mut text = format!("{}: hit:{hit} missed:{missed}\n", name_of(daemon));
     for bridge in all {
         let _ = writeln!(text, "  {}:", bridge.cfg.name);
         let mut ifaces: Vec<&IfaceState> = bridge.ifaces().map(|(_, i)| i).collect();
@@ -189,19 +199,21 @@ fn bridges(daemon: &mut Daemon, _: &[String]) -> Answer {
             };
             let peer = i.cfg.peer.as_ref().filter(|_| i.patch.is_some());
             let options = peer.map_or_else(String::new, |p| format!(": peer={p}"));
-            let kind = kind(i);
+            let kind = kind(daemon, i);
             let _ = writeln!(text, "    {} {of}/{dp}: ({kind}{options})", i.cfg.name);
         }
     }
     Ok(json!(text))
 }
 
-fn kind(iface: &IfaceState) -> &str {
+fn kind<'i>(daemon: &Daemon, iface: &'i IfaceState) -> &'i str {
     match &iface.cfg.kind {
+        IfaceKind::Internal if daemon.switch.rim.dummies.is_some() => "dummy-internal",
         IfaceKind::System => "system",
         IfaceKind::Internal => "internal",
         IfaceKind::Tap => "tap",
         IfaceKind::Patch => "patch",
+        IfaceKind::Dummy => "dummy",
         IfaceKind::Unknown(kind) => kind,
     }
 }
@@ -257,22 +269,28 @@ fn datapath_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
                     .any(|k| matches!(k, "ovs" | "non-offloaded" | "dpdk" | "all"));
             }
             Some((key, _)) => return Err(format!("there is no {key}= for dump-flows")),
-            None => datapath(word)?,
+            None => datapath(name_of(daemon), word)?,
         }
     }
-    Ok(json!(if wanted {
-        flows(daemon, style, None)
-    } else {
-        String::new()
-    }))
+    let mut text = match wanted {
+        true => flows(daemon, style, None),
+        false => String::new(),
+    };
+    // Datapaths in user space say which thread has the flows.
+    if daemon.switch.rim.dummies.is_some() && !text.is_empty() {
+        text.insert_str(0, "flow-dump from the main thread:\n");
+    }
+    Ok(json!(text))
 }
 
-fn datapath(name: &str) -> Result<(), String> {
-    if name == DATAPATH || ALIASES.contains(&name) {
+/// Whether the datapath, which is `known` by this name, may be called `name`.
+fn datapath(known: &str, name: &str) -> Result<(), String> {
+    let short = known.split_once('@').map_or(known, |(_, short)| short);
+    if name == known || name == short || ALIASES.contains(&name) || name == DATAPATH {
         return Ok(());
     }
     Err(format!(
-        "opening datapath {name} (No such device); there is {DATAPATH}"
+        "opening datapath {name} (No such device); there is {known}"
     ))
 }
 
@@ -337,15 +355,21 @@ fn tcp_flags(bits: u16) -> String {
 
 fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     for word in params.iter().filter(|p| !p.starts_with('-')) {
-        datapath(word)?;
+        datapath(name_of(daemon), word)?;
     }
     let (hit, missed, lost) = hits(daemon);
     let slow = daemon.switch.slow();
     let masks: usize = slow.flows().port_usage().map(|(_, _, masks)| masks).sum();
     let mut text = format!(
-        "{DATAPATH}:\n  lookups: hit:{hit} missed:{missed} lost:{lost}\n  flows: {}\n  masks: hit:0 total:{masks} hit/pkt:0.00\n",
+        "{}:\n  lookups: hit:{hit} missed:{missed} lost:{lost}\n  flows: {}\n",
+        name_of(daemon),
         slow.flows().len()
     );
+    // A datapath in user space does not tell its masks, and has a port of its own.
+    text.push_str(&match daemon.switch.rim.dummies {
+        Some(_) => "  port 0: ovs-dummy (dummy-internal)\n".to_owned(),
+        None => format!("  masks: hit:0 total:{masks} hit/pkt:0.00\n"),
+    });
     let mut ports: Vec<(DpPort, &IfaceState)> = daemon
         .switch
         .topology()
@@ -355,7 +379,7 @@ fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
         .collect();
     ports.sort_by_key(|(dp, _)| *dp);
     for (dp, i) in ports {
-        let kind = match kind(i) {
+        let kind = match kind(daemon, i) {
             "system" => String::new(),
             kind => format!(" ({kind})"),
         };
@@ -366,7 +390,7 @@ fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
 
 fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     for word in params {
-        datapath(word)?;
+        datapath(name_of(daemon), word)?;
     }
     daemon.switch.flush_flows();
     Ok(json!(""))
@@ -382,7 +406,8 @@ fn upcalls(daemon: &mut Daemon, _: &[String]) -> Answer {
     let slow = daemon.switch.slow();
     let (flows, limit) = (slow.flows().len(), slow.limits().flows);
     Ok(json!(format!(
-        "{DATAPATH}:\n  flows         : (current {flows}) (limit {limit})\n  offloaded flows : 0\n  ufid enabled : true\n\n"
+        "{}:\n  flows         : (current {flows}) (limit {limit})\n  offloaded flows : 0\n  ufid enabled : true\n\n",
+        name_of(daemon)
     )))
 }
 
@@ -497,7 +522,9 @@ mod tests {
         assert!(style.more && style.names);
         assert_eq!(words, ["br0"]);
         assert!(super::style(&["--colour".to_owned()]).is_err());
-        assert!(datapath("netdev@ovs-netdev").is_ok());
-        assert!(datapath("dp9").unwrap_err().contains("No such device"));
+        assert!(datapath(DATAPATH, "netdev@ovs-netdev").is_ok());
+        assert!(datapath(DATAPATH, "dp9")
+            .unwrap_err()
+            .contains("No such device"));
     }
 }

@@ -14,6 +14,7 @@ use rvs_dpif::{ActionText, DpAction, DropReason, PuntReason};
 use rvs_flow::field::PortNames;
 use rvs_flow::key::{FRAG_LATER, TCI_PRESENT};
 use rvs_flow::matching::{terms, MatchParser};
+use rvs_flow::odp_text::{self, OdpText};
 use rvs_flow::{
     extract_bytes, DpPort, FlowKey, Mask, Match, NoPortNames, OfPort, ParseLimits, PipelineKey,
     Present,
@@ -76,6 +77,7 @@ impl<'t> Asked<'t> {
             }
         }
         match words[..] {
+            [flow] if flow.contains('(') => asked.flow = flow,
             [bridge, flow] => (asked.bridge, asked.flow) = (bridge, flow),
             [bridge, flow, packet] => {
                 (asked.bridge, asked.flow) = (bridge, flow);
@@ -95,7 +97,7 @@ impl<'t> Asked<'t> {
     }
 }
 
-fn octets(hex: &str) -> Option<Vec<u8>> {
+pub fn octets(hex: &str) -> Option<Vec<u8>> {
     let pairs = hex.as_bytes().chunks(2);
     let octet = |p: &[u8]| match p {
         [a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
@@ -142,43 +144,76 @@ fn trace(daemon: &Daemon, params: &[String]) -> Result<Told, String> {
     let asked = Asked::parse(params)?;
     let slow = daemon.switch.slow();
     let view = slow.view();
-    let bridge = view
-        .world
-        .bridge_by_name(asked.bridge)
-        .ok_or_else(|| format!("{}: unknown bridge", asked.bridge))?;
-    let key = arrival(bridge, &asked)?;
+    let (bridge, key) = match odp_text::parse(asked.flow) {
+        Ok(flow) => arrival_at(daemon, view.world, &flow, &asked)?,
+        // Brackets do not occur in the other syntax.
+        Err(e) if asked.bridge.is_empty() => return Err(e.to_string()),
+        Err(_) => {
+            let bridge = view
+                .world
+                .bridge_by_name(asked.bridge)
+                .ok_or_else(|| format!("{}: unknown bridge", asked.bridge))?;
+            (&**bridge, arrival(bridge, &asked)?)
+        }
+    };
     Ok(follow(view, bridge, &key, asked.names))
+}
+
+/// The key of a frame that is described in the words of the datapath, and the bridge that its port belongs to.
+fn arrival_at<'w>(
+    daemon: &Daemon,
+    world: &'w World,
+    flow: &OdpText,
+    asked: &Asked<'_>,
+) -> Result<(&'w Bridge, PipelineKey), String> {
+    let (mut key, _) = key_of(&flow.terms, &NoPortNames)?;
+    if let Some(bytes) = &asked.packet {
+        key.flow = extract_bytes(bytes, DpPort::NONE, ParseLimits::new(0));
+    }
+    let name = flow.in_port.as_deref().unwrap_or("0");
+    let mut ifaces = daemon.switch.topology().bridges().flat_map(|b| b.ifaces());
+    let dp = match name.parse() {
+        Ok(number) => Some(DpPort(number)),
+        Err(_) => ifaces
+            .find_map(|(_, i)| i.open.as_ref().filter(|_| i.cfg.name == name))
+            .map(|(dp, _)| *dp),
+    };
+    let found = dp.and_then(|dp| Some((dp, world.port(dp)?)));
+    let (dp, (bridge, port)) = found.ok_or_else(|| format!("no bridge has a port {name}"))?;
+    key.flow.in_port = dp.0;
+    key.of_port = port.of.0;
+    Ok((bridge, key))
 }
 
 /// The key of the frame that the flow describes, as it comes in.
 fn arrival(bridge: &Bridge, asked: &Asked<'_>) -> Result<PipelineKey, String> {
-    let syntax =
-        |e: &dyn std::fmt::Display| format!("Bad openflow flow syntax: {}: {e}", asked.flow);
-    let mut parser = MatchParser::new();
-    for term in terms(asked.flow) {
-        let (key, value) = term.map_err(|e| syntax(&e))?;
-        if !parser.take(key, value).map_err(|e| syntax(&e))? {
-            return Err(syntax(&format!("{key} is no match field")));
-        }
-    }
-    let matching = parser
-        .finish(&BridgePorts(&bridge.ports))
-        .map_err(|e| syntax(&e))?;
-    let mut key = *matching.value();
+    let (mut key, has_ttl) = key_of(asked.flow, &BridgePorts(&bridge.ports))?;
     let dp = bridge.ports.get(OfPort(key.of_port)).and_then(|p| p.dp());
     match &asked.packet {
         Some(bytes) => {
             key.flow = extract_bytes(bytes, DpPort::NONE, ParseLimits::new(0));
         }
-        None => {
-            if matching.mask().0.flow.nw_ttl == 0 && is_ip(&key.flow) {
-                key.flow.nw_ttl = USUAL_TTL;
-            }
-            complete(&mut key.flow);
-        }
+        None if !has_ttl && is_ip(&key.flow) => key.flow.nw_ttl = USUAL_TTL,
+        None => {}
     }
     key.flow.in_port = dp.unwrap_or(DpPort::NONE).0;
     Ok(key)
+}
+
+/// The key of a frame for which these terms hold, whole; and whether they name its TTL.
+pub fn key_of(flow: &str, ports: &dyn PortNames) -> Result<(PipelineKey, bool), String> {
+    let syntax = |e: &dyn std::fmt::Display| format!("Bad openflow flow syntax: {flow}: {e}");
+    let mut parser = MatchParser::new();
+    for term in terms(flow) {
+        let (key, value) = term.map_err(|e| syntax(&e))?;
+        if !parser.take(key, value).map_err(|e| syntax(&e))? {
+            return Err(syntax(&format!("{key} is no match field")));
+        }
+    }
+    let matching = parser.finish(ports).map_err(|e| syntax(&e))?;
+    let mut key = *matching.value();
+    complete(&mut key.flow);
+    Ok((key, matching.mask().0.flow.nw_ttl != 0))
 }
 
 fn is_ip(f: &FlowKey) -> bool {

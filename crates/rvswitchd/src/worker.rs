@@ -96,6 +96,8 @@ pub enum Order {
         up: bool,
     },
     NoOutput(DpPort),
+    /// Say, by the end of the channel, that a turn has begun.
+    Pass(Sender<()>),
     /// Look after the sources: a silent one may be stuck.
     Tend,
     /// Tell where time goes until this moment, or no longer.
@@ -336,6 +338,7 @@ impl Worker {
                 Order::Output(tx) => self.outputs.add(tx),
                 Order::Adjust { port, mtu, up } => self.outputs.adjust(port, mtu, up),
                 Order::NoOutput(port) => self.outputs.remove(port),
+                Order::Pass(done) => drop(done),
                 Order::Tend => self.ports.iter_mut().for_each(|p| p.source.tend()),
                 Order::Profile(profile) => self.profile = profile,
                 Order::Stop => return false,

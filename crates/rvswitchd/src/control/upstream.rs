@@ -5,6 +5,8 @@ use std::io::Write as _;
 use nix::poll::PollFlags;
 
 use super::Control;
+use crate::dummy::commands::settle;
+use crate::worker::Order;
 use crate::{clock, notify};
 
 impl Control {
@@ -35,7 +37,8 @@ impl Control {
         if self.announcement.is_none() || remote.is_some_and(|r| !r.is_live() && !r.is_waiting()) {
             return;
         }
-        if remote.is_none_or(|r| r.is_live()) {
+        let real = self.daemon.switch.rim.dummies.is_none();
+        if real && remote.is_none_or(|r| r.is_live()) {
             self.remove_leftovers();
         }
         // Its sockets are there when the daemon says that it is ready.
@@ -68,5 +71,22 @@ impl Control {
     pub(super) fn has_readers(&self) -> bool {
         let switch = &self.daemon.switch;
         switch.server.session_count() > 0 || switch.remote.as_ref().is_some_and(|r| r.is_live())
+    }
+
+    /// Moves time as far as a command asks, step by step, and does at each what time brings.
+    pub(super) fn warp(&mut self) {
+        while let Some((left, step)) = self.daemon.warp.take() {
+            clock::advance(step.min(left));
+            let left = left.saturating_sub(step);
+            self.daemon.warp = (!left.is_zero()).then_some((left, step));
+            for worker in &self.daemon.workers {
+                worker.send(Order::Tend);
+            }
+            settle(&self.daemon);
+            self.read_mail();
+            self.switch().run();
+            self.beat();
+            self.channels.turn(clock::now(), &mut self.daemon.switch);
+        }
     }
 }

@@ -1,0 +1,250 @@
+//! `--enable-dummy`: a switch without devices, for tests that drive it by commands and need no privilege.
+//!
+//! Every bridge's own interface, and interfaces of the types `dummy`, `dummy-pmd` and `internal`, are ports in memory
+//! ([`port`]); with `--enable-dummy=override` (or `=system`) so are those of every other type that has a device. No device
+//! of the machine is touched. Frames come by `netdev-dummy/receive`, whose answer says that they have been forwarded, to the
+//! last effect; time may be stopped and moved by `time/stop` and `time/warp` ([`commands`]).
+//!
+//! Numbers of datapath ports follow from names, as tests of the field count on: `p7` is 7, `br1` is 101.
+
+pub mod commands;
+pub mod port;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rvs_flow::DpPort;
+use rvs_packet::MacAddr;
+use rvs_slowpath::UpcallQueues;
+use rvs_switch::config::IfaceKind;
+use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
+
+use self::port::{Captures, DummyPort, DummyRx};
+use crate::egress::TxPort;
+use crate::handler::Rounds;
+use crate::worker::{Order, WorkerHandle};
+
+/// What the datapath is called.
+pub const DATAPATH: &str = "dummy@ovs-dummy";
+/// How long a thread may take for its turn.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// MTU of a port without a wish.
+const MTU: u32 = 1500;
+/// MAC of the first port; the others count up.
+const FIRST_MAC: u64 = 0xaa55_aa55_0000;
+
+struct Dummy {
+    name: String,
+    link: LinkInfo,
+    options: Vec<(String, String)>,
+    port: Arc<DummyPort>,
+}
+
+/// All ports without devices.
+pub struct Dummies {
+    /// Interfaces of every type are made of nothing.
+    everything: bool,
+    worker: WorkerHandle,
+    queues: Arc<Mutex<UpcallQueues>>,
+    open: BTreeMap<DpPort, Dummy>,
+    made: u64,
+    /// What has happened to ports since it was last asked for.
+    events: Vec<PortEvent>,
+    rounds: Rounds,
+}
+
+impl Dummies {
+    /// `how`: the value of the option. All frames are one worker's, so that they keep their order.
+    pub fn new(
+        how: &str,
+        worker: WorkerHandle,
+        queues: Arc<Mutex<UpcallQueues>>,
+        rounds: Rounds,
+    ) -> Self {
+        Self {
+            everything: matches!(how, "override" | "system"),
+            worker,
+            queues,
+            open: BTreeMap::new(),
+            made: 0,
+            rounds,
+            events: Vec::new(),
+        }
+    }
+
+    pub fn take_events(&mut self) -> Vec<PortEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn port(&self, name: &str) -> Option<&Arc<DummyPort>> {
+        self.open.values().find(|d| d.name == name).map(|d| &d.port)
+    }
+
+    /// Sets ports up or down: the one of this name, or all.
+    fn set_admin_state(&mut self, name: Option<&str>, up: bool) -> bool {
+        let of_name = |d: &Dummy| name.is_none_or(|n| d.name == n);
+        let chosen = self.open.iter().filter(|(_, d)| of_name(d));
+        let chosen: Vec<DpPort> = chosen.map(|(dp, _)| *dp).collect();
+        for dp in &chosen {
+            self.set_up(*dp, up);
+        }
+        !chosen.is_empty()
+    }
+
+    /// Whether every frame has been taken from its port.
+    fn is_idle(&self) -> bool {
+        self.open.values().all(|d| d.port.is_idle())
+    }
+
+    /// Whether no upcall waits for the handler.
+    fn asks_nothing(&self) -> bool {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting: usize = queues.waiting().map(|(_, n)| n).sum();
+        waiting == 0
+    }
+
+    /// Waits until the worker has ended its turn and begun another.
+    fn pass_worker(&self) {
+        let (done, passed) = crossbeam_channel::bounded(0);
+        self.worker.send(Order::Pass(done));
+        let _ = passed.recv_timeout(PATIENCE);
+    }
+
+    /// Waits until the handler has ended its round, and another.
+    fn pass_handler(&self) {
+        self.rounds.pass(PATIENCE);
+    }
+
+    fn captures(spec: &PortSpec) -> Result<Captures, PortError> {
+        Captures::open(&spec.options).map_err(PortError)
+    }
+
+    fn change(&mut self, dp: DpPort, change: impl FnOnce(&mut LinkInfo)) {
+        if let Some(dummy) = self.open.get_mut(&dp) {
+            change(&mut dummy.link);
+            let (mtu, up) = (dummy.link.mtu, dummy.link.admin_up);
+            dummy.port.set_up(up);
+            let link = dummy.link.clone();
+            self.worker.send(Order::Adjust { port: dp, mtu, up });
+            self.events.push(PortEvent::Changed(dp, link));
+        }
+    }
+}
+
+impl Platform for Dummies {
+    fn number(&self, spec: &PortSpec) -> Option<DpPort> {
+        let base = if spec.name.starts_with("br") { 100 } else { 0 };
+        let digits = spec.name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let end = digits.find(|c: char| !c.is_ascii_digit());
+        let named: Option<u32> = digits[..end.unwrap_or(digits.len())].parse().ok();
+        let named = named.map(|n: u32| n.saturating_add(base));
+        // Names without a number, and others that want the same, get the lowest that is free.
+        let free = |n: &u32| (1..=0xfffe).contains(n) && !self.open.contains_key(&DpPort(*n));
+        named
+            .filter(free)
+            .or_else(|| (1..=0xfffe).find(free))
+            .map(DpPort)
+    }
+
+    fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        let has = matches!(spec.kind, IfaceKind::Dummy | IfaceKind::Internal);
+        if !(has || self.everything) {
+            return Err(PortError(format!(
+                "could not open network device {} (No such device); with --enable-dummy there are only dummy and internal ports",
+                spec.name
+            )));
+        }
+        let port = DummyPort::new(dp.0, Self::captures(spec)?)
+            .map_err(|e| PortError(format!("{}: {e}", spec.name)))?;
+        let mac = spec
+            .mac
+            .unwrap_or_else(|| MacAddr::from_u64(FIRST_MAC + self.made));
+        self.made += 1;
+        let link = LinkInfo {
+            mac,
+            mtu: spec.mtu.unwrap_or(MTU),
+            admin_up: true,
+            link_up: true,
+            ..LinkInfo::default()
+        };
+        self.worker.send(Order::Output(TxPort::new(
+            dp,
+            port.clone(),
+            link.mtu,
+            true,
+            Arc::default(),
+        )));
+        let upcalls = self
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add_port(dp);
+        self.worker.send(Order::Receive {
+            port: dp,
+            source: Box::new(DummyRx(port.clone())),
+            upcalls,
+        });
+        let dummy = Dummy {
+            name: spec.name.clone(),
+            link: link.clone(),
+            options: spec.options.clone(),
+            port,
+        };
+        self.open.insert(dp, dummy);
+        Ok(link)
+    }
+
+    fn close(&mut self, dp: DpPort, _: bool) {
+        if self.open.remove(&dp).is_none() {
+            return;
+        }
+        let (done, gone) = crossbeam_channel::bounded(0);
+        self.worker.send(Order::Ignore {
+            port: dp,
+            done: Some(done),
+        });
+        // The end of the channel says that the worker has let go: its number is free for another.
+        let _ = gone.recv();
+        self.worker.send(Order::NoOutput(dp));
+        self.queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove_port(dp);
+    }
+
+    fn destroy(&mut self, _: &PortSpec) {}
+
+    fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        let gone = || PortError("the port is not open".to_owned());
+        let dummy = self.open.get_mut(&dp).ok_or_else(gone)?;
+        if dummy.options != spec.options {
+            dummy.port.set_captures(Self::captures(spec)?);
+            dummy.options = spec.options.clone();
+        }
+        self.change(dp, |link| {
+            link.mac = spec.mac.unwrap_or(link.mac);
+            link.mtu = spec.mtu.unwrap_or(link.mtu);
+        });
+        self.open.get(&dp).map(|d| d.link.clone()).ok_or_else(gone)
+    }
+
+    fn set_up(&mut self, dp: DpPort, up: bool) {
+        self.change(dp, |link| (link.admin_up, link.link_up) = (up, up));
+    }
+
+    fn counters(&mut self, dp: DpPort) -> PortCounters {
+        let Some(dummy) = self.open.get(&dp) else {
+            return PortCounters::default();
+        };
+        let ([rx_packets, rx_bytes], [tx_packets, tx_bytes]) = dummy.port.counted();
+        // Losses are not counted where there is no device to lose anything.
+        PortCounters {
+            rx_packets,
+            rx_bytes,
+            tx_packets,
+            tx_bytes,
+            ..PortCounters::UNKNOWN
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The daemon driven as Open vSwitch's own test-suite drives the other one: under its name, beside a stock `ovsdb-server`,
+//! with ports in memory, time by command, and no privilege.
+
+use std::path::PathBuf;
+
+use rvs_tests::{eventually, Lab};
+
+/// A daemon that was started so, with the bridge `br0` and ports `p1`, `p2`.
+struct Suite<'a> {
+    lab: &'a Lab,
+    directory: PathBuf,
+}
+
+impl<'a> Suite<'a> {
+    fn start(lab: &'a Lab) -> Self {
+        let directory = lab.path("suite");
+        lab.sh(&format!(
+            "mkdir -p suite/bin; ln -s {} suite/bin/ovs-vswitchd",
+            rvs_tests::daemon::binary("rvswitchd").display()
+        ));
+        let suite = Self { lab, directory };
+        suite.sh("ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema");
+        suite.sh("ovsdb-server --detach --no-chdir --pidfile --log-file --remote=punix:$OVS_RUNDIR/db.sock conf.db 2>/dev/null");
+        suite.sh("ovs-vsctl --no-wait init");
+        let said = suite.sh(
+            "setpriv --bounding-set=-all --inh-caps=-all ovs-vswitchd --enable-dummy --disable-system --disable-system-route --detach \
+             --no-chdir --pidfile --log-file -vvconn -vofproto_dpif -vunixctl 2>&1",
+        );
+        assert_eq!(said, "", "it says nothing when all is well");
+        suite.sh(
+            "ovs-vsctl -- add-br br0 -- set bridge br0 datapath-type=dummy fail-mode=secure \
+             other-config:datapath-id=fedcba9876543210 other-config:hwaddr=aa:55:aa:55:00:00 \
+             -- add-port br0 p1 -- set interface p1 type=dummy ofport_request=1 options:rxq_pcap=p1-rx.pcap \
+             -- add-port br0 p2 -- set interface p2 type=dummy ofport_request=2 options:tx_pcap=p2-tx.pcap",
+        );
+        suite
+    }
+
+    fn line(&self, script: &str) -> String {
+        format!(
+            "cd {dir}; export OVS_RUNDIR={dir} OVS_LOGDIR={dir} OVS_DBDIR={dir} OVS_SYSCONFDIR={dir} PATH={dir}/bin:$PATH; {script}",
+            dir = self.directory.display()
+        )
+    }
+
+    fn sh(&self, script: &str) -> String {
+        self.lab.sh(&self.line(script))
+    }
+
+    /// A command that has to be refused; what it says.
+    fn fails(&self, script: &str) -> String {
+        let ran = self.lab.try_sh(&self.line(script));
+        assert_ne!(ran.code, 0, "{script}: {}", ran.out);
+        ran.err
+    }
+
+    fn receive(&self, port: &str, flow: &str) {
+        self.sh(&format!("ovs-appctl netdev-dummy/receive {port} '{flow}'"));
+    }
+
+    /// Asks for the end, as the suite does, and looks at the log.
+    fn stop(self) {
+        let log = self.sh("cat ovs-vswitchd.log");
+        assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+        self.sh("pid=$(cat ovs-vswitchd.pid); ovs-appctl -t ovs-vswitchd exit; while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
+        self.sh("ovs-appctl -t ovsdb-server exit");
+    }
+}
+
+/// A frame of TCP as the suite writes it.
+const TCP: &str = "in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
+                   ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no),tcp(src=8,dst=9),tcp_flags(ack)";
+
+/// Ports look like the other's, frames come by command and are where they belong when it returns.
+pub fn frames_by_command(lab: &Lab) {
+    let suite = Suite::start(lab);
+    assert_eq!(
+        suite.sh("ovs-appctl dpif/show"),
+        "dummy@ovs-dummy: hit:0 missed:0\n  br0:\n    br0 65534/100: (dummy-internal)\n    p1 1/1: (dummy)\n    p2 2/2: (dummy)\n"
+    );
+    let show = suite.sh("ovs-ofctl -vwarn show br0");
+    let local = " LOCAL(br0): addr:aa:55:aa:55:00:00\n     config:     0\n     state:      0\n     speed: 0 Mbps now, 0 Mbps max\n";
+    assert!(
+        show.contains("dpid:fedcba9876543210\n") && show.contains(local),
+        "{show}"
+    );
+    suite.sh("ovs-ofctl add-flow br0 in_port=1,actions=2; ovs-ofctl add-flow br0 in_port=2,actions=controller");
+    suite.sh("ovs-ofctl monitor br0 65534 --detach --no-chdir --pidfile 2> monitor.log");
+    suite.receive("p1", TCP);
+    suite.receive(
+        "p1",
+        &TCP.replace("proto=6", "proto=17")
+            .replace("tcp(", "udp(")
+            .replace(",tcp_flags(ack)", ""),
+    );
+    suite.sh(&format!(
+        "ovs-appctl netdev-dummy/receive p1 '{TCP}' --len 200"
+    ));
+    suite.receive(
+        "p2",
+        &format!("020202020202 010101010101 1234 {}", "00".repeat(20)),
+    );
+    let flows = suite.sh("ovs-ofctl dump-flows br0");
+    // 118 octets with TCP, 106 with UDP, as many as were asked for.
+    assert!(
+        flows.contains("n_packets=3, n_bytes=424,") && flows.contains("n_packets=1, n_bytes=34,"),
+        "{flows}"
+    );
+    let cached = suite.sh("ovs-appctl dpctl/dump-flows");
+    assert!(
+        cached.starts_with("flow-dump from the main thread:\n") && cached.contains("actions:2\n"),
+        "{cached}"
+    );
+    let ports = suite.sh("ovs-ofctl dump-ports br0 2");
+    assert!(
+        ports.contains("rx pkts=1, bytes=34, drop=?,") && ports.contains("tx pkts=3, bytes=424,"),
+        "{ports}"
+    );
+    eventually("the controller has the frame", || {
+        suite.sh("cat monitor.log").contains(
+            "vlan_tci=0x0000,dl_src=01:01:01:01:01:01,dl_dst=02:02:02:02:02:02,dl_type=0x1234",
+        )
+    });
+    suite.sh("ovs-appctl -t ovs-ofctl exit");
+    assert_eq!(
+        suite.sh("ovs-pcap p1-rx.pcap"),
+        suite.sh("ovs-pcap p2-tx.pcap")
+    );
+    assert_eq!(suite.sh("ovs-pcap p2-tx.pcap | wc -l").trim(), "3");
+    for (words, says) in [
+        ("netdev-dummy/receive nop 00", "no such dummy netdev"),
+        ("netdev-dummy/receive p1 junk", "syntax error at junk"),
+        ("netdev-dummy/receive p1 0102", "not an Ethernet frame"),
+        (
+            "netdev-dummy/set-admin-state p1 sideways",
+            "Invalid Admin State",
+        ),
+        (
+            "netdev-dummy/set-admin-state p9 up",
+            "Unknown Dummy Interface",
+        ),
+        ("netdev-dummy/ip4addr br0 fe80::1/64", "not an address"),
+        ("time/warp 0", "invalid MSECS"),
+    ] {
+        let said = suite.fails(&format!("ovs-appctl {words}"));
+        assert!(said.contains(says), "{words}: {said}");
+    }
+    suite.stop();
+}
+
+/// Nothing happens while time stands still; what time brings comes when it is moved.
+pub fn time_by_command(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-appctl time/stop");
+    suite.sh("ovs-ofctl add-flow br0 idle_timeout=15,in_port=1,actions=2; ovs-ofctl add-flow br0 hard_timeout=20,in_port=2,actions=1");
+    let flows = || suite.sh("ovs-ofctl dump-flows br0");
+    assert_eq!(flows().matches("duration=0s").count(), 2, "{}", flows());
+    let warp = |words: &str| {
+        assert_eq!(
+            suite.sh(&format!("ovs-appctl time/warp {words}")),
+            "warped\n"
+        )
+    };
+    warp("9000");
+    assert_eq!(flows().matches("duration=9s").count(), 2, "{}", flows());
+    // A frame keeps the first alive.
+    suite.receive("p1", TCP);
+    warp("9000 1000");
+    assert_eq!(flows().matches("duration=18s").count(), 2, "{}", flows());
+    warp("3000 500");
+    assert!(
+        !flows().contains("in_port=2") && flows().contains("n_packets=1"),
+        "{}",
+        flows()
+    );
+    warp("5000 1000");
+    assert!(!flows().contains("in_port=1"), "{}", flows());
+    suite.stop();
+}
+
+/// A port that is set down says so and takes nothing; traces take flows of the datapath.
+pub fn states_and_traces(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-ofctl add-flow br0 in_port=1,actions=2; ovs-ofctl add-flow br0 in_port=2,actions=1",
+    );
+    let trace = |words: &str| {
+        let text = suite.sh(&format!("ovs-appctl ofproto/trace {words}"));
+        text.trim_end()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(trace("br0 in_port=1,tcp"), "Datapath actions: 2");
+    assert_eq!(trace(&format!("ovs-dummy '{TCP}'")), "Datapath actions: 2");
+    assert_eq!(
+        trace(&format!("'{}'", TCP.replace("in_port(1)", "in_port(p2)"))),
+        "Datapath actions: 1"
+    );
+    assert!(suite
+        .fails(&format!(
+            "ovs-appctl ofproto/trace '{}'",
+            TCP.replace("(1)", "(77)")
+        ))
+        .contains("no bridge has a port 77"));
+    let states = || suite.sh("ovs-vsctl get interface p1 admin_state link_state");
+    assert_eq!(
+        suite.sh("ovs-appctl netdev-dummy/set-admin-state p1 down"),
+        "OK\n"
+    );
+    eventually("the row says so", || states() == "down\ndown\n");
+    suite.receive("p1", TCP);
+    assert!(suite.sh("ovs-ofctl dump-ports br0 1").contains("rx pkts=0"));
+    suite.sh("ovs-ofctl mod-port br0 p1 up");
+    eventually("the row says so", || states() == "up\nup\n");
+    suite.receive("p1", TCP);
+    assert!(suite.sh("ovs-ofctl dump-ports br0 1").contains("rx pkts=1"));
+    // A number is used again by the port of that name.
+    suite.sh("ovs-vsctl del-port p1; ovs-vsctl add-port br0 p1 -- set interface p1 type=dummy ofport_request=1");
+    suite.receive("p1", TCP);
+    assert!(suite.sh("ovs-ofctl dump-ports br0 2").contains("tx pkts=2"));
+    assert!(suite
+        .sh("ovs-appctl dpif/show")
+        .contains("    p1 1/1: (dummy)\n"));
+    suite.stop();
+}
