@@ -81,7 +81,8 @@ impl<'a> Daemon<'a> {
         lab.spawn(
             name,
             &format!(
-                "{within}{} --rundir {dir} {database} {arguments}",
+                "{within}{} {} --rundir {dir} {database} {arguments}",
+                lab.wrapper(),
                 daemon.display()
             ),
         )

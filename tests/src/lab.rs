@@ -1,5 +1,6 @@
 //! The machine of a test: its files, commands, namespaces and devices.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,8 @@ pub struct Ran {
 /// The machine of one test: this thread's namespaces and a directory.
 pub struct Lab {
     dir: TempDir,
+    /// What daemons are started by.
+    wrapper: RefCell<String>,
 }
 
 impl Lab {
@@ -35,7 +38,17 @@ impl Lab {
                 .prefix("rvt-")
                 .tempdir_in("/run")
                 .unwrap(),
+            wrapper: RefCell::default(),
         }
+    }
+
+    /// Has daemons started by another program from now on, which is given their command line.
+    pub fn daemons_within(&self, wrapper: &str) {
+        *self.wrapper.borrow_mut() = wrapper.to_owned();
+    }
+
+    pub(crate) fn wrapper(&self) -> String {
+        self.wrapper.borrow().clone()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

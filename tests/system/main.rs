@@ -26,6 +26,7 @@ mod perf;
 mod refusals;
 mod storage;
 mod tier0;
+mod tier0_trouble;
 mod tools;
 mod trace;
 mod vlans;
@@ -125,6 +126,17 @@ fn main() -> ExitCode {
         tier0::ports_move_between_tiers,
         tier0::foreign_programs_keep_a_port_out,
         tier0::devices_come_and_go,
+        tier0_trouble::no_memory_for_its_maps,
+        tier0_trouble::a_policy_against_it,
+        tier0_trouble::a_verifier_that_refuses,
+        tier0_trouble::a_program_taken_off_comes_back,
+        tier0_trouble::a_foreign_xdp_program_keeps_a_port_out,
+        tier0_trouble::clsact_vlans,
+        tier0_trouble::clsact_every_action,
+        tier0_trouble::clsact_nothing_stale,
+        tier0_trouble::clsact_ports_move_between_tiers,
+        tier0_trouble::clsact_foreign_programs,
+        tier0_trouble::clsact_devices_come_and_go,
         ways_out::straight_into_the_namespace_while_nobody_looks,
         ways_out::captures_see_all_of_a_direct_port,
         differential::random_rules_agree_with_open_vswitch,

@@ -22,7 +22,7 @@ fn flows(switch: &Daemon<'_>, text: &str) -> Vec<Value> {
 }
 
 /// Waits until the kernel has flows from and to `port`.
-fn in_the_kernel(switch: &Daemon<'_>, port: &str) {
+pub fn in_the_kernel(switch: &Daemon<'_>, port: &str) {
     let of = |f: &Value, key: &str| f[key].to_string().contains(port);
     within(Duration::from_secs(5), "flows are in the kernel", || {
         let found = flows(switch, "");
@@ -31,19 +31,19 @@ fn in_the_kernel(switch: &Daemon<'_>, port: &str) {
     });
 }
 
-fn ping(lab: &Lab, from: &str, to: &str, count: u32) {
+pub fn ping(lab: &Lab, from: &str, to: &str, count: u32) {
     let out = lab.sh_in(from, &format!("ping -q -n -c {count} -i 0.02 {to}"));
     assert!(out.contains(&format!(" {count} received")), "{out}");
     assert!(!out.contains("duplicates"), "{out}");
 }
 
-fn doctor_of(switch: &Daemon<'_>, port: &str) -> Value {
+pub fn doctor_of(switch: &Daemon<'_>, port: &str) -> Value {
     let doctor = switch.json("doctor");
     let ports = doctor["ports"].as_array().unwrap();
     ports.iter().find(|p| p["port"] == port).unwrap().clone()
 }
 
-fn waits_for_reason(switch: &Daemon<'_>, port: &str, reason: &str) {
+pub fn waits_for_reason(switch: &Daemon<'_>, port: &str, reason: &str) {
     within(Duration::from_secs(10), reason, || {
         let why = doctor_of(switch, port)["not_in_kernel"].clone();
         match reason {
@@ -383,7 +383,7 @@ pub fn ports_move_between_tiers(lab: &Lab) {
 pub fn foreign_programs_keep_a_port_out(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     waits_for_reason(&switch, "veth-r", "");
-    let put = "tc qdisc add dev veth-r clsact; \
+    let put = "tc qdisc add dev veth-r clsact 2>/dev/null || true; \
                tc filter add dev veth-r ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1";
     lab.sh(put);
     waits_for_reason(

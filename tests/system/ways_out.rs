@@ -114,6 +114,12 @@ pub fn captures_see_all_of_a_direct_port(lab: &Lab) {
     for filter in ["icmp", "-p icmp"] {
         becomes(&switch, "veth-g", true, "nobody looks");
         let capture = lab.capture("", "veth-g", filter);
+        if !filter.contains("-p") {
+            assert!(
+                !is_direct(&switch, "veth-g"),
+                "noticed before the capture begins"
+            );
+        }
         // The kernel tells of promiscuous mode; other sockets are looked for.
         becomes(&switch, "veth-g", false, "tcpdump looks");
         let of = |what: &str| capture.count(what);

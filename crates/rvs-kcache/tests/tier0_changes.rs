@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use common::switch::{l2, mac, output, Switch};
 use rvs_dpif::{DpAction, FlowId, Masked, SetField};
 use rvs_flow::{DpPort, FlowKey, Mask, Present};
-use rvs_kcache::tier0::{Options, OutPort, Punt, PuntedFor, Refusal};
 use rvs_kcache::Mode;
 use rvs_packet::{EtherType, VlanTci};
 

@@ -1,6 +1,6 @@
 //! The program's parser against `rvs_flow::extract`, bit for bit, over BPF_PROG_TEST_RUN. Needs CAP_BPF and CAP_NET_ADMIN.
 //!
-//! RVS_PARSER_FRAMES sets the number of mutated frames (100,000 without it).
+//! RVS_PARSER_FRAMES sets the number of mutated frames (1,000,000 without it).
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -104,7 +104,7 @@ fn mutated_frames_have_the_same_keys() {
         let Some(mut probe) = probe(limit) else {
             return;
         };
-        for _ in 0..frames.unwrap_or(100_000) / 2 {
+        for _ in 0..frames.unwrap_or(1_000_000) / 2 {
             let mut frame = corpus[random.below(corpus.len())].clone();
             for _ in 0..1 + random.below(4) {
                 // Headers lie in front; most of what can go wrong is there.

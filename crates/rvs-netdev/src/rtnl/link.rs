@@ -39,6 +39,8 @@ pub struct Link {
     pub operational: bool,
     /// The root queueing discipline (`noqueue`, `fq_codel`, `mq` ...).
     pub qdisc: Option<String>,
+    /// How many want it promiscuous, a port's own socket included.
+    pub promiscuity: u32,
     /// An XDP program works on what arrives.
     pub has_xdp: bool,
     pub stats: LinkStats,
@@ -202,6 +204,7 @@ impl Link {
             lower: None,
             operational: true,
             qdisc: None,
+            promiscuity: 0,
             has_xdp: false,
             stats: LinkStats::default(),
         };
@@ -219,6 +222,7 @@ impl Link {
                     link.operational = matches!(value, [IF_OPER_UP | IF_OPER_UNKNOWN, ..]);
                 }
                 libc::IFLA_QDISC => link.qdisc = Some(string(value)),
+                libc::IFLA_PROMISCUITY => link.promiscuity = u32_at(value, 0).unwrap_or(0),
                 libc::IFLA_XDP => {
                     link.has_xdp = attrs(value).any(|(k, v)| k == IFLA_XDP_ATTACHED && v != [0]);
                 }

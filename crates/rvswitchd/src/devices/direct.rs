@@ -7,7 +7,7 @@
 //!   kernel would drop the frame in silence), takes frames as long, and has no XDP program, which would be passed by too;
 //! - its queueing discipline is `noqueue`; no tcx program, filter or netfilter chain works on its egress; it does not cut
 //!   super-frames or complete checksums (`ethtool -K PORT tx off`);
-//! - no packet socket listens on it.
+//! - no packet socket listens on it, and nobody but the switch has asked for promiscuous mode.
 //!
 //! Rtnetlink tells of most of this at once, also of a capture (promiscuous mode). What nobody tells of (tcx programs, chains,
 //! sockets without that mode) is looked for four times a second while the kernel forwards. When it has forwarded nothing for
@@ -30,6 +30,9 @@ use crate::devices::{Device, Devices};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks without a frame after which no port is direct.
 const PATIENCE: u32 = 4;
+/// A port's socket asks for promiscuous mode once. Whoever else does is about to listen: a capture asks first and is
+/// bound to the device, of which nobody tells, after that.
+const OUR_OWN: u32 = 1;
 const NO_QUEUE: &str = "noqueue";
 
 /// Whether ports may be direct now.
@@ -155,6 +158,7 @@ fn ends_allow(near: &Link, far: &Link) -> bool {
     near.role() == Role::Veth
         && near.is_up()
         && near.master.is_none()
+        && near.promiscuity <= OUR_OWN
         && near.qdisc.as_deref() == Some(NO_QUEUE)
         && far.mtu >= near.mtu
         && !far.has_xdp

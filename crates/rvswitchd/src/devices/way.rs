@@ -397,6 +397,9 @@ impl Devices {
                     tracing::warn!("{}: somebody took the kernel cache off", device.spec.name);
                     device.way = Way::None;
                     device.direct = None;
+                    if let Ok(tier0) = &self.kernel {
+                        tier0.detached(dp);
+                    }
                 }
             }
             self.place_and_tell(dp, &mut events);

@@ -65,6 +65,8 @@ pub struct Counters {
     /// Taken out again while the flow lives on.
     pub demoted: u64,
     pub evicted: u64,
+    /// Ports that somebody else took the program off.
+    pub detached: u64,
     /// Promotions put off: too many at once, or the port has its share.
     pub deferred: u64,
     pub refused: [u64; Refusal::ALL.len()],
@@ -228,6 +230,12 @@ impl Tier0 {
         self.ring();
     }
 
+    /// Somebody else has taken the program off the port: so its flows leave, as with [`Self::forget_port`].
+    pub fn detached(&self, port: DpPort) {
+        self.lock().counters.detached += 1;
+        self.forget_port(port);
+    }
+
     /// Puts the program on a device.
     ///
     /// # Errors
@@ -287,6 +295,7 @@ impl Tier0 {
             ("kcache_promoted", c.promoted),
             ("kcache_demoted", c.demoted),
             ("kcache_evicted", c.evicted),
+            ("kcache_detached", c.detached),
             ("kcache_deferred", c.deferred),
         ];
         let refused = Refusal::ALL.iter().map(|r| r.name()).zip(c.refused);
@@ -474,3 +483,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What can go wrong with the kernel's cache: frames go on in user space, one line says why, and when the cause is gone
+//! the kernel takes over again.
+
+use std::time::Duration;
+
+use rvs_tests::lab::within;
+use rvs_tests::wire::client;
+use rvs_tests::Lab;
+
+use crate::hosts::red_and_green;
+use crate::tier0::{self, doctor_of, in_the_kernel, ping, waits_for_reason};
+
+/// Commands of bpf(2).
+const MAP_CREATE: u32 = 0;
+const PROG_LOAD: u32 = 5;
+const PROG_QUERY: u32 = 16;
+const LINK_CREATE: u32 = 28;
+
+/// Daemons that are started from now on meet a kernel whose bpf(2) refuses these commands.
+fn refuse(lab: &Lab, errno: &str, commands: &[u32]) {
+    let list: Vec<String> = commands.iter().map(u32::to_string).collect();
+    let program = client("refuse_bpf.py");
+    lab.daemons_within(&format!(
+        "/usr/bin/python3 {} {errno} {}",
+        program.display(),
+        list.join(",")
+    ));
+}
+
+/// A kernel before Linux 6.6.
+fn without_tcx(lab: &Lab) {
+    refuse(lab, "EINVAL", &[LINK_CREATE, PROG_QUERY]);
+}
+
+fn refused_and_back(lab: &Lab, errno: &str, command: u32, says: &str) {
+    refuse(lab, errno, &[command]);
+    let mut switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "green", "10.0.0.1", 20);
+    let why = doctor_of(&switch, "veth-r")["not_in_kernel"].to_string();
+    assert!(why.contains(says), "{why}");
+    let doctor = switch.ctl("doctor");
+    assert!(
+        doctor.contains(says) && doctor.contains("ports run on tiers 1 to 3"),
+        "{doctor}"
+    );
+    let log = switch.log();
+    let lines = log.lines().filter(|l| l.contains("no kernel cache"));
+    assert_eq!(lines.count(), 1, "{log}");
+    // The cause is gone.
+    assert_eq!(switch.terminate(), 0);
+    lab.daemons_within("");
+    switch.again();
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+}
+
+pub fn no_memory_for_its_maps(lab: &Lab) {
+    refused_and_back(lab, "ENOMEM", MAP_CREATE, "Cannot allocate memory");
+}
+
+pub fn a_policy_against_it(lab: &Lab) {
+    refused_and_back(lab, "EPERM", MAP_CREATE, "a security policy");
+}
+
+pub fn a_verifier_that_refuses(lab: &Lab) {
+    refused_and_back(
+        lab,
+        "EACCES",
+        PROG_LOAD,
+        "the kernel's verifier refused the program",
+    );
+}
+
+/// Somebody takes the program off a port: the host may see frames until it is noticed, the switch goes on.
+pub fn a_program_taken_off_comes_back(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+    lab.sh(&format!(
+        "/usr/bin/python3 {} veth-r",
+        client("take_off.py").display()
+    ));
+    within(Duration::from_secs(10), "it is noticed", || {
+        switch.counter("kcache_detached") == 1
+    });
+    let log = switch.log();
+    let lines = log
+        .lines()
+        .filter(|l| l.contains("veth-r: somebody took the kernel cache off"));
+    assert_eq!(lines.count(), 1, "{log}");
+    waits_for_reason(&switch, "veth-r", "");
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+}
+
+pub fn a_foreign_xdp_program_keeps_a_port_out(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    waits_for_reason(&switch, "veth-r", "");
+    lab.sh(
+        "echo '__attribute__((section(\"xdp\"), used)) int pass(void *c) { return 2; }' >pass.c; \
+         clang -O2 -target bpf -c pass.c; ip link set veth-r xdpgeneric obj pass.o sec xdp",
+    );
+    waits_for_reason(&switch, "veth-r", "XDP");
+    lab.ping("red", "10.0.0.2");
+    lab.sh("ip link set veth-r xdpgeneric off");
+    waits_for_reason(&switch, "veth-r", "");
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+}
+
+pub fn clsact_vlans(lab: &Lab) {
+    without_tcx(lab);
+    tier0::vlans_in_the_kernel(lab);
+    // A filter that its daemon left when it was killed, not a link.
+    let filters = lab.sh("tc filter show dev veth-red ingress");
+    assert!(filters.contains("rvs-cache"), "{filters}");
+}
+
+pub fn clsact_every_action(lab: &Lab) {
+    without_tcx(lab);
+    tier0::every_tier_does_the_same(lab);
+}
+
+pub fn clsact_nothing_stale(lab: &Lab) {
+    without_tcx(lab);
+    tier0::no_stale_packet_with_flows_in_the_kernel(lab);
+}
+
+pub fn clsact_ports_move_between_tiers(lab: &Lab) {
+    without_tcx(lab);
+    tier0::ports_move_between_tiers(lab);
+}
+
+pub fn clsact_foreign_programs(lab: &Lab) {
+    without_tcx(lab);
+    tier0::foreign_programs_keep_a_port_out(lab);
+}
+
+pub fn clsact_devices_come_and_go(lab: &Lab) {
+    without_tcx(lab);
+    tier0::devices_come_and_go(lab);
+}
