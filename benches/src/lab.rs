@@ -167,20 +167,66 @@ impl Hosts {
     }
 }
 
-/// Gives both hosts a VLAN device with 10.7.0.1 and 10.7.0.2, fd07::1 and fd07::2, unless they have it.
-pub fn tag_hosts() -> Result<()> {
-    for (h, a) in [("red", 1), ("green", 2)] {
-        sh(&format!(
-            "ip -n {h} link show tagged > /dev/null 2>&1 || {{ \
-             ip -n {h} link add tagged link e-{h} type vlan id {VLAN} && ip -n {h} addr add 10.7.0.{a}/24 dev tagged \
-             && ip -n {h} addr add fd07::{a}/64 dev tagged nodad && ip -n {h} link set tagged up; }}"
-        ))?;
+/// Both hosts' VLAN, for as long as this lives where the kernel has no VLAN devices.
+pub struct Tagged {
+    taggers: Vec<Process>,
+    prefix: [&'static str; 2],
+}
+
+impl Tagged {
+    /// Gives both hosts a VLAN device with 10.7.0.1 and 10.7.0.2, fd07::1 and fd07::2, unless they have it. Where the kernel
+    /// has none, eBPF programs tag and untag all that the hosts send and receive meanwhile.
+    pub fn hosts(dir: &Path) -> Result<Self> {
+        if !has_vlan_devices() {
+            return Self::programs(dir);
+        }
+        for (h, a) in [("red", 1), ("green", 2)] {
+            sh(&format!(
+                "ip -n {h} link show tagged > /dev/null 2>&1 || {{ \
+                 ip -n {h} link add tagged link e-{h} type vlan id {VLAN} && ip -n {h} addr add 10.7.0.{a}/24 dev tagged \
+                 && ip -n {h} addr add fd07::{a}/64 dev tagged nodad && ip -n {h} link set tagged up; }}"
+            ))?;
+        }
+        Ok(Self {
+            taggers: Vec::new(),
+            prefix: ["10.7.0.", "fd07::"],
+        })
     }
-    Ok(())
+
+    fn programs(dir: &Path) -> Result<Self> {
+        let mut taggers = Vec::new();
+        for host in ["red", "green"] {
+            let name = format!("tag-{host}");
+            let line = own(host, &format!("tool tag e-{host} {VLAN}"))?;
+            let mut process = Process::line(dir, &name, &line)?;
+            wait_until("tagging in a host", || {
+                let said = std::fs::read_to_string(dir.join(format!("{name}.out")));
+                said.is_ok_and(|s| s == "tagging\n") || process.check().is_err()
+            })?;
+            process.check()?;
+            taggers.push(process);
+        }
+        Ok(Self {
+            taggers,
+            prefix: ["10.0.0.", "fd00::"],
+        })
+    }
+
+    /// An address of host `number` in the VLAN.
+    pub fn address(&self, v6: bool, number: u32) -> String {
+        format!("{}{number}", self.prefix[usize::from(v6)])
+    }
+}
+
+impl Drop for Tagged {
+    fn drop(&mut self) {
+        // They have nothing to put in order.
+        self.taggers.iter_mut().for_each(Process::kill);
+    }
 }
 
 /// Whether the kernel has VLAN devices.
-pub fn has_vlan_devices() -> bool {
+fn has_vlan_devices() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
         sh("ip link add vlanprobe link lo type vlan id 1 && ip link del vlanprobe").is_ok()

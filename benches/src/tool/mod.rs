@@ -6,7 +6,7 @@ mod tcp;
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 pub use flood::{flow, FloodArgs};
@@ -22,6 +22,8 @@ pub enum Tool {
     Flood(FloodArgs),
     /// Count the datagrams of a flood for some milliseconds; prints when they paused.
     Receive { millis: u64 },
+    /// Tag what leaves a device and untag what arrives, until killed: a host's VLAN without VLAN devices.
+    Tag { device: String, vid: u16 },
     /// Answer connections of `connect` and `probe`.
     Answer,
     /// Make connection after connection with one request each; prints how many a second.
@@ -34,8 +36,18 @@ pub fn run(tool: Tool) -> Result<()> {
     match tool {
         Tool::Flood(args) => flood::run(&args),
         Tool::Receive { millis } => receive::run(millis),
+        Tool::Tag { device, vid } => tag(&device, vid),
         Tool::Answer => tcp::answer(),
         Tool::Connect { to, millis } => tcp::connect(to, millis),
         Tool::Probe { to } => tcp::probe(to),
+    }
+}
+
+fn tag(device: &str, vid: u16) -> Result<()> {
+    let index = nix::net::if_::if_nametoindex(device).context("no such device")?;
+    let _tagger = rvs_kcache::Tagger::attach(index, vid)?;
+    println!("tagging");
+    loop {
+        std::thread::park();
     }
 }

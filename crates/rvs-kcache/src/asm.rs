@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub enum Reg {
     R0 = 0,
     R1 = 1,
+    R2 = 2,
+    R3 = 3,
     R6 = 6,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`IngressDrop`] keeps the host's own stack from seeing the frames that the switch has taken from a port by AF_PACKET.
 //! - [`KernelCache`] is tier 0: megaflows carried out by an eBPF program on the ingress of every port. [`tier0`] tells how.
+//! - [`Tagger`] gives a host a VLAN where the kernel can't.
 //! - [`foreign_programs`] names who else works on a port's ingress.
 //!
 //! Everything here is optional at run time: where kernel or privileges lack something, the call says so with cause and
@@ -20,6 +21,7 @@ mod netlink;
 mod program;
 #[allow(unsafe_code)]
 mod sys;
+mod tagger;
 mod tc;
 pub mod tier0;
 
@@ -28,4 +30,5 @@ pub use error::Error;
 pub use foreign::{foreign_programs, Foreign, ForeignHook};
 pub use hook::{Guard, Mode};
 pub use ingress_drop::{Capability, IngressDrop, BEAT_EVERY, SILENCE};
+pub use tagger::Tagger;
 pub use tier0::KernelCache;
