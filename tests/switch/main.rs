@@ -13,4 +13,5 @@ mod openflow;
 mod parking;
 mod random;
 mod script;
+mod spanning;
 mod vlan;

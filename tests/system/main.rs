@@ -24,6 +24,7 @@ mod offload;
 mod package;
 mod perf;
 mod refusals;
+mod spanning;
 mod storage;
 mod tier0;
 mod tier0_trouble;
@@ -109,6 +110,9 @@ fn main() -> ExitCode {
         mininet::remote_controller,
         mininet::shaped_links,
         mininet::many_starts_and_stops,
+        mininet::loops,
+        spanning::with_the_bridge_of_linux,
+        spanning::with_open_vswitch,
         perf::where_time_goes,
         trace::tells_what_frames_do,
         ofctl_peer::flows_read_as_with_the_stock_tool,

@@ -106,13 +106,32 @@ pub fn shaped_links(lab: &Lab) {
     assert!((5.0..15.0).contains(&shaped), "{shaped} Mbit/s with bw=10");
 }
 
+/// Nine switches in a torus: without a spanning tree the first broadcast would never end.
+pub fn loops(lab: &Lab) {
+    let _switch = drop_in(lab, "");
+    // One port of each that forwards is enough for `mn`; the others follow within the second.
+    lab.sh("echo sh sleep 3 > pre");
+    pings(
+        lab,
+        "--switch ovsbr,stp=1 --topo torus,3,3 --controller none --wait --pre pre",
+    );
+}
+
+/// `RVS_STARTS` networks, 20 without it.
+fn starts() -> usize {
+    let given = std::env::var("RVS_STARTS")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    given.unwrap_or(20)
+}
+
 /// Networks come and go; the daemon stays as it was.
 pub fn many_starts_and_stops(lab: &Lab) {
     let switch = drop_in(lab, "");
     let files = || lab.sh(&format!("ls /proc/{}/fd | wc -l", switch.pid()));
     mn(lab, "--switch ovsbr --controller none --test none");
     let before = files();
-    for _ in 0..20 {
+    for _ in 0..starts() {
         mn(
             lab,
             "--switch ovsbr --controller none --topo linear,3 --test none",

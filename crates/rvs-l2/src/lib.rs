@@ -1,10 +1,11 @@
-//! What NORMAL remembers and decides: VLAN membership and the MAC table.
+//! What NORMAL remembers and decides: VLAN membership, the MAC table, spanning trees.
 //!
 //! Everything here is sans-I/O: pure functions ([`vlan`]) and state machines that take [`rvs_packet::Now`] and return what
-//! changed ([`mac`]), so that the caller can put right what it had cached.
+//! changed ([`mac`], [`spanning`]), so that the caller can put right what it had cached.
 #![forbid(unsafe_code)]
 
 pub mod mac;
+pub mod spanning;
 pub mod vlan;
 
 pub use mac::{

@@ -55,6 +55,8 @@ pub struct Settings {
     pub flood_vlans: VlanSet,
     /// Link-local control frames are forwarded like others (`other_config:forward-bpdu`).
     pub forward_bpdu: bool,
+    /// The bridge takes part in a spanning tree: its BPDUs end here.
+    pub spanning_tree: bool,
     pub frags: FragMode,
     pub miss: Miss,
     /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
@@ -69,6 +71,7 @@ impl Default for Settings {
             vlan_limit: 1,
             flood_vlans: VlanSet::empty(),
             forward_bpdu: false,
+            spanning_tree: false,
             frags: FragMode::Normal,
             miss: Miss::Drop,
             invalid_ttl_to_controller: false,

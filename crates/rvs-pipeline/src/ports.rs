@@ -25,8 +25,11 @@ pub enum PortKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortConfig {
     pub down: bool,
+    /// The port takes no part in the spanning tree.
+    pub no_stp: bool,
+    /// Frames that come in are dropped, but those of the spanning tree.
     pub no_recv: bool,
-    /// Spanning tree frames are dropped too.
+    /// Frames of the spanning tree that come in are dropped.
     pub no_recv_stp: bool,
     pub no_flood: bool,
     pub no_fwd: bool,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use rvs_dpif::{Actions, DpAction, DropReason, PuntReason};
-use rvs_flow::{DpPort, FlowKey, Mask, Match, OfPort, PipelineKey};
+use rvs_flow::{FlowKey, Mask, Match, OfPort, PipelineKey};
 use rvs_l2::{FdbKey, Lesson};
 use rvs_openflow::{
     Action, ActionSet, ControllerId, GroupId, Instructions, MeterId, PacketInReason, TableId,
@@ -184,7 +184,7 @@ pub enum PuntNote {
     /// A protocol of the switch itself.
     Protocol {
         bridge: BridgeId,
-        port: DpPort,
+        port: OfPort,
     },
 }
 

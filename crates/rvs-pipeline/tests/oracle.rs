@@ -22,7 +22,7 @@ use rvs_packet::{EtherType, Frame};
 use rvs_pipeline::reference::Outcome;
 use rvs_pipeline::{
     Bridge, BridgeId, Bundle, FragMode, GroupEntry, Miss, Port, PortKind, Ports, Recorder, Rule,
-    Settings, Tables, TraceEvent, Translation,
+    Settings, StpState, Tables, TraceEvent, Translation,
 };
 
 const VIDS: [u16; 6] = [10, 100, 200, 0, 1, 4095];
@@ -71,6 +71,15 @@ fn ports(e: &mut Entropy<'_>, n: u32) -> Ports {
         port.config.no_fwd = e.one_in(16);
         port.config.no_recv = e.one_in(32);
         port.config.no_packet_in = e.one_in(16);
+        port.config.no_recv_stp = e.one_in(16);
+        if e.one_in(8) {
+            port.stp = e.pick(&[
+                StpState::Blocking,
+                StpState::Listening,
+                StpState::Learning,
+                StpState::Forwarding,
+            ]);
+        }
         port.live = !e.one_in(8);
         let mut bundle = Bundle::of_port(&port, mode(e));
         bundle.protected = e.one_in(4);
@@ -94,6 +103,7 @@ fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
             VlanSet::empty()
         },
         forward_bpdu: e.one_in(4),
+        spanning_tree: e.one_in(4),
         miss: e.pick(&[Miss::Drop, Miss::Drop, Miss::Controller, Miss::Continue]),
         invalid_ttl_to_controller: e.one_in(2),
         fail_open: e.one_in(20),

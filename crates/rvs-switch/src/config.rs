@@ -10,6 +10,8 @@ use rvs_l2::{PriorityTags, VlanMode, VlanSet};
 use rvs_ovsdb::{RowRef, Uuid};
 use rvs_packet::{EtherType, MacAddr, VlanId};
 
+use crate::spanning::{BridgeTree, PortTrees};
+
 /// What becomes of frames while no controller is connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailMode {
@@ -35,6 +37,10 @@ pub struct BridgeConfig {
     pub dp_desc: Option<String>,
     pub dp_sn: Option<String>,
     pub flood_vlans: Vec<VlanId>,
+    /// STP or RSTP, when one of them is enabled.
+    pub spanning: Option<BridgeTree>,
+    /// `rstp_enable`: the `rstp-*` settings of ports count, and the `rstp_*` columns are written.
+    pub rstp: bool,
     /// `other_config:kernel-cache`, for ports that do not say themselves.
     pub kernel_cache: Option<bool>,
     pub warnings: Vec<String>,
@@ -49,6 +55,7 @@ pub struct PortConfig {
     pub vlan: VlanMode,
     pub priority_tags: PriorityTags,
     pub protected: bool,
+    pub trees: PortTrees,
     /// `other_config:kernel-cache`
     pub kernel_cache: Option<bool>,
     pub warnings: Vec<String>,
@@ -104,7 +111,10 @@ impl BridgeConfig {
                 s.parse().ok().filter(|v: &u64| (min..=max).contains(v))
             })
         };
+        let spanning = BridgeTree::read(row, &mut w);
         Self {
+            spanning,
+            rstp: row.bool("rstp_enable"),
             uuid: row.uuid(),
             name: row.str("name").to_owned(),
             ports: row.set_of_uuid("ports").collect(),
@@ -156,6 +166,7 @@ impl PortConfig {
             vlan,
             priority_tags,
             protected: row.bool("protected"),
+            trees: PortTrees::read(row, &mut w),
             warnings: w.list,
         }
     }
@@ -277,7 +288,7 @@ fn parse_datapath_id(s: &str) -> Option<u64> {
 }
 
 /// Collects what was ignored, with the place it stands.
-struct Warnings {
+pub(crate) struct Warnings {
     place: String,
     list: Vec<String>,
 }
@@ -290,11 +301,11 @@ impl Warnings {
         }
     }
 
-    fn add(&mut self, text: String) {
+    pub(crate) fn add(&mut self, text: String) {
         self.list.push(format!("{}: {text}", self.place));
     }
 
-    fn parse<T>(
+    pub(crate) fn parse<T>(
         &mut self,
         key: &str,
         text: Option<&str>,

@@ -12,6 +12,7 @@ pub mod ports;
 pub mod prepare;
 mod remote;
 mod snapshot;
+pub mod spanning;
 mod status;
 pub mod switch;
 

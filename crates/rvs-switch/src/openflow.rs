@@ -20,6 +20,7 @@ use crate::config::{FailMode, IfaceKind};
 use crate::controllers::{self, ControllerStatus, OpenflowConfig, SslConfig};
 use crate::plant::SwitchPlant;
 use crate::ports::{BridgeState, IfaceState};
+use crate::spanning::openflow_state;
 use crate::switch::{Rim, Switch};
 
 /// A bridge's agent and what decides which flows it starts with.
@@ -84,11 +85,14 @@ impl<R: Rim> Switch<R> {
 
     /// A copy that a flow punted, for whoever the note names.
     pub fn punted(&mut self, now: Now, upcall: &Upcall, note: &PuntNote) {
-        if let PuntNote::PacketIn(note) = note {
-            self.with_agent(note.bridge, |agent, _| {
-                let bytes = upcall.frame.bytes();
-                agent.packet_in(now, bytes, bytes.len() as u32, note);
-            });
+        let bytes = upcall.frame.bytes();
+        match note {
+            PuntNote::PacketIn(note) => {
+                self.with_agent(note.bridge, |agent, _| {
+                    agent.packet_in(now, bytes, bytes.len() as u32, note);
+                });
+            }
+            PuntNote::Protocol { bridge, port } => self.heard_bpdu(now, *bridge, *port, bytes),
         }
     }
 
@@ -127,7 +131,7 @@ impl<R: Rim> Switch<R> {
             return;
         };
         let now = self.rim.now();
-        let (ports, identity) = (descriptions(state), identity(state));
+        let (ports, identity) = (self.descriptions(state, id), identity(state));
         let primaries = self
             .openflow_configs()
             .iter()
@@ -164,6 +168,15 @@ impl<R: Rim> Switch<R> {
         });
     }
 
+    /// The open ports as OpenFlow describes them.
+    fn descriptions(&self, state: &BridgeState, id: BridgeId) -> Vec<Port> {
+        let rapid = state.cfg.rstp;
+        let stp = |of| openflow_state(self.trees.state(id, of), rapid);
+        let ports = state.ifaces();
+        let ports = ports.filter_map(|(_, i)| description(i, stp(i.of_port)));
+        ports.collect()
+    }
+
     fn fail_mode(&self, uuid: Uuid) -> FailMode {
         self.topology
             .bridge(uuid)
@@ -190,13 +203,7 @@ fn identity(state: &BridgeState) -> Identity {
     }
 }
 
-/// The open ports as OpenFlow describes them.
-fn descriptions(state: &BridgeState) -> Vec<Port> {
-    let ports = state.ifaces().filter_map(|(_, i)| description(i));
-    ports.collect()
-}
-
-fn description(iface: &IfaceState) -> Option<Port> {
+fn description(iface: &IfaceState, stp: u32) -> Option<Port> {
     let link = iface.link()?;
     let flag = |on: bool, bit: u32| if on { bit } else { 0 };
     // What the kernel says of a veth or tap: 10 Gbit/s over copper, whatever it carries.
@@ -214,7 +221,8 @@ fn description(iface: &IfaceState) -> Option<Port> {
         config: PortConfig(flag(!link.admin_up, PortConfig::PORT_DOWN.0)),
         state: PortState(
             flag(!link.link_up, PortState::LINK_DOWN.0)
-                | flag(link.link_up && link.admin_up, PortState::LIVE.0),
+                | flag(link.link_up && link.admin_up, PortState::LIVE.0)
+                | stp,
         ),
         current,
         advertised: PortFeatures::default(),

@@ -2,17 +2,19 @@
 
 use rvs_flow::OfPort;
 use rvs_l2::{BundleId, MacConfig, VlanSet};
-use rvs_pipeline::{BridgeId, Bundle, Port, PortConfig, Ports, Settings};
+use rvs_pipeline::{BridgeId, Bundle, Port, PortConfig, Ports, Settings, StpState};
 
 use crate::config::BridgeConfig;
 use crate::patch::Patch;
 use crate::ports::BridgeState;
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
-/// `config` tells what a controller has configured of a port, `peer` where the other end of a patch port is.
+/// `config` tells what a controller has configured of a port, `stp` what the spanning tree says of it, `peer` where the other
+/// end of a patch port is.
 pub fn ports(
     state: &BridgeState,
     config: impl Fn(OfPort) -> PortConfig,
+    stp: impl Fn(OfPort) -> StpState,
     peer: impl Fn(&Patch) -> Option<(BridgeId, OfPort)>,
 ) -> Ports {
     let mut ports = Vec::new();
@@ -48,7 +50,11 @@ pub fn ports(
                 },
                 (None, None) => continue,
             };
-            ports.push(Port { bundle, ..port });
+            ports.push(Port {
+                bundle,
+                stp: stp(i.of_port),
+                ..port
+            });
         }
         bundles.push(Bundle {
             id: bundle,
@@ -68,6 +74,7 @@ pub fn settings(cfg: &BridgeConfig, vlan_limit: u8) -> Settings {
         vlan_limit,
         flood_vlans: cfg.flood_vlans.iter().copied().collect::<VlanSet>(),
         forward_bpdu: cfg.forward_bpdu,
+        spanning_tree: cfg.spanning.is_some(),
         ..Settings::default()
     }
 }

@@ -31,6 +31,7 @@ use crate::platform::{Platform, PortEvent};
 use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
 use crate::remote::database;
+use crate::spanning::Trees;
 use crate::status::RowStatus;
 use crate::{snapshot, status};
 
@@ -74,6 +75,7 @@ pub struct Switch<R> {
     /// When each interface was opened.
     pub(crate) opened: AHashMap<Uuid, Now>,
     pub(crate) openflow_epoch: u64,
+    pub(crate) trees: Trees,
 }
 
 impl<R: Rim> Switch<R> {
@@ -97,6 +99,7 @@ impl<R: Rim> Switch<R> {
             meters: MeterPool::default(),
             opened: AHashMap::default(),
             openflow_epoch: 0,
+            trees: Trees::default(),
         }
     }
 
@@ -253,6 +256,7 @@ impl<R: Rim> Switch<R> {
             self.publish(*uuid);
         }
         self.connect_patches(&changes.bridges);
+        self.spread();
         let interfaces = changes
             .ifaces
             .iter()
@@ -338,12 +342,14 @@ impl<R: Rim> Switch<R> {
                     // The agent has to find its bridge.
                     self.publish_bridge(uuid, id);
                 }
+                self.sync_tree(uuid, id);
                 self.tell_agent(uuid, id);
                 self.publish_bridge(uuid, id);
             }
             (false, Some(id)) => {
                 self.bridge_ids.remove(&uuid);
                 self.offices.remove(&id);
+                self.trees.remove(id);
                 self.openflow_epoch += 1;
                 let wait = self
                     .slow
@@ -356,13 +362,14 @@ impl<R: Rim> Switch<R> {
         }
     }
 
-    fn publish_bridge(&mut self, uuid: Uuid, id: BridgeId) {
+    pub(crate) fn publish_bridge(&mut self, uuid: Uuid, id: BridgeId) {
         let Self {
             topology,
             slow,
             rim,
             offices,
             bridge_ids,
+            trees,
             ..
         } = self;
         let Some(state) = topology.bridge(uuid) else {
@@ -375,8 +382,9 @@ impl<R: Rim> Switch<R> {
         };
         let office = offices.get(&id);
         let config = |of| office.map_or_else(Default::default, |o| o.agent.state.port_config(of));
+        let stp = |of| trees.state(id, of);
         let peer = |patch: &Patch| other_end(bridge_ids, slow.world(), patch);
-        bridge.ports = Arc::new(snapshot::ports(state, config, peer));
+        bridge.ports = Arc::new(snapshot::ports(state, config, stp, peer));
         let mut settings = snapshot::settings(&state.cfg, self.vlan_limit);
         if let Some(office) = office {
             office.agent.state.adjust(&mut settings);
@@ -412,7 +420,7 @@ impl<R: Rim> Switch<R> {
             self.credit();
         }
         let Self { topology, rim, .. } = self;
-        let rows: Vec<RowStatus> = topology
+        let mut rows: Vec<RowStatus> = topology
             .bridges()
             .flat_map(|b| b.ifaces())
             .filter_map(|(_, i)| match (&i.open, &i.patch) {
@@ -423,6 +431,8 @@ impl<R: Rim> Switch<R> {
                 (None, None) => None,
             })
             .collect();
+        let bridges: Vec<Uuid> = self.topology.bridges().map(|b| b.cfg.uuid).collect();
+        rows.extend(bridges.into_iter().flat_map(|b| self.spanning_rows(b)));
         self.write_status(&rows);
     }
 
@@ -509,7 +519,7 @@ impl<R: Rim> Switch<R> {
 }
 
 /// Where a patch leads, as far as the slow path knows.
-fn other_end(
+pub(crate) fn other_end(
     ids: &BTreeMap<Uuid, BridgeId>,
     world: &World,
     patch: &Patch,

@@ -243,13 +243,15 @@ impl TestSwitch {
             std::mem::take(&mut rim.punted),
             std::mem::take(&mut rim.learned),
         );
-        let busy = !punted.is_empty() || !learned.is_empty();
+        let due = self.switch.next_spanning().is_some_and(|at| at <= now);
+        let busy = due || !punted.is_empty() || !learned.is_empty();
         for p in punted {
             self.switch.punted(now, &p.upcall, &p.note);
         }
         for taught in learned {
             self.switch.learned(now, &taught);
         }
+        self.switch.run_spanning(now);
         busy
     }
 
@@ -300,6 +302,7 @@ impl TestSwitch {
         workers
             .filter_map(|w| w.datapath.deadline())
             .chain(sweep)
+            .chain(self.switch.next_spanning())
             .min()
     }
 

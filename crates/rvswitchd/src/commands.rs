@@ -24,6 +24,7 @@ use crate::handler::Latency;
 use crate::logging;
 use crate::metrics;
 use crate::perf::{self, Profile};
+use crate::spanning;
 use crate::stock;
 use crate::trace;
 use crate::vlog;
@@ -133,18 +134,6 @@ const COMMANDS: &[Command] = &[
         run: metrics::text,
     },
     Command {
-        name: "rvs/perf-start",
-        usage: "SECONDS",
-        params: (1, 1),
-        run: perf::start,
-    },
-    Command {
-        name: "rvs/perf-stop",
-        usage: "NUMBER",
-        params: (1, 1),
-        run: perf::stop,
-    },
-    Command {
         name: "rvs/ports",
         usage: "[BRIDGE]",
         params: (0, 1),
@@ -168,15 +157,16 @@ const COMMANDS: &[Command] = &[
 fn commands(daemon: &Daemon) -> impl Iterator<Item = &'static Command> {
     let dummy = daemon.switch.rim.dummies.as_ref();
     let dummy = dummy.map_or(&[] as &[Command], |_| dummy::commands::COMMANDS);
-    [
+    let all = [
         COMMANDS,
         fdb::COMMANDS,
+        perf::COMMANDS,
+        spanning::COMMANDS,
         stock::COMMANDS,
         vlog::COMMANDS,
         dummy,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    all.into_iter().flatten()
 }
 
 impl Daemon {

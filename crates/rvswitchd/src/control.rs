@@ -220,6 +220,7 @@ impl Control {
             self.hear_remote(ready.remote);
             self.switch().run();
             self.announce();
+            self.switch().run_spanning(clock::now());
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
             self.warp();
@@ -308,10 +309,13 @@ impl Control {
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
         let channels = self.channels.deadline();
         let look = switch.rim.devices.next_look();
-        let next = [beat, statistics, database, deaf, channels, remote, look]
-            .into_iter()
-            .flatten()
-            .min();
+        let spanning = switch.next_spanning();
+        let next = [
+            beat, statistics, database, deaf, channels, remote, look, spanning,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         match next {
             None => PollTimeout::NONE,
             Some(at) => {

@@ -24,6 +24,7 @@ mod remote;
 mod rundir;
 mod setup;
 mod source;
+mod spanning;
 mod spin;
 mod stock;
 mod tier0;

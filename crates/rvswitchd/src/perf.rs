@@ -15,9 +15,24 @@ use rvs_packet::Now;
 use serde_json::{json, Map, Value};
 
 use crate::clock;
-use crate::commands::{Answer, Daemon};
+use crate::commands::{Answer, Command, Daemon};
 use crate::tier0::Tier0;
 use crate::worker::{Order, WorkerHandle};
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "rvs/perf-start",
+        usage: "SECONDS",
+        params: (1, 1),
+        run: start,
+    },
+    Command {
+        name: "rvs/perf-stop",
+        usage: "NUMBER",
+        params: (1, 1),
+        run: stop,
+    },
+];
 
 /// Longest profile.
 const LONGEST: u64 = 60;

@@ -118,6 +118,7 @@ impl Ofproto {
 fn pipeline(c: PortConfig) -> rvs_pipeline::PortConfig {
     rvs_pipeline::PortConfig {
         down: c.has(PortConfig::PORT_DOWN),
+        no_stp: c.has(PortConfig::NO_STP),
         no_recv: c.has(PortConfig::NO_RECV),
         no_recv_stp: c.has(PortConfig::NO_RECV_STP),
         no_flood: c.has(PortConfig::NO_FLOOD),

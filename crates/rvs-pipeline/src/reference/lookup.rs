@@ -1,10 +1,14 @@
-//! Lookup in a list of rules.
+//! Lookup in a list of rules, and what gets that far.
 
 use std::sync::Arc;
 
 use rvs_flow::{Match, PipelineKey};
+use rvs_l2::spanning::BRIDGE_GROUP;
 use rvs_openflow::Action;
+use rvs_packet::Frame;
 
+use crate::bridge::Bridge;
+use crate::ports::Port;
 use crate::table::Rule;
 
 /// The best of the rules that match, conjunctions included.
@@ -65,4 +69,12 @@ fn plain<'a>(
             r.priority.cmp(&s.priority).then(specific)
         })
         .map(|(m, r)| (m, r))
+}
+
+/// Whether a frame that comes in by the port is for the tables. Frames of the spanning tree may be the bridge's own.
+pub(super) fn admits(bridge: &Bridge, port: &Port, frame: &Frame) -> bool {
+    if frame.bytes().starts_with(&BRIDGE_GROUP.0) {
+        return !port.config.no_recv_stp && !bridge.settings.spanning_tree && port.stp.learns();
+    }
+    !port.config.no_recv && port.stp.learns()
 }

@@ -30,6 +30,7 @@ use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
 use crate::world::{MacTables, World};
 
 pub use execute::{execute, Executed};
+use lookup::admits;
 
 /// A copy that a controller gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn interpret(world: &World, macs: &MacTables, frame: &Frame, in_port: DpPort
     let Some((bridge, port)) = world.port(in_port) else {
         return out;
     };
-    if frame.len() < 14 || port.config.no_recv || !port.stp.learns() {
+    if frame.len() < 14 || !admits(bridge, port, frame) {
         return out;
     }
     let key = extract(frame, in_port, ParseLimits::new(0));
@@ -520,7 +521,7 @@ impl<'w> Run<'w, '_> {
                 let Some(to) = bridge.ports.get(of) else {
                     return Ok(());
                 };
-                if to.config.no_recv || to.config.down || !to.stp.learns() {
+                if to.config.down || !admits(bridge, to, &p.frame) {
                     return Ok(());
                 }
                 let mut there = Packet::arrived(p.frame.clone(), bridge, of);

@@ -11,7 +11,7 @@
 //! Edits are emitted without looking at the old value, so that a rewrite costs no bits of the mask.
 //!
 //! Files: `instruction` (tables and instructions), `action` (the list interpreter), `set` (fields), `tags` (VLAN, MPLS,
-//! PBB), `output` and `patch`, `normal`, `group` and `select`, `controller`, `learn`, `compose` (the list), `limits`.
+//! PBB), `output` and `patch`, `protocol` (what ends at the bridge itself), `normal`, `group` and `select`, `controller`, `learn`, `compose` (the list), `limits`.
 
 mod action;
 mod compose;
@@ -26,6 +26,7 @@ mod meter;
 mod normal;
 mod output;
 mod patch;
+mod protocol;
 mod select;
 mod set;
 mod tags;
@@ -40,6 +41,7 @@ use crate::trace::Trace;
 use crate::translation::{FrozenState, Translation};
 use crate::world::PipelineView;
 use ctx::Ctx;
+use protocol::Door;
 
 /// Decides what happens to packets with this key. Pure: the same view and key give the same answer, and nothing changes.
 pub fn translate(view: &PipelineView<'_>, key: &FlowKey, trace: &mut impl Trace) -> Translation {
@@ -67,11 +69,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return Err(DropReason::BadFrame);
         }
         self.enter(bridge, port.of);
-        if port.config.no_recv {
-            return Err(DropReason::PortNoRecv);
-        }
-        if !port.stp.learns() {
-            return Err(DropReason::StpBlocked);
+        if let Door::Taken = self.admit(bridge, port)? {
+            return Ok(());
         }
         if bridge.settings.frags == FragMode::Drop {
             self.see(|m| {

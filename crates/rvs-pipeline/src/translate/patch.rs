@@ -6,6 +6,7 @@ use rvs_openflow::TableId;
 
 use super::ctx::Ctx;
 use super::limits::MAX_DEPTH;
+use super::protocol::Door;
 use crate::bridge::BridgeId;
 use crate::ports::Port;
 use crate::trace::Trace;
@@ -23,12 +24,15 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let Some((bridge, to)) = found else {
             return self.drop_with(DropReason::NoPort);
         };
-        if to.config.no_recv || to.config.down {
-            return self.drop_with(DropReason::PortNoRecv);
-        }
-        if !to.stp.learns() {
-            return self.drop_with(DropReason::StpBlocked);
-        }
+        let door = if to.config.down {
+            Err(DropReason::PortNoRecv)
+        } else {
+            self.admit(bridge, to)
+        };
+        let door = match door {
+            Ok(door) => door,
+            Err(reason) => return self.drop_with(reason),
+        };
         if self.depth >= MAX_DEPTH {
             return self.abort(DropReason::TooDeep);
         }
@@ -36,6 +40,9 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             from: port.traffic.clone(),
             to: to.traffic.clone(),
         });
+        if let Door::Taken = door {
+            return;
+        }
 
         let before = (self.save(), self.at.clone());
         let stack = std::mem::take(&mut self.stack);
