@@ -73,7 +73,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     /// Hands a copy to the slow path with this note.
-    fn punt(&mut self, note: PuntNote) {
+    pub(super) fn punt(&mut self, note: PuntNote) {
         let reason = note.reason();
         let cookie = self.notes.len() as u64;
         self.notes.push(note);
