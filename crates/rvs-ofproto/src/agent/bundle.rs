@@ -1,7 +1,7 @@
 //! Bundles: changes that are collected and then made together (OpenFlow 1.4.1 section 7.3.9; ONF's extension for 1.3).
 //!
-//! A message is decoded when it is added, so that what is wrong with it is said at once, and kept as octets: a hundred
-//! thousand flow-mods take ten times less room that way. At the commit they are decoded again one by one.
+//! A message is decoded when it is added, so that what is wrong with it is said at once, and kept as octets: decoded it would
+//! take ten times the room. At the commit it is decoded again, except a flow to add, which is kept [ready](ReadyAdd) too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::dispatch::to_mod;
 use super::limits::{BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES};
 use crate::plant::Plant;
-use crate::state::{Mods, Outcome};
+use crate::state::{Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
 use crate::{Author, ConnId};
 
 /// Octets of a piece of a bundle's store: growing one copies no more than this.
@@ -29,6 +29,9 @@ pub(super) struct Store {
     messages: usize,
     octets: usize,
 }
+
+/// An add in a longer message is not kept ready: what it is decoded to may take several times the room.
+const READY_OCTETS: usize = 512;
 
 impl Store {
     fn push(&mut self, message: &[u8]) {
@@ -95,6 +98,9 @@ struct Bundle {
     /// The start of the message that opened it.
     opened_by: Vec<u8>,
     store: Store,
+    /// For each message, if it is an add that is ready.
+    ready: Vec<Option<ReadyAdd>>,
+    masks: Masks,
 }
 
 /// The bundles of a connection.
@@ -129,6 +135,8 @@ impl Bundles {
             used: now,
             opened_by: head.to_vec(),
             store: Store::default(),
+            ready: Vec::new(),
+            masks: Masks::default(),
         };
         self.0.insert(id, bundle);
         Ok(())
@@ -264,13 +272,16 @@ impl Agent {
         let store = Arc::new(bundle.store);
         let (messages, dialect) = (store.clone(), bundle.dialect);
         let mut at = Place::default();
-        let mods = std::iter::from_fn(move || {
-            messages.next(&mut at).map(|bytes| {
-                decode_mod(&dialect, bytes)
+        let tasks = bundle.ready.into_iter().map_while(move |ready| {
+            let bytes = messages.next(&mut at)?;
+            Some(match ready {
+                Some(ready) => Task::Add(ready),
+                None => decode_mod(&dialect, bytes)
                     .expect("invariant: what a bundle holds was decoded when it was added")
+                    .into(),
             })
         });
-        self.begin_long(conn, call, Box::new(mods), Some(reply), Some(store));
+        self.begin_long(conn, call, Box::new(tasks), Some(reply), Some(store));
     }
 
     /// Begins a change that is made in slices.
@@ -278,7 +289,7 @@ impl Agent {
         &mut self,
         conn: &Connection,
         call: &mut Call<'_, P>,
-        mods: Mods,
+        tasks: Tasks,
         reply: Option<BundleControl>,
         store: Option<Arc<Store>>,
     ) {
@@ -287,7 +298,7 @@ impl Agent {
             version: conn.version(),
             xid: call.xid,
         };
-        self.state.start(call.now, &author, mods, call.plant);
+        self.state.start(call.now, &author, tasks, call.plant);
         self.long = Some(Long {
             conn: conn.id,
             xid: call.xid,
@@ -344,7 +355,8 @@ impl Agent {
             }
             dialect = bundle.dialect;
         }
-        self.check_in_port(&decode_mod(&dialect, &m.message)?)?;
+        let mut decoded = decode_mod(&dialect, &m.message)?;
+        self.check_in_port(&decoded)?;
         let total = &mut self.bundle_use;
         if total.messages >= BUNDLE_MESSAGES || total.octets + m.message.len() > BUNDLE_OCTETS {
             return Err(ErrorCode::BfcMsgTooMany.because(format!(
@@ -358,6 +370,13 @@ impl Agent {
         let Some(bundle) = conn.bundles.0.get_mut(&m.bundle) else {
             return Err(unknown(m.bundle));
         };
+        let ready = match &mut decoded {
+            Mod::Flow(add) if m.message.len() <= READY_OCTETS => {
+                ReadyAdd::of(add, &mut bundle.masks)
+            }
+            _ => None,
+        };
+        bundle.ready.push(ready);
         bundle.store.push(&m.message);
         bundle.used = call.now;
         total.messages += 1;
@@ -404,7 +423,7 @@ fn answer_long(now: Now, conn: &mut Connection, long: Long, outcome: Outcome) {
 }
 
 /// The change that a message in a bundle asks for.
-fn decode_mod(dialect: &Dialect, bytes: &[u8]) -> Result<crate::state::Mod, OfError> {
+fn decode_mod(dialect: &Dialect, bytes: &[u8]) -> Result<Mod, OfError> {
     let (_, message) = dialect.decode(bytes)?;
     to_mod(message)?.ok_or_else(|| ErrorCode::BfcMsgUnsup.because("no change that a bundle takes"))
 }

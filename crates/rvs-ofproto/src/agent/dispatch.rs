@@ -179,7 +179,13 @@ impl Agent {
         let change = to_mod(m)?;
         change.iter().try_for_each(|m| self.check_in_port(m))?;
         if change.as_ref().is_some_and(|m| self.state.is_long(m)) {
-            self.begin_long(conn, call, Box::new(change.into_iter()), None, None);
+            self.begin_long(
+                conn,
+                call,
+                Box::new(change.into_iter().map(Into::into)),
+                None,
+                None,
+            );
             return Ok(());
         }
         self.state

@@ -37,7 +37,7 @@ pub const BUNDLES: usize = 8;
 /// Messages in all bundles of an agent.
 pub const BUNDLE_MESSAGES: usize = 1 << 20;
 
-/// Octets of messages in all bundles of an agent.
+/// Octets of messages in all bundles of an agent. A flow to add takes about 250 octets more, which become the flow's at the commit.
 pub const BUNDLE_OCTETS: usize = 128 << 20;
 
 /// How long a bundle is kept that nothing is added to.

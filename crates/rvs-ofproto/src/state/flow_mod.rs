@@ -1,11 +1,14 @@
 //! Flow-mods (OpenFlow 1.3.5 section 6.4).
 
+use std::sync::Arc;
+
 use rvs_classifier::{Filter, RuleId};
 use rvs_openflow::message::{FlowCommand, FlowFlags, FlowMod, FlowRemovedReason, PacketOut};
-use rvs_openflow::{Action, ErrorCode, Instructions, OfError, TableId};
+use rvs_openflow::{Action, ErrorCode, FlowMatch, Instructions, OfError, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::{Rule, RuleFlags, Table};
 
+use super::ready::ReadyAdd;
 use super::select::{find, FlowSelect, Rules};
 use super::sweep::Sweep;
 use super::txn::{match_of, Txn};
@@ -17,7 +20,7 @@ impl<P: Plant> Txn<'_, P> {
     ///
     /// # Errors
     /// Those of the specification; whatever was done before the error is for the caller to roll back.
-    pub(super) fn flow_mod(&mut self, m: FlowMod) -> Result<(), OfError> {
+    pub(super) fn flow_mod(&mut self, m: Box<FlowMod>) -> Result<(), OfError> {
         let Some(mut sweep) = self.begin_flow_mod(m)? else {
             return Ok(());
         };
@@ -29,7 +32,7 @@ impl<P: Plant> Txn<'_, P> {
     }
 
     /// As [`Self::flow_mod`], but what may be about many flows is only begun.
-    pub(super) fn begin_flow_mod(&mut self, m: FlowMod) -> Result<Option<Sweep>, OfError> {
+    pub(super) fn begin_flow_mod(&mut self, mut m: Box<FlowMod>) -> Result<Option<Sweep>, OfError> {
         if m.table > TableId::MAX && m.table != TableId::ALL {
             return Err(
                 ErrorCode::FmfcBadTableId.because(format!("table {}; the last is 253", m.table.0))
@@ -44,74 +47,66 @@ impl<P: Plant> Txn<'_, P> {
             self.check_references(&m.instructions)?;
         }
         match m.command {
-            FlowCommand::Add => self.add(m)?,
-            FlowCommand::ModifyStrict | FlowCommand::DeleteStrict => self.strict(m)?,
+            FlowCommand::Add => self.add(&mut m)?,
+            FlowCommand::ModifyStrict | FlowCommand::DeleteStrict => self.strict(&mut m)?,
             FlowCommand::Modify | FlowCommand::Delete => return Ok(Some(self.begin_sweep(m))),
         }
         Ok(None)
     }
 
-    /// Adds a flow, or replaces the one with the same match and priority.
-    pub(super) fn add(&mut self, mut m: FlowMod) -> Result<(), OfError> {
-        // 1.0 leaves the choice of the table to the switch.
-        if m.table == TableId::ALL {
-            m.table = TableId(0);
-        }
-        check_goto(&m.instructions, m.table)?;
-        let table = self.table(m.table);
+    /// Adds the flow of a message, whose instructions it takes.
+    pub(super) fn add(&mut self, m: &mut FlowMod) -> Result<(), OfError> {
+        let rule = Arc::new(rule_of(m));
+        self.add_rule(&m.matching, rule)
+    }
+
+    /// Adds a flow that was made ready before.
+    ///
+    /// # Errors
+    /// As of the flow-mod that it was.
+    pub(super) fn add_ready(&mut self, ready: ReadyAdd) -> Result<(), OfError> {
+        self.check_references(&ready.rule.instructions)?;
+        self.add_rule(&ready.matching.unpack(), ready.rule)
+    }
+
+    /// Adds a flow, or replaces the one with the same match and priority. Nobody else has the rule yet.
+    fn add_rule(&mut self, m: &FlowMatch, mut rule: Arc<Rule>) -> Result<(), OfError> {
+        check_goto(&rule.instructions, rule.table)?;
+        let table = self.table(rule.table);
         let mut rules = table.write();
-        if m.flags.has(FlowFlags::CHECK_OVERLAP) {
-            self.check_overlap(&rules, &m)?;
+        if rule.flags.check_overlap {
+            self.check_overlap(&rules, m, &rule)?;
         }
-        let old = find(&rules, self.w.version, &m.matching, m.priority)
+        let old = find(&rules, self.w.version, m, rule.priority)
             .filter(|r| !r.payload().flags.hidden)
             .map(|r| r.id());
-        let mut rule = self.new_rule(&m);
+        let new = Arc::get_mut(&mut rule).expect("invariant: nobody else has the rule yet");
+        (new.created, new.modified) = (self.w.now, self.w.now);
         if let Some(old) = old {
-            let gone = self.remove(m.table, &mut rules, old, None);
-            if let Some((old, _)) = gone.filter(|_| !m.flags.has(FlowFlags::RESET_COUNTS)) {
-                rule.counters = old.counters.clone();
+            let gone = self.remove(table.id, &mut rules, old, None);
+            if let Some((old, _)) = gone.filter(|_| !new.flags.reset_counts) {
+                new.counters = old.counters.clone();
             }
         } else {
             self.make_room(&table, &mut rules)?;
         }
-        rule.instructions = m.instructions;
         let kind = FlowChangeKind::Added;
-        self.insert(&table, &mut rules, &m.matching, rule, kind, None)?;
+        self.insert(&table, &mut rules, m, rule, kind, None)?;
         Ok(())
     }
 
-    /// A rule as the message describes it, but for its instructions.
-    fn new_rule(&self, m: &FlowMod) -> Rule {
-        let mut rule = Rule::new(m.table, m.priority, Instructions::default());
-        rule.cookie = m.new_cookie.unwrap_or(0);
-        rule.importance = m.importance;
-        rule.flags = RuleFlags {
-            send_flow_removed: m.flags.has(FlowFlags::SEND_FLOW_REM),
-            check_overlap: m.flags.has(FlowFlags::CHECK_OVERLAP),
-            reset_counts: m.flags.has(FlowFlags::RESET_COUNTS),
-            no_packet_counts: m.flags.has(FlowFlags::NO_PKT_COUNTS),
-            no_byte_counts: m.flags.has(FlowFlags::NO_BYT_COUNTS),
-            hidden: false,
-        };
-        rule.created = self.w.now;
-        rule.modified = self.w.now;
-        rule.set_timeouts(m.idle_timeout, m.hard_timeout);
-        rule
-    }
-
     /// No packet may match both this flow and another of its priority, the same flow included.
-    fn check_overlap(&self, rules: &Rules, m: &FlowMod) -> Result<(), OfError> {
+    fn check_overlap(&self, rules: &Rules, m: &FlowMatch, rule: &Rule) -> Result<(), OfError> {
         let filter = Filter::Overlapping {
-            value: m.matching.value(),
-            mask: m.matching.mask(),
-            priority: Some(m.priority.into()),
+            value: m.value(),
+            mask: m.mask(),
+            priority: Some(rule.priority.into()),
         };
         let mut found = rules.select(self.w.version, filter);
         if found.any(|r| !r.payload().flags.hidden) {
             return Err(ErrorCode::FmfcOverlap.because(format!(
                 "a flow of priority {} in table {} matches some of the same packets",
-                m.priority, m.table.0
+                rule.priority, rule.table.0
             )));
         }
         Ok(())
@@ -138,8 +133,8 @@ impl<P: Plant> Txn<'_, P> {
 
     /// Changes or deletes the one flow of that match and priority. A change adds one where there is none in versions that do so:
     /// 1.0 always, 1.1 without a cookie mask, which the codec says by giving a new cookie.
-    fn strict(&mut self, m: FlowMod) -> Result<(), OfError> {
-        let select = FlowSelect::of_mod(&m);
+    fn strict(&mut self, m: &mut FlowMod) -> Result<(), OfError> {
+        let select = FlowSelect::of_mod(m);
         let mut found = false;
         for table in self.tables(m.table) {
             let id = select.strict(&table.read(), self.w.version, m.priority);
@@ -151,7 +146,7 @@ impl<P: Plant> Txn<'_, P> {
                 self.remove_all(&table, &[id], FlowRemovedReason::Delete);
             } else {
                 check_goto(&m.instructions, table.id)?;
-                self.change_one(&table, &mut table.write(), id, &m)?;
+                self.change_one(&table, &mut table.write(), id, m)?;
             }
         }
         let may_add = m.cookie.mask == 0 && m.new_cookie.is_some_and(|c| c != u64::MAX);
@@ -179,14 +174,14 @@ impl<P: Plant> Txn<'_, P> {
         rule.instructions = m.instructions.clone();
         if m.flags.has(FlowFlags::RESET_COUNTS) {
             // When the last packet came stays known: the idle timeout runs from then.
-            rule.counters = std::sync::Arc::default();
+            rule.counters = Arc::default();
             rule.counters.count(0, 0, old.counters.used());
         }
         if let Some(cookie) = m.new_cookie.filter(|_| m.modify_cookie) {
             rule.cookie = cookie;
         }
         let kind = FlowChangeKind::Modified;
-        self.insert(table, rules, &matching, rule, kind, learned)?;
+        self.insert(table, rules, &matching, Arc::new(rule), kind, learned)?;
         Ok(())
     }
 
@@ -225,6 +220,28 @@ impl<P: Plant> Txn<'_, P> {
         }
         self.check_actions(&m.actions)
     }
+}
+
+/// The rule of an add, whose instructions it takes.
+pub(super) fn rule_of(m: &mut FlowMod) -> Rule {
+    // 1.0 leaves the choice of the table to the switch.
+    let table = match m.table {
+        TableId::ALL => TableId(0),
+        table => table,
+    };
+    let mut rule = Rule::new(table, m.priority, std::mem::take(&mut m.instructions));
+    rule.cookie = m.new_cookie.unwrap_or(0);
+    rule.importance = m.importance;
+    rule.flags = RuleFlags {
+        send_flow_removed: m.flags.has(FlowFlags::SEND_FLOW_REM),
+        check_overlap: m.flags.has(FlowFlags::CHECK_OVERLAP),
+        reset_counts: m.flags.has(FlowFlags::RESET_COUNTS),
+        no_packet_counts: m.flags.has(FlowFlags::NO_PKT_COUNTS),
+        no_byte_counts: m.flags.has(FlowFlags::NO_BYT_COUNTS),
+        hidden: false,
+    };
+    rule.set_timeouts(m.idle_timeout, m.hard_timeout);
+    rule
 }
 
 /// The same flow again, to be changed: it shares the counters and keeps the time of its creation.

@@ -1,5 +1,7 @@
 //! Flows that learn actions make.
 
+use std::sync::Arc;
+
 use rvs_openflow::{Instructions, OfError, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::{LearnedFlow, Rule, RuleFlags};
@@ -74,7 +76,7 @@ impl<P: Plant> Txn<'_, P> {
             rule.counters.count(0, 0, used);
             let learned = learned.map(|at| at.max(used));
             let kind = FlowChangeKind::Modified;
-            self.insert(&table, &mut rules, &matching, rule, kind, learned)?;
+            self.insert(&table, &mut rules, &matching, Arc::new(rule), kind, learned)?;
             return Ok(());
         }
         let known = self.state.index.learned_count(flow.table, flow.cookie);
@@ -93,7 +95,14 @@ impl<P: Plant> Txn<'_, P> {
         rule.set_timeouts(flow.idle_timeout, flow.hard_timeout);
         rule.counters.count(0, 0, used);
         let (kind, learned) = (FlowChangeKind::Added, Some(used));
-        self.insert(&table, &mut rules, &flow.matching, rule, kind, learned)?;
+        self.insert(
+            &table,
+            &mut rules,
+            &flow.matching,
+            Arc::new(rule),
+            kind,
+            learned,
+        )?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! - [`flow_mod`], [`group_mod`], [`meter_mod`], [`table_mod`], [`port_mod`]: what controllers ask for.
 //! - [`learn`], [`expiry`]: what packets and time do.
-//! - [`slices`], [`sweep`]: requests about many flows, done little by little.
+//! - [`slices`], [`sweep`], [`ready`]: requests about many flows, done little by little, or made ready before their time.
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
 //!
 //! Invariants: packets see the version before a request or the one after, nothing between; a request that fails leaves no
@@ -25,6 +25,7 @@ mod limits;
 mod meter_mod;
 mod ofproto;
 mod port_mod;
+mod ready;
 mod select;
 mod slices;
 mod stats;
@@ -46,8 +47,9 @@ use crate::Author;
 pub use dump::{aggregate, flow_stats, FlowDump, FlowView};
 pub use limits::Limits;
 pub use ofproto::Ofproto;
+pub use ready::{Masks, ReadyAdd};
 pub use select::FlowSelect;
-pub use slices::{Mods, Outcome};
+pub use slices::{Outcome, Task, Tasks};
 pub(crate) use uses::{forwards_to, outputs_to};
 
 impl Author {

@@ -128,7 +128,7 @@ impl Ofproto {
         };
         let mut all = FlowMod::new(FlowCommand::Delete, FlowMatch::any());
         all.table = TableId::ALL;
-        let deleted = txn.flow_mod(all);
+        let deleted = txn.flow_mod(Box::new(all));
         debug_assert!(deleted.is_ok(), "deleting does not fail");
         txn.delete_all_groups();
         txn.delete_all_meters();
@@ -136,7 +136,7 @@ impl Ofproto {
             let mut normal = FlowMod::new(FlowCommand::Add, FlowMatch::any());
             normal.priority = 0;
             normal.instructions = Instructions::apply([Action::output(OfPort::NORMAL)]);
-            if let Err(e) = txn.flow_mod(normal) {
+            if let Err(e) = txn.flow_mod(Box::new(normal)) {
                 tracing::warn!(error = %e, "no flow for standalone mode");
             }
         }

@@ -10,6 +10,7 @@ use rvs_packet::Now;
 
 use super::limits::MANY;
 use super::ofproto::Ofproto;
+use super::ready::ReadyAdd;
 use super::sweep::Sweep;
 use super::txn::{Txn, Work};
 use super::Mod;
@@ -18,8 +19,20 @@ use crate::{Author, Plant};
 /// Versions left to others while a transaction is under way.
 const RESERVED: u64 = 1 << 32;
 
+/// What a transaction is to do.
+pub enum Task {
+    Mod(Mod),
+    Add(ReadyAdd),
+}
+
+impl From<Mod> for Task {
+    fn from(m: Mod) -> Self {
+        Self::Mod(m)
+    }
+}
+
 /// Modifications that are made one by one.
-pub type Mods = Box<dyn Iterator<Item = Mod> + Send>;
+pub type Tasks = Box<dyn Iterator<Item = Task> + Send>;
 
 /// What became of a transaction: the first modification that failed, and why.
 pub type Outcome = Result<(), (usize, OfError)>;
@@ -36,7 +49,7 @@ enum Phase {
 /// A transaction under way.
 pub(super) struct Running {
     work: Work,
-    mods: Mods,
+    tasks: Tasks,
     phase: Phase,
 }
 
@@ -47,8 +60,8 @@ enum Progress {
 }
 
 impl Ofproto {
-    /// Begins to do all of `mods` or nothing, as [`Self::apply`] does; [`Self::proceed`] does it.
-    pub fn start(&mut self, now: Now, author: &Author, mods: Mods, plant: &mut impl Plant) {
+    /// Begins to do all of `tasks` or nothing, as [`Self::apply`] does; [`Self::proceed`] does it.
+    pub fn start(&mut self, now: Now, author: &Author, tasks: Tasks, plant: &mut impl Plant) {
         let Some(mut txn) = Txn::begin(self, now, *author, plant) else {
             let down = ErrorCode::BrcEperm.because("the bridge is not up");
             self.outcome = Some(Err((0, down)));
@@ -58,7 +71,7 @@ impl Ofproto {
         let work = txn.w;
         self.running = Some(Box::new(Running {
             work,
-            mods,
+            tasks,
             phase: Phase::Modify(0, None),
         }));
     }
@@ -104,13 +117,13 @@ impl Running {
     }
 
     fn slice<P: Plant>(self, state: &mut Ofproto, work: usize, plant: &mut P) -> Progress {
-        let (mut mods, mut phase, mut left) = (self.mods, self.phase, work);
+        let (mut tasks, mut phase, mut left) = (self.tasks, self.phase, work);
         let mut txn = Txn::resume(self.work, state, plant);
         while left > 0 {
             match &mut phase {
                 Phase::Modify(at, current) => {
                     let at = *at;
-                    phase = match txn.modify_slice(&mut mods, current, &mut left) {
+                    phase = match txn.modify_slice(&mut tasks, current, &mut left) {
                         Ok(true) => {
                             txn.catch_up();
                             txn.publish();
@@ -141,7 +154,7 @@ impl Running {
             }
         }
         let work = txn.w;
-        Progress::More(Box::new(Self { work, mods, phase }))
+        Progress::More(Box::new(Self { work, tasks, phase }))
     }
 }
 
@@ -149,7 +162,7 @@ impl<P: Plant> Txn<'_, P> {
     /// Makes the next modification, or a part of it that `current` remembers. True when there is none.
     fn modify_slice(
         &mut self,
-        mods: &mut Mods,
+        tasks: &mut Tasks,
         current: &mut Option<Box<Sweep>>,
         left: &mut usize,
     ) -> Result<bool, OfError> {
@@ -160,10 +173,11 @@ impl<P: Plant> Txn<'_, P> {
             return Ok(false);
         }
         *left -= 1;
-        match mods.next() {
+        match tasks.next() {
             None => return Ok(true),
-            Some(Mod::Flow(m)) => *current = self.begin_flow_mod(*m)?.map(Box::new),
-            Some(m) => self.modify(m)?,
+            Some(Task::Add(ready)) => self.add_ready(ready)?,
+            Some(Task::Mod(Mod::Flow(m))) => *current = self.begin_flow_mod(m)?.map(Box::new),
+            Some(Task::Mod(m)) => self.modify(m)?,
         }
         Ok(false)
     }

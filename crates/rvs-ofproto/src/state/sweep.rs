@@ -19,7 +19,7 @@ const LOOKS: usize = 16;
 
 /// A modify or delete that is not strict, under way.
 pub(super) struct Sweep {
-    m: FlowMod,
+    m: Box<FlowMod>,
     select: FlowSelect,
     /// Those still to do, the current one last.
     tables: Vec<Arc<Table>>,
@@ -33,7 +33,7 @@ pub(super) struct Sweep {
 
 impl<P: Plant> Txn<'_, P> {
     /// Begins a modify or delete. Tables that it leaves without a flow are done with at once where that can be.
-    pub(super) fn begin_sweep(&mut self, m: FlowMod) -> Sweep {
+    pub(super) fn begin_sweep(&mut self, m: Box<FlowMod>) -> Sweep {
         let select = FlowSelect::of_mod(&m);
         let all = m.command == FlowCommand::Delete && select.is_all();
         let mut tables = self.tables(m.table);
@@ -84,7 +84,7 @@ impl<P: Plant> Txn<'_, P> {
         }
         let may_add = s.m.cookie.mask == 0 && s.m.new_cookie.is_some_and(|c| c != u64::MAX);
         if !s.found && may_add && !s.m.command.is_delete() {
-            self.add(s.m.clone())?;
+            self.add(&mut s.m)?;
         }
         Ok(true)
     }

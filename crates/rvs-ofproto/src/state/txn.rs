@@ -127,7 +127,7 @@ impl<'a, P: Plant> Txn<'a, P> {
     /// Does what a controller asks for.
     pub(super) fn modify(&mut self, m: Mod) -> Result<(), OfError> {
         match m {
-            Mod::Flow(m) => self.flow_mod(*m),
+            Mod::Flow(m) => self.flow_mod(m),
             Mod::Group(m) => {
                 self.group_mod(&m)?;
                 self.requested(Mod::Group(m));
@@ -184,11 +184,10 @@ impl<'a, P: Plant> Txn<'a, P> {
         table: &Table,
         rules: &mut Rules,
         m: &FlowMatch,
-        rule: Rule,
+        rule: Arc<Rule>,
         kind: FlowChangeKind,
         learned: Option<Now>,
     ) -> Result<FlowId, OfError> {
-        let rule = Arc::new(rule);
         if rule.is_clause() {
             table.clause_added();
         }

@@ -81,11 +81,12 @@ pub(crate) fn pull_flow_actions(
 }
 
 fn pull_list(r: &mut Reader<'_>, budget: &mut Budget) -> Result<ActionList, OfError> {
+    let mut r = Reader::new(r.rest(), ErrorCode::BacBadLen);
     let mut list = ActionList {
-        actions: Vec::new(),
+        // Just as many as there are: most lists end as boxed slices, which then need not be moved.
+        actions: Vec::with_capacity(elements(r.peek()).min(budget.left)),
         metadata: None,
     };
-    let mut r = Reader::new(r.rest(), ErrorCode::BacBadLen);
     while !r.is_empty() {
         let mut element = r.element8(2, 8)?;
         if list.metadata.is_some() {
@@ -102,6 +103,17 @@ fn pull_list(r: &mut Reader<'_>, budget: &mut Budget) -> Result<ActionList, OfEr
     }
     verify_conjunction(&list.actions)?;
     Ok(list)
+}
+
+/// How many elements there are, going by the lengths that they say.
+fn elements(mut octets: &[u8]) -> usize {
+    let mut n = 0;
+    while let Some(&[hi, lo]) = octets.get(2..4) {
+        n += 1;
+        let len = usize::from(u16::from_be_bytes([hi, lo]));
+        octets = octets.get(len.max(8)..).unwrap_or_default();
+    }
+    n
 }
 
 /// Checks the number of a meter that a flow names.

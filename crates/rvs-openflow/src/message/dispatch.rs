@@ -125,10 +125,10 @@ impl Dialect {
             })),
             kind::PORT_STATUS => M::PortStatus(Box::new(PortStatus::pull(r, v)?)),
             kind::PACKET_OUT => M::PacketOut(Box::new(PacketOut::pull(r, v)?)),
-            kind::FLOW_MOD => M::FlowMod(Box::new(match v {
+            kind::FLOW_MOD => M::FlowMod(match v {
                 Version::Of10 => FlowMod::pull10(r, self)?,
                 _ => FlowMod::pull11(r, self)?,
-            })),
+            }),
             _ if v == Version::Of10 => return self.pull_of10(r, number),
             _ if number >= of11::METER_MOD => return self.pull_of13(r, number, xid),
             _ => return self.pull_of11(r, number),
@@ -242,7 +242,7 @@ impl Dialect {
             nxt::ROLE_REQUEST => M::RoleRequest(RoleMessage::pull_nicira(r)?),
             nxt::ROLE_REPLY => M::RoleReply(RoleMessage::pull_nicira(r)?),
             nxt::SET_FLOW_FORMAT if v == Version::Of10 => M::SetFlowFormat(pull_flow_format(r)?),
-            nxt::FLOW_MOD => M::FlowMod(Box::new(FlowMod::pull_nxm(r, self)?)),
+            nxt::FLOW_MOD => M::FlowMod(FlowMod::pull_nxm(r, self)?),
             nxt::FLOW_REMOVED => M::FlowRemoved(Box::new(FlowRemoved::pull_nxm(r)?)),
             nxt::FLOW_MOD_TABLE_ID => {
                 let on = r.u8()?;

@@ -10,7 +10,8 @@ use crate::error::{ErrorCode, OfError};
 use crate::instruction::{pull_instructions, put_instructions};
 use crate::model::{GroupId, Instructions, TableId};
 use crate::oxm::{
-    pull_match, pull_match10, pull_nxm, put_match, put_match10, put_nxm, CookieMask, FlowMatch,
+    pull_match, pull_match10, pull_match_into, pull_nxm, put_match, put_match10, put_nxm,
+    CookieMask, FlowMatch,
 };
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
@@ -168,12 +169,12 @@ fn join_command(m: &FlowMod, d: &Dialect) -> u16 {
 
 impl FlowMod {
     /// `OFPT_FLOW_MOD` of 1.0.
-    pub(crate) fn pull10(r: &mut Reader<'_>, d: &Dialect) -> Result<Self, OfError> {
+    pub(crate) fn pull10(r: &mut Reader<'_>, d: &Dialect) -> Result<Box<Self>, OfError> {
         let wild = r.clone().u32()?;
         let matching = pull_match10(r)?;
         let cookie = r.u64()?;
         let (command, table) = split_command(r.u16()?, d)?;
-        let mut m = Self::new(command, matching);
+        let mut m = Box::new(Self::new(command, matching));
         m.table = table;
         m.set_cookie10(cookie);
         m.idle_timeout = r.u16()?;
@@ -186,7 +187,8 @@ impl FlowMod {
         m.buffer_id = buffer(r.u32()?);
         m.out_port = OfPort::from_u16(r.u16()?);
         m.flags = FlowFlags::pull(r.u16()?, command, d.version)?;
-        m.finish(r, d)
+        m.finish(r, d)?;
+        Ok(m)
     }
 
     /// A cookie that filters nothing: 1.0 has no filter. All ones leaves the cookies of modified flows alone.
@@ -196,10 +198,10 @@ impl FlowMod {
     }
 
     /// `NXT_FLOW_MOD`.
-    pub(crate) fn pull_nxm(r: &mut Reader<'_>, d: &Dialect) -> Result<Self, OfError> {
+    pub(crate) fn pull_nxm(r: &mut Reader<'_>, d: &Dialect) -> Result<Box<Self>, OfError> {
         let cookie = r.u64()?;
         let (command, table) = split_command(r.u16()?, d)?;
-        let mut m = Self::new(command, FlowMatch::any());
+        let mut m = Box::new(Self::new(command, FlowMatch::any()));
         m.table = table;
         m.idle_timeout = r.u16()?;
         m.hard_timeout = r.u16()?;
@@ -219,14 +221,15 @@ impl FlowMod {
             }
             m.cookie = c;
         }
-        m.finish(r, d)
+        m.finish(r, d)?;
+        Ok(m)
     }
 
     /// `OFPT_FLOW_MOD` of 1.1 and later.
-    pub(crate) fn pull11(r: &mut Reader<'_>, d: &Dialect) -> Result<Self, OfError> {
+    pub(crate) fn pull11(r: &mut Reader<'_>, d: &Dialect) -> Result<Box<Self>, OfError> {
         let (cookie, mask, table) = (r.u64()?, r.u64()?, r.u8()?);
         let command = FlowCommand::from_wire(r.u8()?.into())?;
-        let mut m = Self::new(command, FlowMatch::any());
+        let mut m = Box::new(Self::new(command, FlowMatch::any()));
         m.table = TableId(table);
         let all_allowed = command.is_delete() && d.version != Version::Of11;
         if m.table == TableId::ALL && !all_allowed {
@@ -245,7 +248,7 @@ impl FlowMod {
         if d.version >= Version::Of14 {
             m.importance = importance;
         }
-        m.matching = pull_match(r)?;
+        pull_match_into(r, &mut m.matching)?;
         if command == FlowCommand::Add {
             m.new_cookie = Some(cookie);
         } else {
@@ -257,18 +260,18 @@ impl FlowMod {
             let may_add = d.version == Version::Of11 && mask == 0 && !command.is_delete();
             m.new_cookie = may_add.then_some(cookie);
         }
-        m.finish(r, d)
+        m.finish(r, d)?;
+        Ok(m)
     }
 
-    fn finish(mut self, r: &mut Reader<'_>, d: &Dialect) -> Result<Self, OfError> {
+    fn finish(&mut self, r: &mut Reader<'_>, d: &Dialect) -> Result<(), OfError> {
         if self.command.is_delete() {
             self.new_cookie = None;
             self.modify_cookie = false;
         }
         self.instructions = pull_instructions(r, d.version)?;
         let level = CheckLevel::of(d.version);
-        check_instructions(&self.matching, &self.instructions, self.table, level)?;
-        Ok(self)
+        check_instructions(&self.matching, &self.instructions, self.table, level)
     }
 
     /// Writes the body in the form that [`FlowMod::form`] chose.

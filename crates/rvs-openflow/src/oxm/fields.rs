@@ -20,12 +20,12 @@ const NXM_NX_COOKIE: OxmType = OxmType {
     experimenter: 0,
 };
 
-/// Reads all of `r` as TLVs. With `cookies`, an `NXM_NX_COOKIE` is taken out.
+/// Reads all of `r` as TLVs into a match that matches everything. With `cookies`, an `NXM_NX_COOKIE` is taken out.
 fn pull_fields(
     r: &mut Reader<'_>,
     cookies: bool,
-) -> Result<(FlowMatch, Option<CookieMask>), OfError> {
-    let mut m = FlowMatch::any();
+    m: &mut FlowMatch,
+) -> Result<Option<CookieMask>, OfError> {
     let mut cookie = None;
     while !r.is_empty() {
         let h = pull_header(r)?;
@@ -52,9 +52,9 @@ fn pull_fields(
         } else {
             None
         };
-        add(&mut m, field, value, mask)?;
+        add(m, field, value, mask)?;
     }
-    Ok((m, cookie))
+    Ok(cookie)
 }
 
 /// Adds one field to the match with all that OpenFlow wants checked.
@@ -95,6 +95,13 @@ fn add(
 
 /// A match of OpenFlow 1.1 or later with its type, length and padding.
 pub(crate) fn pull_match(r: &mut Reader<'_>) -> Result<FlowMatch, OfError> {
+    let mut m = FlowMatch::any();
+    pull_match_into(r, &mut m)?;
+    Ok(m)
+}
+
+/// As [`pull_match`], into a match that matches everything: matches are large, and flow-mods are many.
+pub(crate) fn pull_match_into(r: &mut Reader<'_>, m: &mut FlowMatch) -> Result<(), OfError> {
     let bad_len = |why: String| ErrorCode::BmcBadLen.because(why);
     let kind = r.u16()?;
     if !matches!(kind, STANDARD | OXM) {
@@ -111,17 +118,20 @@ pub(crate) fn pull_match(r: &mut Reader<'_>) -> Result<FlowMatch, OfError> {
             ))
         })?;
     match kind {
-        STANDARD if len == of11::LEN => of11::pull_match11(r),
+        STANDARD if len == of11::LEN => {
+            *m = of11::pull_match11(r)?;
+            Ok(())
+        }
         STANDARD => Err(bad_len(format!(
             "a standard match of {len} octets; it has {}",
             of11::LEN
         ))),
         _ => {
             let mut tlvs = r.sub(body, ErrorCode::BmcBadLen)?;
-            let m = pull_fields(&mut tlvs, false)?.0;
+            pull_fields(&mut tlvs, false, m)?;
             let pad = len.next_multiple_of(8) - len;
             r.sub(pad.min(r.len()), ErrorCode::BmcBadLen)?;
-            Ok(m)
+            Ok(())
         }
     }
 }
@@ -139,14 +149,17 @@ pub(crate) fn pull_nxm(
         )));
     }
     let mut tlvs = r.sub(len, ErrorCode::BmcBadLen)?;
-    let got = pull_fields(&mut tlvs, true)?;
+    let mut m = FlowMatch::any();
+    let cookie = pull_fields(&mut tlvs, true, &mut m)?;
     r.skip(padded - len)?;
-    Ok(got)
+    Ok((m, cookie))
 }
 
 /// TLVs without envelope or padding, to the end of `r`.
 pub(crate) fn pull_oxm_list(r: &mut Reader<'_>) -> Result<FlowMatch, OfError> {
-    pull_fields(r, false).map(|(m, _)| m)
+    let mut m = FlowMatch::any();
+    pull_fields(r, false, &mut m)?;
+    Ok(m)
 }
 
 /// A match in the form of `version`, which is 1.1 or later.

@@ -17,7 +17,9 @@ use crate::error::{ErrorCode, OfError};
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
 
-pub(crate) use fields::{pull_match, pull_nxm, pull_oxm_list, put_match, put_nxm, put_oxm_list};
+pub(crate) use fields::{
+    pull_match, pull_match_into, pull_nxm, pull_oxm_list, put_match, put_nxm, put_oxm_list,
+};
 pub(crate) use of10::{pull_match10, put_match10};
 
 #[cfg(any(test, feature = "testing"))]
