@@ -1,13 +1,13 @@
 //! A controller that sends flow-mods as fast as the switch takes them.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use rvs_flow::NoPortNames;
-use rvs_openflow::message::{FlowCommand, FlowMod, Hello};
+use rvs_flow::{NoPortNames, OfPort};
+use rvs_openflow::message::{FlowCommand, FlowMod, Hello, PacketOut, SwitchConfig};
 use rvs_openflow::{Action, Dialect, FlowMatch, Framer, Instructions, Message, Version};
 
 /// A switch that says nothing for so long has failed.
@@ -54,8 +54,7 @@ impl Controller {
     /// Sends what has been put and waits until the switch has done it. An error from the switch is an error here.
     pub fn barrier(&mut self) -> Result<()> {
         self.put(&Message::BarrierRequest)?;
-        self.stream.write_all(&self.out)?;
-        self.out.clear();
+        self.flush()?;
         let mut chunk = [0; 16 << 10];
         loop {
             while let Some(bytes) = self.framer.next_message()? {
@@ -77,6 +76,48 @@ impl Controller {
                 n => self.framer.push(&chunk[..n]),
             }
         }
+    }
+}
+
+impl Controller {
+    fn flush(&mut self) -> Result<()> {
+        self.stream.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Sends every packet-in of so long back as a packet-out to a port. Returns how many there were.
+    pub fn reflect(&mut self, time: Duration, to: OfPort) -> Result<u64> {
+        // Misses are asked for, and packet-ins with them.
+        self.put(&Message::SetConfig(SwitchConfig {
+            miss_send_len: u16::MAX,
+            ..SwitchConfig::default()
+        }))?;
+        self.flush()?;
+        let (end, mut count) = (Instant::now() + time, 0);
+        let mut chunk = [0; 64 << 10];
+        self.stream
+            .set_read_timeout(Some(Duration::from_millis(20)))?;
+        while Instant::now() < end {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the switch hung up"),
+                Ok(n) => self.framer.push(&chunk[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
+                Err(e) => return Err(e.into()),
+            }
+            while let Some(bytes) = self.framer.next_message()? {
+                let (_, Message::PacketIn(p)) = self.dialect.decode(bytes)? else {
+                    continue;
+                };
+                count += 1;
+                let from = OfPort(p.metadata.value().of_port);
+                let out = PacketOut::new(from, vec![Action::output(to)], p.data);
+                self.put(&Message::PacketOut(Box::new(out)))?;
+            }
+            self.flush()?;
+        }
+        self.stream.set_read_timeout(Some(SILENCE))?;
+        Ok(count)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Changes, and what the traffic notices of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use rvs_flow::OfPort;
@@ -13,15 +13,21 @@ use crate::clock::micros;
 use crate::contender::{Kind, Running, RED};
 use crate::lab::{output, own, sh, Process};
 use crate::ofclient::{flow_mod, Controller};
+use crate::tool::PORTS;
 
 /// Flow-mods of a load.
 const FLOWS: u64 = 10_000;
 /// Flow-mods between two barriers while traffic runs.
 const STRIDE: u64 = 100;
 /// Ports added one by one.
-const PORTS: u32 = 10;
+const ADDED: u32 = 10;
 /// Frames per second that watch a change.
 const WATCH: u64 = 20_000;
+/// Frames per second beside changes that do not concern them, and these changes per second.
+const BESIDE: u64 = 50_000;
+const MODS: u64 = 10_000;
+/// Frames per second that go through a controller.
+const REFLECTED: u64 = 10_000;
 /// The flood's flows while rules change.
 const WATCHED: u64 = 16;
 /// Milliseconds within which a daemon started again has to forward, and in a quick run.
@@ -69,6 +75,34 @@ pub fn tests() -> Vec<Test> {
         )
         .unless(no_openflow),
         Test::new(
+            "unrelated changes under traffic",
+            vec![
+                Figure::more(
+                    "beside_share",
+                    "50,000 frames/s beside 10,000 flow-mods/s for other packets: arrived",
+                    "%",
+                ),
+                Figure::less("beside_pause_ms", "longest pause meanwhile", "ms"),
+                Figure::more("beside_mods", "flow-mods meanwhile", "flow-mods/s"),
+            ],
+            beside,
+        )
+        .unless(no_openflow),
+        Test::new(
+            "through a controller",
+            vec![
+                Figure::more(
+                    "reflected_share",
+                    "10,000 frames/s as packet-ins and back as packet-outs: arrived",
+                    "%",
+                ),
+                Figure::less("reflected_late", "of them overtaken", "frames"),
+                Figure::less("reflected_pause_ms", "longest pause meanwhile", "ms"),
+            ],
+            reflected,
+        )
+        .unless(no_openflow),
+        Test::new(
             "restart",
             vec![Figure::less(
                 "restart_ms",
@@ -110,7 +144,7 @@ fn flow_mods(r: &mut Running) -> Result<Vec<f64>> {
 
 fn add_ports(r: &mut Running) -> Result<Vec<f64>> {
     let mut times = Vec::new();
-    for n in 0..PORTS {
+    for n in 0..ADDED {
         sh(&format!(
             "ip link add x{n} type veth peer name y{n} && ip link set x{n} up && ip link set y{n} up"
         ))?;
@@ -119,7 +153,7 @@ fn add_ports(r: &mut Running) -> Result<Vec<f64>> {
         sh(&line)?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let gone: Vec<String> = (0..PORTS).map(|n| r.del_port(&format!("x{n}"))).collect();
+    let gone: Vec<String> = (0..ADDED).map(|n| r.del_port(&format!("x{n}"))).collect();
     sh(&gone.join("; "))?;
     times.sort_by(f64::total_cmp);
     Ok(vec![percentile(&times, 0.5)])
@@ -129,6 +163,8 @@ fn add_ports(r: &mut Running) -> Result<Vec<f64>> {
 struct Watched {
     sent: u64,
     arrived: u64,
+    /// Overtaken, of a flood of [`PORTS`] flows.
+    late: u64,
     /// When the longest pause began and ended, in microseconds.
     pause: (u64, u64),
 }
@@ -137,13 +173,13 @@ struct Watched {
 fn watch(
     r: &mut Running,
     millis: u64,
-    rate: u64,
+    (flows, rate): (u64, u64),
     event: impl FnOnce(&mut Running) -> Result<()>,
 ) -> Result<Watched> {
     let receiver = own("green", &format!("tool receive {}", millis + 500))?;
     let receiver = Process::line(r.dir(), "receive", &receiver)?;
     std::thread::sleep(std::time::Duration::from_millis(100));
-    let options = format!("--flows {WATCHED} --rate {rate}");
+    let options = format!("--flows {flows} --rate {rate}");
     let flood = Process::line(r.dir(), "flood", &flood_line(millis, &options)?)?;
     std::thread::sleep(std::time::Duration::from_millis(200));
     event(r)?;
@@ -157,6 +193,7 @@ fn watch(
         sent,
         arrived: number(&seen, 0)?,
         pause: (number(&seen, 1)?, number(&seen, 2)?),
+        late: number(&seen, 3)?,
     })
 }
 
@@ -164,7 +201,7 @@ fn watch(
 fn change(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
     let mut c = Controller::connect(&r.openflow())?;
     let mut took = 0.0;
-    let w = watch(r, pace.millis().max(1500), WATCH, |_| {
+    let w = watch(r, pace.millis().max(1500), (WATCHED, WATCH), |_| {
         let start = Instant::now();
         for command in [FlowCommand::Add, FlowCommand::DeleteStrict] {
             for n in 0..FLOWS / 2 {
@@ -186,11 +223,83 @@ fn change(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
     ])
 }
 
+impl Watched {
+    /// Percent of what was sent.
+    fn share(&self) -> f64 {
+        self.arrived as f64 * 100.0 / self.sent.max(1) as f64
+    }
+
+    fn pause_ms(&self) -> f64 {
+        (self.pause.1 - self.pause.0) as f64 / 1e3
+    }
+}
+
+/// Rules for packets that nobody sends come and go, [`STRIDE`] at a time, each with a barrier.
+fn beside(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
+    let mut c = Controller::connect(&r.openflow())?;
+    let time = Duration::from_millis(pace.millis().max(1500));
+    let other = |command, n: u64| {
+        let matching = format!(
+            "udp,nw_src=10.9.0.1,nw_dst=10.9.{}.2,tp_src={}",
+            n % 7,
+            n % FLOWS
+        );
+        flow_mod(command, 100, &matching, vec![Action::output(OfPort(1))])
+    };
+    let (mut done, mut rate) = (0, 0.0);
+    let w = watch(r, time.as_millis() as u64 + 200, (256, BESIDE), |_| {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            // Every other stride takes back what the one before has added.
+            let command = match done / STRIDE % 2 {
+                0 => FlowCommand::Add,
+                _ => FlowCommand::DeleteStrict,
+            };
+            let first = done / (2 * STRIDE) * STRIDE;
+            for n in first..first + STRIDE {
+                c.put(&other(command, n)?)?;
+            }
+            c.barrier()?;
+            done += STRIDE;
+            let due = Duration::from_secs_f64(done as f64 / MODS as f64);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+        rate = done as f64 / start.elapsed().as_secs_f64();
+        Ok(())
+    })?;
+    Ok(vec![w.share(), w.pause_ms(), rate])
+}
+
+/// Every frame goes to a controller, which sends it on.
+fn reflected(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
+    let mut c = Controller::connect(&r.openflow())?;
+    let millis = pace.millis().max(1500);
+    let to_controller = |command| {
+        let ask = Action::output(OfPort::CONTROLLER);
+        flow_mod(
+            command,
+            200,
+            "udp,nw_src=10.0.0.1,nw_dst=10.0.0.2",
+            vec![ask],
+        )
+    };
+    c.put(&to_controller(FlowCommand::Add)?)?;
+    c.barrier()?;
+    let w = watch(r, millis, (PORTS, REFLECTED), |_| {
+        c.reflect(Duration::from_millis(millis), OfPort(u32::from(RED) + 1))?;
+        Ok(())
+    });
+    c.put(&to_controller(FlowCommand::DeleteStrict)?)?;
+    c.barrier()?;
+    let w = w?;
+    Ok(vec![w.share(), w.late as f64, w.pause_ms()])
+}
+
 /// Milliseconds from the start of a killed daemon, its configuration in its database, to the first frame that arrives.
 fn restart(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
     let limit = if pace.quick { RESTART_QUICK } else { RESTART };
     let mut started = 0;
-    let w = watch(r, limit, 2000, |r| {
+    let w = watch(r, limit, (WATCHED, 2000), |r| {
         r.kill();
         std::thread::sleep(std::time::Duration::from_millis(300));
         started = micros();

@@ -8,14 +8,12 @@ use rvs_netdev::rtnl::Rtnl;
 use rvs_netdev::{packet, PacketConfig, Transmit, TxScratch};
 use rvs_packet::{FramePool, MacAddr};
 
-use super::DISCARD;
+use super::{DISCARD, PORTS};
 
 /// Octets of a frame without FCS: a 64-octet frame on the wire.
 const LEN: usize = 60;
 /// Frames handed over in one system call, unless a rate spreads them.
 const BURST: u64 = 64;
-/// Flows that differ in the source port alone.
-const PORTS: u64 = 50_000;
 
 /// Frames are UDP from 10.0.0.1 to 10.0.0.2 without checksum; flow n has the source port 10,000 + n % 50,000, and flows from
 /// 50,000 on have source addresses of their own.

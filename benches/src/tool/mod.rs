@@ -13,6 +13,8 @@ pub use flood::{flow, FloodArgs};
 
 /// UDP port that floods are sent to.
 pub const DISCARD: u16 = 9;
+/// Flows of a flood that differ in the source port alone.
+pub const PORTS: u64 = 50_000;
 /// TCP port of `answer`.
 pub const ANSWER: u16 = 5300;
 
@@ -20,7 +22,7 @@ pub const ANSWER: u16 = 5300;
 pub enum Tool {
     /// Send frames from one device as fast as one thread can, or at a rate.
     Flood(FloodArgs),
-    /// Count the datagrams of a flood for some milliseconds; prints when they paused.
+    /// Count the datagrams of a flood for some milliseconds; prints when they paused, and how many were overtaken.
     Receive { millis: u64 },
     /// Tag what leaves a device and untag what arrives, until killed: a host's VLAN without VLAN devices.
     Tag { device: String, vid: u16 },
