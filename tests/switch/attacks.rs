@@ -385,3 +385,70 @@ fn group_addresses_and_zeros_as_sources_teach_nobody() {
     let learned = |s: &mut TestSwitch| drop(s.forward("p2", &Packet::eth(2, 9).build()));
     both_orders(learned, &attack, &ordinary);
 }
+
+/// A frame of link layer discovery from address 1 with these octets behind the type.
+fn lldp(tlvs: &[u8]) -> Vec<u8> {
+    let head = [0x01, 0x80, 0xc2, 0, 0, 0x0e, 2, 0, 0, 0, 0, 1, 0x88, 0xcc];
+    [&head[..], tlvs].concat()
+}
+
+/// Lengths that overflow, the same element three hundred times: NORMAL keeps them on their link, a rule sends them on
+/// unchanged, and nobody reads them.
+#[test]
+fn cve_2015_8011_2020_27827_and_2022_4337_lldp_is_not_read() {
+    let management = lldp(&[0x10, 0x09, 255, 1, 10, 0, 0, 1, 2, 0, 0]);
+    let repeated = lldp(&[0x0a, 0x04, 0x41, 0x41, 0x41, 0x41].repeat(230));
+    let attach = lldp(&[0xfe, 0x05, 0x00, 0x04, 0x0d, 0x0b, 0x00]);
+    let frames = [management, repeated, attach];
+    let attack = frames.clone().map(|f| ("p1", f, vec![]));
+    let ordinary = [("p3", Packet::eth(3, 2).build(), vec!["p2"])];
+    let learned = |s: &mut TestSwitch| drop(s.forward("p2", &Packet::eth(2, 9).build()));
+    both_orders(learned, &attack, &ordinary);
+    let sent_on = |s: &mut TestSwitch| {
+        learned(s);
+        s.add_flow("br", 9, "dl_type=0x88cc", [out(4)]);
+    };
+    let attack = frames.map(|f| ("p1", f, vec!["p4"]));
+    both_orders(sent_on, &attack, &ordinary);
+    let mut s = switch(Caches::Both);
+    sent_on(&mut s);
+    for case in &attack {
+        assert_eq!(check(&mut s, case), std::slice::from_ref(&case.1));
+    }
+}
+
+/// First fragments that nothing completes are forwarded and forgotten: what the switch holds does not grow with them.
+#[test]
+fn cve_2021_3905_fragments_are_not_kept() {
+    let mut s = switch(Caches::Both);
+    s.forward("p2", &Packet::eth(2, 9).build());
+    let first = |id: u16| {
+        let mut f = p0_with(&[(18, (id >> 8) as u8), (19, id as u8), (20, 0x20)]);
+        f[..12].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1]);
+        f
+    };
+    for id in 0..20_000 {
+        assert_eq!(s.forward("p1", &first(id)).len(), 1);
+    }
+    let flows = s.slow().flows().len();
+    assert!(flows < 8, "{flows} cached flows");
+    bystanders(&mut s);
+}
+
+/// No payload is read: what looks like a command of FTP, with a header length that fits no octet, goes as it came.
+#[test]
+fn cve_2026_34956_payload_is_data() {
+    let command = [&b"PORT 192,168,123,2,113,42"[..], &[b' '; 236]].concat();
+    let mut segment = vec![0; 20];
+    segment[..4].copy_from_slice(&[0x9c, 0x40, 0, 21]);
+    segment[12] = 0x50;
+    segment.extend(command);
+    let frame = Packet::eth(1, 2).ipv4(1, 2, 6, &segment).build();
+    let learned = |s: &mut TestSwitch| drop(s.forward("p2", &Packet::eth(2, 9).build()));
+    let attack = [("p1", frame.clone(), vec!["p2"])];
+    let ordinary = [("p3", Packet::eth(3, 2).build(), vec!["p2"])];
+    both_orders(learned, &attack, &ordinary);
+    let mut s = switch(Caches::Both);
+    learned(&mut s);
+    assert_eq!(check(&mut s, &attack[0]), [frame]);
+}

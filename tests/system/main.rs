@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod applications;
 mod barrier;
 mod bench;
 mod blackbox;
@@ -12,6 +13,7 @@ mod controllers;
 mod devices;
 mod differential;
 mod dummy;
+mod hostile;
 mod hosts;
 mod internal;
 mod life;
@@ -19,6 +21,7 @@ mod meters;
 mod metrics;
 mod mininet;
 mod ofctl;
+mod ofctl_more;
 mod ofctl_peer;
 mod offload;
 mod package;
@@ -148,6 +151,9 @@ fn main() -> ExitCode {
         controllers::os_ken_1_3,
         controllers::test_controller,
         controllers::faucet,
+        applications::groups_and_meters_of_os_ken_1_3,
+        applications::groups_and_meters_of_os_ken_1_4,
+        hostile::nobody_suffers_from_a_bad_peer,
         controlled::snoop_shows_what_is_said,
         controlled::forwards_alone_when_no_controller_answers,
         controlled::flow_commands_on_our_own_switch,
@@ -158,6 +164,7 @@ fn main() -> ExitCode {
         ofctl::flows,
         ofctl::groups_and_meters,
         ofctl::refusals,
+        ofctl_more::rare_commands,
         ofctl::monitors,
         blackbox::fields,
         blackbox::actions,

@@ -50,6 +50,34 @@ pub fn tells_what_frames_do(lab: &Lab) {
         "{text}"
     );
     assert!(text.ends_with("Datapath actions: drop\n"), "{text}");
+    // Instructions, the meter and the action set have lines, and the reason for a drop.
+    for flow in [
+        "priority=9,in_port=veth-r,udp,actions=meter:4,write_actions(output:veth-g),write_metadata:0x5,goto_table:3",
+        "table=3,priority=9,udp,tp_dst=9,actions=drop",
+    ] {
+        if flow.contains("meter") {
+            switch.ctl("add-meter br1 meter=4,kbps,bands=type=drop,rate=1000");
+        }
+        switch.ctl(&format!("add-flow br1 {flow}"));
+    }
+    let text = switch.ctl("trace br1 in_port=veth-r,udp,tp_dst=9");
+    for line in [
+        "    meter:4\n",
+        " -> if meter 4 has tokens\n",
+        "    write_actions(output:\"veth-g\")\n",
+        "    write_metadata:0x5\n",
+        "    goto_table:3\n",
+        "--. Executing action set:\n",
+        "Datapath actions: meter(0),veth-g\n",
+    ] {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    let text = switch.ctl("trace br1 in_port=veth-r,udp,tp_dst=10");
+    assert!(text.contains("No match."), "{text}");
+    switch.ctl("del-flows br1 udp");
+    switch.ctl("add-flow br1 priority=9,in_port=veth-r,udp,actions=drop");
+    let text = switch.ctl("trace br1 in_port=veth-r,udp,tp_dst=9");
+    assert!(text.contains("Drop reason: drop_action"), "{text}");
     let stock = lab.sh(&format!(
         "OVS_RUNDIR={} ovs-appctl ofproto/trace br1 in_port=1,arp",
         switch.rundir().display()

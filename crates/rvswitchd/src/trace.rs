@@ -489,7 +489,7 @@ impl Layout {
             }
             TraceEvent::ActionSet => {
                 self.tables.truncate(depth + 1);
-                let at = 8 * self.level(depth);
+                let at = (8 * self.level(depth)).saturating_sub(4);
                 self.steps
                     .push((at, "--. Executing action set:".to_owned()));
             }

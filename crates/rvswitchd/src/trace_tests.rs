@@ -199,6 +199,53 @@ fn tables_nest_and_actions_stand_below_them() {
 }
 
 #[test]
+fn instructions_and_the_action_set_have_lines_of_their_own() {
+    let alone = |text: &str| {
+        let words = Words::new(rvs_openflow::Version::Of13);
+        let flow = format!("actions={text}");
+        let add = rvs_openflow::message::FlowCommand::Add;
+        let flow = rvs_openflow::text::parse_flow(&flow, add, &words).unwrap();
+        TraceEvent::Instruction(Box::new(flow.instructions))
+    };
+    let events = [
+        rule(0, 1, 0),
+        alone("meter:5"),
+        TraceEvent::Note("if meter 5 has tokens".to_owned()),
+        alone("clear_actions"),
+        alone("write_actions(output:2)"),
+        alone("write_metadata:0x5/0xff"),
+        rule(1, 1, 0),
+        TraceEvent::Drop(DropReason::Action),
+        TraceEvent::ActionSet,
+        TraceEvent::Action(Action::output(OfPort(2))),
+    ];
+    let mut layout = Layout::default();
+    for event in events {
+        layout.line(&TraceLine { depth: 0, event }, &Words::default());
+    }
+    let text: Vec<String> = layout
+        .steps
+        .iter()
+        .map(|(n, s)| format!("{:n$}{s}", ""))
+        .collect();
+    let wanted = [
+        " 0. in_port=1, priority 1",
+        "    meter:5",
+        "     -> if meter 5 has tokens",
+        "    clear_actions",
+        "    write_actions(output:2)",
+        "    write_metadata:0x5/0xff",
+        "    goto_table:1",
+        "     1. in_port=1, priority 1",
+        "            drop",
+        "             >> The matching rule has no output.",
+        "    --. Executing action set:",
+        "            output:2",
+    ];
+    assert_eq!(text, wanted);
+}
+
+#[test]
 fn the_packet_type_stands_behind_the_datapaths_own() {
     assert_eq!(with_eth("recirc_id=0,tcp"), "recirc_id=0,eth,tcp");
     assert_eq!(

@@ -14,8 +14,8 @@ struct Row(
     &'static [(u32, &'static str)],
 );
 
-const ANY: &str = "10 13 15";
-const NEW: &str = "13 15";
+const ANY: &str = "10 13 14 15";
+const NEW: &str = "13 14 15";
 const IN: &[(u32, &str)] = &[(1, "I4/UDP(sport=7,dport=9)/'data'")];
 const IN6: &[(u32, &str)] = &[(1, "I6/UDP(sport=7,dport=9)/'data'")];
 const SAME: &str = "I4/UDP(sport=7,dport=9)/'data'";
@@ -56,6 +56,31 @@ const ROWS: &[Row] = &[
         (2, "E/ARP(op=2,hwsrc='02:00:00:00:00:01',psrc='9.9.9.9',hwdst='02:00:00:00:00:cc',pdst='10.0.0.2')")]),
     Row(NEW, &["icmp,actions=set_field:0->icmp_type,output:2"], &[(1, "I4/ICMP(type=8)/'data'")], &[(2, "I4/ICMP(type=0)/'data'")]),
     Row(NEW, &["sctp,actions=set_field:70->sctp_src,output:2"], &[(1, "I4/SCTP(sport=7,dport=9)/SCTPChunkData(data='data')")], &[(2, "I4/SCTP(sport=70,dport=9)/SCTPChunkData(data='data')")]),
+    Row(NEW, &["icmp,actions=set_field:7->icmp_code,output:2"], &[(1, "I4/ICMP(type=3,code=1)/'data'")], &[(2, "I4/ICMP(type=3,code=7)/'data'")]),
+    Row(NEW, &["icmp6,actions=set_field:129->icmpv6_type,set_field:3->icmpv6_code,output:2"], &[(1, "I6/ICMPv6EchoRequest(data='data')")], &[(2, "I6/ICMPv6EchoReply(code=3,data='data')")]),
+    Row(NEW, &["icmp6,icmp_type=135,icmp_code=0,actions=set_field:fd00::77->nd_target,set_field:02:00:00:00:00:cc->nd_sll,output:2"], &[(1, "I6/ICMPv6ND_NS(tgt='fd00::2')/ICMPv6NDOptSrcLLAddr(lladdr='02:00:00:00:00:01')")],
+        &[(2, "I6/ICMPv6ND_NS(tgt='fd00::77')/ICMPv6NDOptSrcLLAddr(lladdr='02:00:00:00:00:cc')")]),
+    Row(NEW, &["icmp6,icmp_type=136,icmp_code=0,actions=set_field:02:00:00:00:00:cc->nd_tll,output:2"], &[(1, "I6/ICMPv6ND_NA(tgt='fd00::2')/ICMPv6NDOptDstLLAddr(lladdr='02:00:00:00:00:02')")],
+        &[(2, "I6/ICMPv6ND_NA(tgt='fd00::2')/ICMPv6NDOptDstLLAddr(lladdr='02:00:00:00:00:cc')")]),
+    Row(NEW, &["arp,actions=set_field:8.8.8.8->arp_tpa,set_field:02:00:00:00:00:bb->arp_sha,output:2"], ARP_IN, &[
+        (2, "E/ARP(op=1,hwsrc='02:00:00:00:00:bb',psrc='10.0.0.1',hwdst='02:00:00:00:00:09',pdst='8.8.8.8')")]),
+    Row(NEW, &["tcp,actions=set_field:70->tcp_src,output:2"], TCP_IN, &[(2, "I4/TCP(sport=70,dport=9)/'data'")]),
+    Row(NEW, &["sctp,actions=set_field:90->sctp_dst,output:2"], &[(1, "I4/SCTP(sport=7,dport=9)/SCTPChunkData(data='data')")], &[(2, "I4/SCTP(sport=7,dport=90)/SCTPChunkData(data='data')")]),
+    Row(NEW, &["ipv6,actions=set_field:fd00::98->ipv6_dst,set_field:9->ip_dscp,set_field:2->nw_ecn,output:2"], IN6, &[(2, "E/IPv6(src='fd00::1',dst='fd00::98',tc=0x26)/UDP(sport=7,dport=9)/'data'")]),
+    Row(NEW, &["ip,actions=set_field:10->ip_dscp,set_field:1->nw_ecn,output:2"], &[(1, "E/IP(tos=3)/UDP()")], &[(2, "E/IP(tos=0x29)/UDP()")]),
+    Row(NEW, &["eth_type=0x88b5,actions=set_field:02:00:00:00:00:aa->eth_src,output:2"], &[(1, "Ether(src='02:00:00:00:00:01',dst='02:00:00:00:00:02',type=0x88b5)/(b'x'*50)")], &[(2, "Ether(src='02:00:00:00:00:aa',dst='02:00:00:00:00:02',type=0x88b5)/(b'x'*50)")]),
+    // A part of a field.
+    Row("15", &["ip,actions=set_field:1.0.0.0/255.0.0.0->ip_src,set_field:0.0.0.9/0.0.0.255->ip_dst,output:2"], IN, &[(2, "E/IP(src='1.0.0.1',dst='10.0.0.9')/UDP(sport=7,dport=9)/'data'")]),
+    Row("15", &["actions=set_field:02:aa:00:00:00:00/ff:ff:00:00:00:00->eth_src,output:2"], IN, &[(2, "Ether(src='02:aa:00:00:00:01',dst='02:00:00:00:00:02')/I4[IP]/UDP(sport=7,dport=9)/'data'")]),
+    // Fields of the pipeline are seen by later tables, not by the wire.
+    Row(NEW, &["actions=set_field:7->tun_id,goto_table:1", "table=1,tun_id=7,actions=output:2"], IN, &[(2, SAME)]),
+    // Queues there are none: the default one.
+    Row(ANY, &["actions=set_queue:5,output:2,pop_queue,output:3"], IN, &[(2, SAME), (3, SAME)]),
+    Row(ANY, &["actions=enqueue:2:0"], IN, &[(2, SAME)]),
+    // A copy for controllers, of which there are none, does not keep the frame.
+    Row(ANY, &["actions=controller(max_len=64),output:2"], IN, &[(2, SAME)]),
+    Row(ANY, &["ip,actions=dec_ttl(1,2),output:2"], IN, &[(2, "E/IP(src='10.0.0.1',dst='10.0.0.2',ttl=63)/UDP(sport=7,dport=9)/'data'")]),
+    Row(ANY, &["tcp,actions=fin_timeout(idle_timeout=5),output:2"], TCP_IN, &[(2, "I4/TCP(sport=7,dport=9)/'data'")]),
     // VLAN: 1.0's actions push when there is no tag, 1.1's later ones don't.
     Row("10", &["actions=mod_vlan_vid:5,mod_vlan_pcp:3,output:2"], IN, &[(2, TAGGED)]),
     Row("10", &["actions=mod_vlan_pcp:3,output:2"], IN, &[(2, "E/Dot1Q(vlan=0,prio=3)/I4[IP]/UDP(sport=7,dport=9)/'data'")]),
@@ -65,7 +90,14 @@ const ROWS: &[Row] = &[
     Row(NEW, &["vlan_vid=0x1005,actions=pop_vlan,output:2"], &[(1, TAGGED)], &[(2, SAME)]),
     Row(NEW, &["actions=push_vlan:0x88a8,set_field:4102->vlan_vid,set_field:1->vlan_pcp,output:2"], &[(1, TAGGED)], &[
         (2, "Ether(src='02:00:00:00:00:01',dst='02:00:00:00:00:02',type=0x88a8)/Dot1Q(vlan=6,prio=1)/Dot1Q(vlan=5,prio=3)/I4[IP]/UDP(sport=7,dport=9)/'data'")]),
+    // A tag that is not there is not taken off, and of two the outer one is.
+    Row("10", &["actions=strip_vlan,output:2"], IN, &[(2, SAME)]),
+    Row(NEW, &["dl_vlan=6,actions=pop_vlan,output:2"], &[(1, "Ether(src='02:00:00:00:00:01',dst='02:00:00:00:00:02',type=0x88a8)/Dot1Q(vlan=6,prio=1)/Dot1Q(vlan=5,prio=3)/I4[IP]/UDP(sport=7,dport=9)/'data'")], &[(2, TAGGED)]),
+    Row(NEW, &["dl_vlan=5,actions=set_field:6->vlan_pcp,output:2"], &[(1, TAGGED)], &[(2, "E/Dot1Q(vlan=5,prio=6)/I4[IP]/UDP(sport=7,dport=9)/'data'")]),
     // MPLS.
+    Row(NEW, &["mpls,actions=set_field:77->mpls_label,set_field:5->mpls_tc,output:2"], &[(1, LABELLED)], &[(2, "E/MPLS(label=77,cos=5,s=1,ttl=9)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'data'")]),
+    Row(NEW, &["mpls,actions=push_mpls:0x8847,set_field:17->mpls_label,output:2"], &[(1, LABELLED)], &[(2, "E/MPLS(label=17,cos=1,s=0,ttl=9)/MPLS(label=16,cos=1,s=1,ttl=9)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'data'")]),
+    Row(NEW, &["mpls,mpls_bos=0,actions=pop_mpls:0x8847,output:2"], &[(1, "E/MPLS(label=17,cos=1,s=0,ttl=9)/MPLS(label=16,cos=1,s=1,ttl=9)/IP(src='10.0.0.1',dst='10.0.0.2')/UDP(sport=7,dport=9)/'data'")], &[(2, LABELLED)]),
     Row(NEW, &["ip,actions=push_mpls:0x8847,set_field:16->mpls_label,set_field:1->mpls_tc,set_mpls_ttl(9),output:2"], IN, &[(2, LABELLED)]),
     Row(NEW, &["ip,actions=push_mpls:0x8847,output:2"], IN, &[(2, "E/MPLS(label=0,s=1,ttl=64)/I4[IP]/UDP(sport=7,dport=9)/'data'")]),
     Row(NEW, &["mpls,mpls_bos=1,actions=pop_mpls:0x0800,output:2"], &[(1, LABELLED)], &[(2, SAME)]),
@@ -116,6 +148,20 @@ const OURS: &[Row] = &[
         &["ip,actions=mod_nw_src:1.2.3.4,output:2"],
         &[(1, "E/IP(src='10.0.0.1',frag=4,proto=17)/b'12345678'")],
         &[(2, "E/IP(src='1.2.3.4',frag=4,proto=17)/b'12345678'")],
+    ),
+    // A first fragment has its ports (OFPC_FRAG_NORMAL: what is there is matched). Open vSwitch hides them.
+    Row(
+        ANY,
+        &["udp,tp_dst=9,actions=output:2"],
+        &[(1, "E/IP(flags='MF',src='10.0.0.1')/UDP(sport=7,dport=9)/(b'x'*16)")],
+        &[(2, "E/IP(flags='MF',src='10.0.0.1')/UDP(sport=7,dport=9)/(b'x'*16)")],
+    ),
+    // One label is popped, whatever is said of what is below. Open vSwitch pops all when that is no label.
+    Row(
+        NEW,
+        &["mpls,actions=pop_mpls:0x88b5,output:2"],
+        &[(1, "E/MPLS(label=17,s=0,ttl=9)/MPLS(label=16,s=1,ttl=9)/(b'x'*40)")],
+        &[(2, "Ether(src='02:00:00:00:00:01',dst='02:00:00:00:00:02',type=0x88b5)/bytes(MPLS(label=16,s=1,ttl=9))/(b'x'*40)")],
     ),
     // A pushed tag is a copy of the outer one (OpenFlow 1.3.5, 5.12.1).
     Row(
