@@ -133,6 +133,7 @@ fn main() -> ExitCode {
         tier0::ports_move_between_tiers,
         tier0::foreign_programs_keep_a_port_out,
         tier0::devices_come_and_go,
+        tier0::port_counters_mean_the_same_in_every_tier,
         tier0_trouble::no_memory_for_its_maps,
         tier0_trouble::a_policy_against_it,
         tier0_trouble::a_verifier_that_refuses,

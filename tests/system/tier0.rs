@@ -425,6 +425,50 @@ pub fn shaping_holds(lab: &Lab) {
     assert!((5.0..12.0).contains(&mbits), "{mbits} Mbit/s through 10");
 }
 
+/// Super-frames count as their segments, and each with all its headers, whichever tier carries them.
+pub fn port_counters_mean_the_same_in_every_tier(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    let counters = |port: &str, name: &str| -> u64 {
+        let ports = switch.json("dump-ports");
+        let ports = ports.as_array().unwrap();
+        let row = ports.iter().find(|p| p["interface"] == port).unwrap();
+        row["counters"][name].as_u64().unwrap()
+    };
+    for setting in ["off", "on"] {
+        switch.ctl(&format!(
+            "set bridge br1 other_config:kernel-cache={setting}"
+        ));
+        let reason = if setting == "on" {
+            ""
+        } else {
+            "kernel-cache=off"
+        };
+        waits_for_reason(&switch, "veth-r", reason);
+        let both = |name: &str| {
+            [
+                counters("veth-r", &format!("rx_{name}")),
+                counters("veth-g", &format!("tx_{name}")),
+            ]
+        };
+        let (packets, bytes) = (both("packets"), both("bytes"));
+        let mbits = lab.tcp("red", "green", "10.0.0.2");
+        let sent = mbits * 1e6 / 8.0;
+        for i in 0..2 {
+            let packets = (both("packets")[i] - packets[i]) as f64;
+            let bytes = (both("bytes")[i] - bytes[i]) as f64;
+            assert!(
+                (1300.0..1515.0).contains(&(bytes / packets)),
+                "cache {setting}: {bytes} octets in {packets} packets"
+            );
+            assert!(
+                bytes > sent,
+                "cache {setting}: {bytes} octets carried {sent}"
+            );
+        }
+    }
+}
+
 /// Whatever happens to the devices, frames find their way again.
 pub fn devices_come_and_go(lab: &Lab) {
     let switch = red_and_green(lab, "br1");

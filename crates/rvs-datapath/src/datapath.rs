@@ -98,13 +98,10 @@ pub(crate) struct Tally {
 impl Tally {
     #[inline]
     pub(crate) fn add(&mut self, key: &FlowKey, frame: &Frame) {
-        let (packets, bytes) = match frame.offload.gso {
-            None => (1, frame.len()),
-            Some(_) => (gso::segment_count(frame), gso::wire_len(frame)),
-        };
+        let (packets, bytes) = gso::on_wire(frame);
         self.frames += 1;
-        self.packets += packets as u64;
-        self.bytes += bytes as u64;
+        self.packets += packets;
+        self.bytes += bytes;
         self.tcp_flags |= key.tcp_flags.get();
     }
 

@@ -60,10 +60,11 @@ impl FrameSource for MemoryPort {
             frame,
         }));
         drop(lane);
-        self.counters.rx_packets.add(n as u64);
-        self.counters
-            .rx_bytes
-            .add(out[before..].iter().map(|r| r.frame.len() as u64).sum());
+        for received in &out[before..] {
+            let (packets, bytes) = gso::on_wire(&received.frame);
+            self.counters.rx_packets.add(packets);
+            self.counters.rx_bytes.add(bytes);
+        }
         n
     }
 
@@ -83,7 +84,6 @@ impl Transmit for MemoryPort {
         let gone = Arc::strong_count(&self.outbound) == 1;
         let mut lane = self.outbound.lock();
         for frame in frames.drain(..) {
-            let len = frame.len();
             let refused = if gone {
                 &self.counters.tx_port_down
             } else if matches!(gso::fits(&frame, mtu), Fit::TooBig { .. }) {
@@ -91,8 +91,9 @@ impl Transmit for MemoryPort {
             } else if lane.len() >= self.depth {
                 &self.counters.tx_queue_full
             } else {
-                self.counters.tx_packets.add(1);
-                self.counters.tx_bytes.add(len as u64);
+                let (packets, bytes) = gso::on_wire(&frame);
+                self.counters.tx_packets.add(packets);
+                self.counters.tx_bytes.add(bytes);
                 lane.push_back(frame);
                 continue;
             };

@@ -31,7 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use rvs_packet::{Frame, FramePool};
+use rvs_packet::{gso, Frame, FramePool};
 
 use crate::rtnl::Link;
 use crate::stats::{Counters, PortStats};
@@ -223,8 +223,11 @@ fn buffer(fd: BorrowedFd<'_>, force: i32, ask: i32, octets: i32) {
 /// Counts of one batch, added to the port's counters at its end.
 #[derive(Default)]
 struct Batch {
-    packets: u64,
+    /// Taken, and what they are on a wire.
+    frames: usize,
     octets: usize,
+    packets: u64,
+    bytes: u64,
     truncated: u64,
     bad_offload: u64,
     unknown_gso: u64,
@@ -241,7 +244,7 @@ impl Batch {
 
     fn add_to(&self, c: &Counters) {
         c.rx_packets.add(self.packets);
-        c.rx_bytes.add(self.octets as u64);
+        c.rx_bytes.add(self.bytes);
         c.rx_truncated.add(self.truncated);
         c.rx_bad_offload.add(self.bad_offload);
         c.rx_unknown_gso.add(self.unknown_gso);
@@ -311,14 +314,17 @@ impl FrameSource for PacketRx {
                 Some(None) => self.taken += 1,
                 Some(Some(received)) => {
                     self.taken += 1;
-                    batch.packets += 1;
+                    let (packets, bytes) = gso::on_wire(&received.frame);
+                    batch.frames += 1;
                     batch.octets += received.frame.len();
+                    batch.packets += packets;
+                    batch.bytes += bytes;
                     out.push(received);
                 }
             }
         }
         batch.add_to(&self.shared.counters);
-        batch.packets as usize
+        batch.frames
     }
 
     fn liveness(&mut self) -> Liveness {

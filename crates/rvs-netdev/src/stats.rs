@@ -28,16 +28,16 @@ macro_rules! counters {
 }
 
 counters! {
-    rx_packets: "Frames received; a super-frame counts once.";
-    rx_bytes: "Their octets, a restored VLAN tag included.";
+    rx_packets: "Frames received; a super-frame counts as its segments.";
+    rx_bytes: "Their octets on a wire, tags included, FCS not.";
     rx_dropped: "Frames that found the receive ring full, or stuck.";
     rx_truncated: "Frames larger than a slot that the kernel had no memory to hand over whole.";
     rx_bad_offload: "Frames whose offload metadata contradict the frame.";
     rx_unknown_gso: "Super-frames of a kind that has no name here.";
     rx_errors: "Receive calls that failed.";
     rx_resets: "Times that a stuck receive ring was replaced.";
-    tx_packets: "Frames handed to the device; a super-frame counts once.";
-    tx_bytes: "Their octets.";
+    tx_packets: "Frames handed to the device; a super-frame counts as its segments.";
+    tx_bytes: "Their octets on a wire, tags included, FCS not.";
     tx_segmented: "Super-frames that were cut here, because the device's interface can't express them.";
     tx_too_big: "Frames larger than the device's MTU allows.";
     tx_cannot_segment: "Super-frames that can be neither expressed nor cut.";

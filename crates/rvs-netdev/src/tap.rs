@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::uio::{readv, writev};
-use rvs_packet::{Frame, FramePool};
+use rvs_packet::{gso, Frame, FramePool};
 
 use crate::stats::{Counters, PortStats};
 use crate::sys::opt;
@@ -127,7 +127,8 @@ impl TapRx {
 
 impl FrameSource for TapRx {
     fn recv_batch(&mut self, pool: &mut FramePool, out: &mut Vec<Received>, max: usize) -> usize {
-        let (mut packets, mut octets) = (0, 0);
+        let (mut frames, mut octets) = (0, 0);
+        let (mut packets, mut bytes) = (0, 0);
         for _ in 0..max {
             if octets >= BATCH_OCTETS {
                 break;
@@ -137,8 +138,11 @@ impl FrameSource for TapRx {
                 Some(Err(VnetError::UnknownGso(_))) => self.shared.counters.rx_unknown_gso.add(1),
                 Some(Err(_)) => self.shared.counters.rx_bad_offload.add(1),
                 Some(Ok(frame)) => {
-                    packets += 1;
+                    frames += 1;
                     octets += frame.len();
+                    let on_wire = gso::on_wire(&frame);
+                    packets += on_wire.0;
+                    bytes += on_wire.1;
                     out.push(Received {
                         port: self.port,
                         frame,
@@ -146,9 +150,9 @@ impl FrameSource for TapRx {
                 }
             }
         }
-        self.shared.counters.rx_packets.add(packets as u64);
-        self.shared.counters.rx_bytes.add(octets as u64);
-        packets
+        self.shared.counters.rx_packets.add(packets);
+        self.shared.counters.rx_bytes.add(bytes);
+        frames
     }
 
     fn liveness(&mut self) -> Liveness {

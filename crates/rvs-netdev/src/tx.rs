@@ -143,12 +143,11 @@ impl<P: Fn(&[VnetHdr], &[Frame]) -> io::Result<usize>> Sender<'_, P> {
             match (self.put)(&headers[next..], &frames[next..]) {
                 Ok(sent) => {
                     let sent = sent.max(1);
-                    packets += sent as u64;
-                    bytes += frames[next..]
-                        .iter()
-                        .take(sent)
-                        .map(|f| f.len() as u64)
-                        .sum::<u64>();
+                    for frame in frames[next..].iter().take(sent) {
+                        let on_wire = gso::on_wire(frame);
+                        packets += on_wire.0;
+                        bytes += on_wire.1;
+                    }
                     next += sent;
                 }
                 Err(e) => match Refusal::of(&e) {

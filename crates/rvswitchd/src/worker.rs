@@ -20,7 +20,7 @@ use rvs_datapath::{Datapath, FrameBatch, WorkerCounters};
 use rvs_dpif::{DpCommand, DropReason, Megaflow, Standing, WorkerId};
 use rvs_flow::DpPort;
 use rvs_netdev::{FrameSource, Liveness, Received};
-use rvs_packet::Now;
+use rvs_packet::{gso, Frame, Now};
 use rvs_slowpath::{UpcallSender, UpcallSenders};
 
 use crate::acks::AckBoard;
@@ -412,7 +412,7 @@ impl Worker {
         let (now, punts) = (clock::now(), port.port == PUNTS);
         for r in self.received.drain(..) {
             let port = DpPort(r.port);
-            if punts && !count_punt(&self.expected, port, r.frame.len()) {
+            if punts && !count_punt(&self.expected, port, &r.frame) {
                 self.wake.stray.fetch_add(1, Ordering::Relaxed);
                 self.datapath.pool().give(r.frame);
                 continue;
@@ -516,11 +516,12 @@ impl Worker {
 }
 
 /// Counts a frame that was handed up for a port; false when the port does not take it.
-fn count_punt(expected: &AHashMap<DpPort, Arc<PuntCount>>, port: DpPort, octets: usize) -> bool {
+fn count_punt(expected: &AHashMap<DpPort, Arc<PuntCount>>, port: DpPort, frame: &Frame) -> bool {
     let Some(count) = expected.get(&port) else {
         return false;
     };
-    count.packets.fetch_add(1, Ordering::Relaxed);
-    count.bytes.fetch_add(octets as u64, Ordering::Relaxed);
+    let (packets, bytes) = gso::on_wire(frame);
+    count.packets.fetch_add(packets, Ordering::Relaxed);
+    count.bytes.fetch_add(bytes, Ordering::Relaxed);
     true
 }

@@ -367,8 +367,8 @@ impl Executor {
                 None => Passed::Nothing,
             };
         }
-        let (packets, bytes) = (gso::segment_count(&frame), gso::wire_len(&frame));
-        if meter.charge_whole(now, packets as u64, bytes as u64) {
+        let (packets, bytes) = gso::on_wire(&frame);
+        if meter.charge_whole(now, packets, bytes) {
             return Passed::Whole(frame);
         }
         let mut segments = self.plain(&frame);

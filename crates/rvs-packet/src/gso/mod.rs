@@ -81,6 +81,18 @@ pub fn wire_len(frame: &Frame) -> usize {
     s.count * s.hdr_len + s.payload
 }
 
+/// [`segment_count`] and [`wire_len`]: what every counter of the switch counts of a frame.
+#[inline]
+pub fn on_wire(frame: &Frame) -> (u64, u64) {
+    match frame.offload.gso {
+        None => (1, frame.len() as u64),
+        Some(_) => {
+            let s = shape(frame);
+            (s.count as u64, (s.count * s.hdr_len + s.payload) as u64)
+        }
+    }
+}
+
 /// What an AF_PACKET socket with a vnet header can do with a frame on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
