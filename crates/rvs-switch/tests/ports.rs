@@ -358,3 +358,39 @@ fn bridges_made_in_one_transaction_are_patched() {
     assert_eq!(peer(&b, "px"), Some(("y".to_owned(), 1)));
     assert_eq!(peer(&b, "py"), Some(("x".to_owned(), 1)));
 }
+
+/// The last port that fits opens, one more says why not, and gets the place of one that goes.
+#[test]
+fn the_switch_has_so_many_ports_and_no_more() {
+    // Each bridge has a port of its own.
+    let most = rvs_switch::ports::MAX_PORTS - 2;
+    let names: Vec<String> = (0..=most).map(|n| format!("p{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut b = Bench::new(&names);
+    let many = names[..most - 1].iter().enumerate();
+    let operations: Vec<_> = many
+        .flat_map(|(n, name)| {
+            let (i, p) = (format!("i{n}"), format!("p{n}"));
+            [
+                json!({"op": "insert", "table": "Interface", "uuid-name": i, "row": {"name": name}}),
+                json!({"op": "insert", "table": "Port", "uuid-name": p,
+                       "row": {"name": name, "interfaces": ["named-uuid", i]}}),
+                mutate("br0", "insert", json!(["named-uuid", p])),
+            ]
+        })
+        .collect();
+    for part in operations.chunks(3000) {
+        b.transact(part);
+    }
+    let (last, late) = (names[most - 1], names[most]);
+    b.add("br0", last, json!({}));
+    assert_eq!(b.error(last), None);
+    b.add("br0", late, json!({}));
+    let why = b.error(late).unwrap();
+    assert!(why.contains("4096 ports already"), "{why}");
+    assert_eq!(b.of_port(late), Some(-1));
+    let first = b.uuid("Port", names[0]);
+    b.transact(&[mutate("br0", "delete", first)]);
+    b.switch.retry_ports();
+    assert_eq!(b.error(late), None);
+}
