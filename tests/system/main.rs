@@ -29,6 +29,7 @@ mod perf;
 mod refusals;
 mod spanning;
 mod storage;
+mod survive;
 mod tier0;
 mod tier0_trouble;
 mod tools;
@@ -83,6 +84,14 @@ fn main() -> ExitCode {
         life::systemd_is_told,
         life::host_answers_again_after_kill,
         life::two_daemons_share_a_machine,
+        survive::normal_flows_go_on_through_kill_and_restart,
+        survive::flows_of_a_secure_bridge_wait_for_their_tables,
+        survive::flow_restore_wait_is_waited_for,
+        survive::without_a_daemon_forwarding_ends_in_time,
+        survive::stale_flows_end_with_the_restart,
+        survive::nothing_is_left_where_it_should_not,
+        survive::without_a_bpf_file_system,
+        survive::doctor_cleans_up_after_the_dead,
         storage::garbage_database,
         storage::torn_database,
         storage::full_disk,

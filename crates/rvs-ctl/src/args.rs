@@ -118,7 +118,11 @@ pub enum Command {
     /// Show or set how much the daemon logs: error, warn, info, debug, trace.
     LogLevel { level: Option<String> },
     /// Say what this kernel and these privileges allow, and how each port runs.
-    Doctor,
+    Doctor {
+        /// Remove what a daemon left that died in this run directory: kernel objects, the punt device, filters, sockets.
+        #[arg(long)]
+        clean: bool,
+    },
     /// Print the daemon's version.
     Version,
     /// End the daemon; --cleanup removes internal ports too.

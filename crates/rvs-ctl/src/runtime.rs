@@ -47,7 +47,8 @@ pub fn run(
         Command::Perf { seconds } => (perf::measure(&call, *seconds)?, perf::render),
         Command::Memory => (call("rvs/memory", &[])?, pairs),
         Command::LogLevel { level } => (call_with(&call, "rvs/log-level", &optional(level))?, text),
-        Command::Doctor => (call("rvs/doctor", &[])?, doctor),
+        Command::Doctor { clean: true } => return clean(rundir),
+        Command::Doctor { clean: false } => (call("rvs/doctor", &[])?, doctor),
         Command::Version => (call("version", &[])?, text),
         Command::Exit { cleanup } => (
             call("exit", if *cleanup { &["--cleanup"] } else { &[] })?,
@@ -220,6 +221,26 @@ fn pairs(answer: &Value, style: Style) -> String {
         table.row([name.clone(), string(n)]);
     }
     table.render(style)
+}
+
+/// Has the daemon's program, which knows its own things, clean up after a dead one.
+fn clean(rundir: &Path) -> Result<(), Failure> {
+    let name = "rvswitchd";
+    let beside = std::env::current_exe().map(|p| p.with_file_name(name));
+    let program = beside.ok().filter(|p| p.exists());
+    let program = program.unwrap_or_else(|| name.into());
+    let ran = std::process::Command::new(&program)
+        .args(["--clean", "--rundir"])
+        .arg(rundir)
+        .output()
+        .map_err(|e| Failure::Refused(format!("can't run {}: {e}", program.display())))?;
+    if ran.status.success() {
+        print(&String::from_utf8_lossy(&ran.stdout));
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let said = said.trim().trim_start_matches("rvswitchd: ");
+    Err(Failure::Refused(said.to_owned()))
 }
 
 fn doctor(answer: &Value, style: Style) -> String {

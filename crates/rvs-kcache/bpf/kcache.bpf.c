@@ -277,12 +277,13 @@ INLINE long set_field(struct __sk_buff *skb, const struct parsed *p, const struc
 }
 
 /* Sends the frame itself out of a device, or, where nothing at the device wants to see it, straight into the namespace of
- * the other end. */
+ * the other end. That there is nothing is only known while the daemon looks. */
 INLINE int leave(__u32 ifindex)
 {
 	struct port *to = find_port(ifindex);
 
-	if (to && to->flags & PORT_DIRECT)
+	if (to && to->flags & PORT_DIRECT &&
+	    (__s64)(bpf_ktime_get_coarse_ns() - config.heartbeat) < LOOKED_AT)
 		return bpf_redirect_peer(ifindex, 0);
 	return bpf_redirect(ifindex, 0);
 }

@@ -150,6 +150,9 @@ struct punt {
 
 #define PUNT_VERSION 1
 
+/* A daemon that lives says so every second, and looks at ports more often. */
+#define LOOKED_AT 2500000000LL
+
 _Static_assert(sizeof(struct mask) == 128, "mask");
 _Static_assert(offsetof(struct config, masks) == 72, "config");
 _Static_assert(sizeof(struct config) == 72 + 16 * 128, "config");

@@ -122,6 +122,15 @@ pub(crate) struct ObjInfo {
     pub info: u64,
 }
 
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET`
+#[repr(C)]
+#[derive(Default, FromBytes, IntoBytes)]
+pub(crate) struct ObjPath {
+    pub pathname: u64,
+    pub bpf_fd: u32,
+    pub file_flags: u32,
+}
+
 /// The 16 octets of an object's name, cut and ended by a NUL.
 pub(crate) fn object_name(name: &str) -> [u8; 16] {
     let mut out = [0; 16];

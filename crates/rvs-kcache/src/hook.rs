@@ -1,8 +1,8 @@
 //! Putting a program on a device's ingress and taking it off again: a tcx link where the kernel has it (Linux 6.6), else
 //! a direct-action filter on clsact.
 //!
-//! A tcx link is removed by the kernel with the last descriptor of it, so with the process however it ends. A filter
-//! outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
+//! A tcx link is removed by the kernel with the last descriptor of it, so with the process however it ends, unless it was
+//! given a name ([`crate::Pins`]). A filter outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
 //! was left and removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
 //! which carries the instance (the run directory), so that two daemons never take each other's for a leftover; the name
 //! also says whether the qdisc is ours to remove.
@@ -15,15 +15,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use crate::attr::TCX_INGRESS;
 use crate::error::Error;
 use crate::foreign;
 use crate::netlink::Netlink;
+use crate::pins;
 use crate::program;
 use crate::sys::bpf;
 use crate::tc;
 
+/// First parts of our filters' names: the ingress drop's and the flow cache's.
+pub(crate) const DROP_NAME: &str = "rvs-drop";
+pub(crate) const CACHE_NAME: &str = "rvs-cache";
 /// Preference of our filters: "rv". What has a lower number runs first and can see or take frames.
 const PREFERENCE: u16 = 0x7276;
 /// Longest instance: the kernel keeps 255 octets of a filter's name.
@@ -49,10 +54,16 @@ pub enum Mode {
 pub(crate) struct Hook {
     prog: OwnedFd,
     prog_id: u32,
-    /// First part of the filters' names.
+    filters: FilterName,
+    clsact: bool,
+}
+
+/// By what filters of ours are known.
+#[derive(Debug)]
+struct FilterName {
+    /// First part of the name.
     name: &'static str,
     instance: String,
-    clsact: bool,
 }
 
 /// Refuses an instance that would not fit into a filter's name.
@@ -87,8 +98,10 @@ impl Hook {
         Ok(Self {
             prog,
             prog_id,
-            name,
-            instance: instance.to_owned(),
+            filters: FilterName {
+                name,
+                instance: instance.to_owned(),
+            },
             clsact,
         })
     }
@@ -109,7 +122,7 @@ impl Hook {
     pub fn try_clsact(&self) -> Result<(), Error> {
         let tried = self
             .put_filter(LOOPBACK)
-            .and_then(|own| remove(LOOPBACK, self.handle(), own));
+            .and_then(|own| remove(LOOPBACK, self.filters.handle(), own));
         tried.map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT | libc::EOPNOTSUPP) => Error::Unsupported {
                 op: "probe clsact",
@@ -128,13 +141,17 @@ impl Hook {
             let own_qdisc = self.put_filter(ifindex).map_err(fail)?;
             Hold::Clsact {
                 own_qdisc,
-                handle: self.handle(),
+                handle: self.filters.handle(),
                 prog_id: self.prog_id,
             }
         } else {
             let link = bpf::link_create(self.prog.as_fd(), ifindex, TCX_INGRESS).map_err(fail)?;
             let id = program::id(link.as_fd()).map_err(fail)?;
-            Hold::Tcx { link, id }
+            Hold::Tcx {
+                link,
+                id,
+                pin: None,
+            }
         };
         Ok(Guard {
             ifindex,
@@ -144,21 +161,7 @@ impl Hook {
 
     /// Removes filters of this name and instance that are not this program's from every device of the namespace.
     pub fn clear_leftovers(&self) -> io::Result<usize> {
-        let nl = Netlink::open()?;
-        let mut removed = 0;
-        for ifindex in tc::devices_with_ingress(&nl)? {
-            for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
-                let Some(own_qdisc) = self.owner_of(&filter) else {
-                    continue;
-                };
-                if filter.prog_id == Some(self.prog_id) {
-                    continue;
-                }
-                remove(ifindex, self.handle(), own_qdisc)?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        self.filters.clear(Some(self.prog_id))
     }
 
     /// Returns whether the qdisc is ours to remove.
@@ -169,11 +172,11 @@ impl Hook {
             if filter.prog_id == Some(self.prog_id) {
                 return Err(io::Error::from_raw_os_error(libc::EEXIST));
             }
-            own_qdisc |= self.owner_of(&filter) == Some(true);
+            own_qdisc |= self.filters.owner_of(&filter) == Some(true);
         }
-        let name = self.filter_name(own_qdisc);
+        let (name, handle) = (self.filters.text(own_qdisc), self.filters.handle());
         let prog = self.prog.as_fd();
-        match tc::put_bpf_filter(&nl, ifindex, PREFERENCE, self.handle(), prog, &name) {
+        match tc::put_bpf_filter(&nl, ifindex, PREFERENCE, handle, prog, &name) {
             Err(e) if own_qdisc => {
                 tc::remove_unused_clsact(&nl, ifindex)?;
                 Err(e)
@@ -181,8 +184,29 @@ impl Hook {
             other => other.map(|()| own_qdisc),
         }
     }
+}
 
-    fn filter_name(&self, own_qdisc: bool) -> String {
+impl FilterName {
+    /// Removes filters of this name from every device of the namespace, but those of the program `keep`.
+    fn clear(&self, keep: Option<u32>) -> io::Result<usize> {
+        let nl = Netlink::open()?;
+        let mut removed = 0;
+        for ifindex in tc::devices_with_ingress(&nl)? {
+            for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
+                let Some(own_qdisc) = self.owner_of(&filter) else {
+                    continue;
+                };
+                if keep.is_some() && filter.prog_id == keep {
+                    continue;
+                }
+                remove(ifindex, self.handle(), own_qdisc)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn text(&self, own_qdisc: bool) -> String {
         let Self { name, instance, .. } = self;
         format!("{name}{}:{instance}", if own_qdisc { "+qdisc" } else { "" })
     }
@@ -195,17 +219,32 @@ impl Hook {
         }
         [true, false]
             .into_iter()
-            .find(|&own| name == self.filter_name(own))
+            .find(|&own| name == self.text(own))
     }
 
     /// Same name, same handle (FNV-1a), so that a new daemon replaces the filter of the dead one.
     fn handle(&self) -> u32 {
-        let name = self.filter_name(false);
+        let name = self.text(false);
         let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| {
             (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
         });
         hash.max(1)
     }
+}
+
+/// Removes every filter that a dead daemon of this instance left in the namespace; how many those were.
+///
+/// # Errors
+/// Netlink's; the filters removed so far stay removed.
+pub fn remove_filters(instance: &str) -> Result<usize, Error> {
+    let mut removed = 0;
+    for name in [DROP_NAME, CACHE_NAME] {
+        let instance = instance.to_owned();
+        let of = FilterName { name, instance };
+        let cleared = of.clear(None);
+        removed += cleared.map_err(|e| Error::new("remove a dead daemon's filters", e))?;
+    }
+    Ok(removed)
 }
 
 fn remove(ifindex: u32, handle: u32, own_qdisc: bool) -> io::Result<()> {
@@ -231,6 +270,8 @@ enum Hold {
     Tcx {
         link: OwnedFd,
         id: u32,
+        /// The name that lets it outlive the daemon.
+        pin: Option<PathBuf>,
     },
     Clsact {
         own_qdisc: bool,
@@ -240,6 +281,35 @@ enum Hold {
 }
 
 impl Guard {
+    /// A link that a dead daemon left under this name.
+    pub(crate) const fn found(ifindex: u32, link: OwnedFd, id: u32, pin: PathBuf) -> Self {
+        Self {
+            ifindex,
+            hold: Some(Hold::Tcx {
+                link,
+                id,
+                pin: Some(pin),
+            }),
+        }
+    }
+
+    /// Gives the link a name, so that it outlives the daemon.
+    pub(crate) fn pin(&mut self, path: PathBuf) -> io::Result<()> {
+        match &mut self.hold {
+            Some(Hold::Tcx { link, pin, .. }) => {
+                pins::put(link.as_fd(), &path)?;
+                *pin = Some(path);
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Lets go without taking the program off: a link with a name goes on.
+    pub(crate) fn leave(mut self) {
+        self.hold = None;
+    }
+
     pub const fn ifindex(&self) -> u32 {
         self.ifindex
     }
@@ -277,7 +347,13 @@ impl Guard {
     fn release(&mut self) -> io::Result<()> {
         match self.hold.take() {
             // Explicitly, since a child process between fork and exec may hold the descriptor too.
-            Some(Hold::Tcx { link, .. }) => bpf::link_detach(link.as_fd()),
+            Some(Hold::Tcx { link, pin, .. }) => {
+                let detached = bpf::link_detach(link.as_fd());
+                match pin.map_or(Ok(()), std::fs::remove_file) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => detached.and(Err(e)),
+                    _ => detached,
+                }
+            }
             Some(Hold::Clsact {
                 own_qdisc, handle, ..
             }) => remove(self.ifindex, handle, own_qdisc),

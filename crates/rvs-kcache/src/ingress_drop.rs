@@ -18,7 +18,7 @@ use crate::asm::{self, Insn, Reg};
 use crate::attr;
 use crate::error::Error;
 use crate::foreign::{self, Foreign};
-use crate::hook::{self, Guard, Hook, Mode};
+use crate::hook::{self, Guard, Hook, Mode, DROP_NAME as NAME};
 use crate::program;
 use crate::sys::bpf::Map;
 
@@ -27,7 +27,6 @@ pub const SILENCE: Duration = Duration::from_secs(3);
 /// How often [`IngressDrop::beat`] wants to be called: a third of [`SILENCE`].
 pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 
-const NAME: &str = "rvs-drop";
 /// `TC_ACT_SHOT`: drop.
 const SHOT: i32 = 2;
 /// `TC_ACT_UNSPEC`: no opinion, on to the next filter.

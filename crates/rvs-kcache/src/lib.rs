@@ -18,6 +18,7 @@ mod grace;
 mod hook;
 mod ingress_drop;
 mod netlink;
+mod pins;
 mod program;
 #[allow(unsafe_code)]
 mod sys;
@@ -28,7 +29,8 @@ pub mod tier0;
 pub use egress::EgressHooks;
 pub use error::Error;
 pub use foreign::{foreign_programs, Foreign, ForeignHook};
-pub use hook::{Guard, Mode};
+pub use hook::{remove_filters, Guard, Mode};
 pub use ingress_drop::{Capability, IngressDrop, BEAT_EVERY, SILENCE};
+pub use pins::{OldLink, Pins};
 pub use tagger::Tagger;
 pub use tier0::KernelCache;

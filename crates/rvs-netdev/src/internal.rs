@@ -271,23 +271,23 @@ impl PuntPair {
         Ok(Self { near, far })
     }
 
-    /// Removes the pair of this database, if there is one.
+    /// Removes the pair of this database; false when there is none.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn remove_leftover(rtnl: &mut Rtnl, database: &str) -> Result<(), RtnlError> {
+    pub fn remove_leftover(rtnl: &mut Rtnl, database: &str) -> Result<bool, RtnlError> {
         let id = Self::id(database);
         let Some(link) = rtnl.link_by_name(&Self::name(&id, "near"))? else {
-            return Ok(());
+            return Ok(false);
         };
         let ours = link.alias == Some(id.alias()) || link.mac == Some(id.mac("near"));
         if !ours {
             // Making ours will say that the name is taken.
-            return Ok(());
+            return Ok(false);
         }
         match rtnl.delete(link.index) {
             Err(e) if e.errno() != Some(libc::ENODEV) => Err(e),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 }

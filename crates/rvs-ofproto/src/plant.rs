@@ -21,6 +21,9 @@ pub trait Plant {
     /// certain before the next [`Self::settle`] returns.
     fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet);
 
+    /// A client that changed tables has sent a barrier, or committed a bundle: its part of the tables is as it is to be.
+    fn completed(&mut self, _bridge: BridgeId, _by_controller: bool) {}
+
     /// Waits until no tier forwards a packet by anything older than what is published, and credits rules with what the
     /// flows that left have carried. Returns at once when nothing left.
     fn settle(&mut self);

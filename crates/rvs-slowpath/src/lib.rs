@@ -10,6 +10,7 @@
 //! - A deletion is dispatched before the call that caused it returns.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod execute;
 pub mod flows;
 mod ids;
@@ -21,6 +22,7 @@ mod revalidate;
 mod slowpath;
 mod sweep;
 
+pub use adopt::Adopted;
 pub use flows::{DelReason, FlowTable, InstalledFlow};
 pub use limits::Limits;
 pub use queue::{UpcallQueues, UpcallSender, UpcallSenders};

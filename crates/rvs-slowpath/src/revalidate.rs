@@ -247,7 +247,7 @@ impl SlowPath {
 
     /// True unless the MAC tables say otherwise than these effects teach: a frame that would move an address has to be seen.
     /// An address that is forgotten because it was old, or for lack of room, is taught again by the next sweep.
-    fn lessons_known(&self, effects: &[CachedEffect]) -> bool {
+    pub(crate) fn lessons_known(&self, effects: &[CachedEffect]) -> bool {
         effects.iter().all(|effect| match effect {
             CachedEffect::Learn { bridge, lesson } => self
                 .macs

@@ -327,7 +327,7 @@ impl SlowPath {
             return None;
         }
         let flow = Arc::new(Megaflow {
-            id: FlowId(self.next_flow),
+            id: self.new_flow_id(),
             key: masked,
             mask,
             actions,
@@ -335,7 +335,6 @@ impl SlowPath {
             stats: Arc::new(FlowStats::default()),
             version: self.world.version(),
         });
-        self.next_flow += 1;
         self.counters.installed += 1;
         self.flows.insert(InstalledFlow::new(
             flow.clone(),
@@ -345,6 +344,12 @@ impl SlowPath {
             now,
         ));
         Some(flow)
+    }
+
+    pub(crate) fn new_flow_id(&mut self) -> FlowId {
+        let id = FlowId(self.next_flow);
+        self.next_flow += 1;
+        id
     }
 
     /// Keeps the number of distinct masks of a port down: first prefixes are rounded up to whole octets, then flows are

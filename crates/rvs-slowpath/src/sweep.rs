@@ -203,7 +203,7 @@ fn apply(
 }
 
 /// Cached frames keep their source address young. An address that has moved meanwhile stays where it was heard last.
-fn refresh(
+pub(crate) fn refresh(
     macs: &mut MacTables,
     bridge: BridgeId,
     lesson: &Lesson,

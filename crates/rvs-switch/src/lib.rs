@@ -14,6 +14,7 @@ mod remote;
 mod snapshot;
 pub mod spanning;
 mod status;
+pub mod survive;
 pub mod switch;
 
 pub use plant::SwitchPlant;

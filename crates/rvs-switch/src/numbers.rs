@@ -15,7 +15,7 @@ impl Topology {
     pub(crate) fn next_dp(
         &self,
         wish: &PortSpec,
-        platform: &impl Platform,
+        platform: &mut impl Platform,
         changes: &Changes,
     ) -> DpPort {
         let is_free = |dp: &DpPort| !self.by_dp.contains_key(dp) && !changes.closed.contains(dp);

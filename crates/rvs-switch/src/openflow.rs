@@ -74,6 +74,8 @@ impl<R: Rim> Switch<R> {
             bridge_ids: &self.bridge_ids,
             meters: &mut self.meters,
             opened: &self.opened,
+            waiting: &mut self.waiting,
+            restoring: self.restoring,
         };
         Some(f(&mut office.agent, &mut plant))
     }

@@ -15,6 +15,7 @@ use rvs_slowpath::SlowPath;
 
 use crate::platform::PortCounters;
 use crate::ports::{IfaceState, Topology};
+use crate::survive::Waiting;
 use crate::switch::Rim;
 
 /// Meters of the daemon's datapath. A number is free again once no flow can name it.
@@ -48,6 +49,9 @@ pub struct SwitchPlant<'a, R> {
     pub(crate) bridge_ids: &'a BTreeMap<Uuid, BridgeId>,
     pub(crate) meters: &'a mut MeterPool,
     pub(crate) opened: &'a AHashMap<Uuid, Now>,
+    /// Flows of a dead daemon that wait to be judged.
+    pub(crate) waiting: &'a mut Option<Waiting>,
+    pub(crate) restoring: bool,
 }
 
 impl<R: Rim> SwitchPlant<'_, R> {
@@ -77,6 +81,18 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
     fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet) {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         slow.publish(version, bridge, changes, self.rim);
+    }
+
+    fn completed(&mut self, bridge: BridgeId, by_controller: bool) {
+        let Some(waiting) = self.waiting.as_mut().filter(|_| !self.restoring) else {
+            return;
+        };
+        if waiting.completed(bridge, by_controller) {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waiting.judge(&mut slow, self.rim) {
+                *self.waiting = None;
+            }
+        }
     }
 
     fn settle(&mut self) {

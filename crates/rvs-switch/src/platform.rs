@@ -87,8 +87,9 @@ pub enum PortEvent {
 pub struct PortError(pub String);
 
 pub trait Platform {
-    /// The number that a port should have; `None` leaves it to the switch, which gives none twice.
-    fn number(&self, _spec: &PortSpec) -> Option<DpPort> {
+    /// The number that a port should have: the one of an earlier daemon's life, if it is the same device. Asked for before
+    /// [`Self::open`]. `None` leaves it to the switch, which gives none twice.
+    fn number(&mut self, _spec: &PortSpec) -> Option<DpPort> {
         None
     }
 

@@ -221,6 +221,11 @@ impl Topology {
             .find(|i| i.cfg.uuid == uuid)
     }
 
+    /// Gives none of the numbers up to `last` to a port that did not have it.
+    pub(crate) fn reserve(&mut self, last: DpPort) {
+        self.last_dp = self.last_dp.max(last.0);
+    }
+
     /// Whether ports may be switched in the kernel where neither they nor their bridges say. True when that is new: then
     /// [`Self::reconfigure`] is to be told that everything was touched.
     pub fn set_kernel_cache(&mut self, on: bool) -> bool {

@@ -33,6 +33,7 @@ use crate::prepare::root;
 use crate::remote::database;
 use crate::spanning::Trees;
 use crate::status::RowStatus;
+use crate::survive::{Evidence, Waiting};
 use crate::{snapshot, status};
 
 /// Whether ports are switched in the kernel (tier 0) where nobody says otherwise.
@@ -49,6 +50,20 @@ pub trait Rim: Platform + Dispatch {
     /// How many workers there are; they are numbered from 0.
     fn workers(&self) -> u16;
 
+    /// Judges flows that a dead daemon left in the kernel; how many wait. See [`crate::survive`].
+    fn judge_left(&mut self, _slow: &mut SlowPath, _evidence: &Evidence<'_>) -> usize {
+        0
+    }
+
+    /// Takes them out, unjudged.
+    fn discard_left(&mut self) {}
+
+    /// How long flows in the kernel go on without a daemon (`other_config:survive-secs`).
+    fn set_survival(&mut self, _time: Duration) {}
+
+    /// `other_config:flow-restore-wait` was cleared.
+    fn restored(&mut self) {}
+
     /// The time. Whoever calls the switch reads the clock; what happens deep inside asks here.
     fn now(&self) -> Now;
 }
@@ -63,7 +78,7 @@ pub struct Switch<R> {
     pub(crate) topology: Topology,
     pub(crate) bridge_ids: BTreeMap<Uuid, BridgeId>,
     last_bridge: u32,
-    vlan_limit: u8,
+    pub(crate) vlan_limit: u8,
     /// Bounds of the cache that hold where the database names none.
     default_limits: Limits,
     pub(crate) hasher: RandomState,
@@ -76,6 +91,12 @@ pub struct Switch<R> {
     pub(crate) opened: AHashMap<Uuid, Now>,
     pub(crate) openflow_epoch: u64,
     pub(crate) trees: Trees,
+    /// Flows of a dead daemon that wait to be judged.
+    pub(crate) waiting: Option<Waiting>,
+    /// `other_config:flow-restore-wait`
+    pub(crate) restoring: bool,
+    /// `other_config:survive-secs`
+    survive: Duration,
 }
 
 impl<R: Rim> Switch<R> {
@@ -100,6 +121,9 @@ impl<R: Rim> Switch<R> {
             opened: AHashMap::default(),
             openflow_epoch: 0,
             trees: Trees::default(),
+            waiting: None,
+            restoring: false,
+            survive: Duration::ZERO,
         }
     }
 
@@ -188,6 +212,8 @@ impl<R: Rim> Switch<R> {
             {
                 touched.add_all(&self.topology);
             }
+            self.survival(root.map_value("other_config", "survive-secs"));
+            self.set_restoring(root.map_value("other_config", "flow-restore-wait") == Some("true"));
             self.next_cfg = Some(root.int("next_cfg"));
             self.openflow_epoch += 1;
         }
@@ -200,6 +226,7 @@ impl<R: Rim> Switch<R> {
             let changes = self.topology.reconfigure(db, &touched, &mut self.rim);
             self.apply(&changes);
         }
+        self.tell_survival();
     }
 
     fn global_settings(&mut self, vlan_limit: Option<&str>) {
@@ -215,6 +242,30 @@ impl<R: Rim> Switch<R> {
                 self.publish(uuid);
             }
         }
+    }
+
+    /// How many seconds flows in the kernel go on without a daemon.
+    fn survival(&mut self, secs: Option<&str>) {
+        const USUAL: u64 = 30;
+        const MOST: u64 = 3600;
+        let secs = secs.and_then(|s| s.parse().ok()).unwrap_or(USUAL);
+        self.survive = Duration::from_secs(MOST.min(secs));
+    }
+
+    /// Who does not say BPDUs is taken for gone by the other bridges, after six seconds by RSTP's: by then flows must not go
+    /// on where a loop may be closed.
+    fn tell_survival(&mut self) {
+        const BESIDE_TREES: Duration = Duration::from_secs(5);
+        let most = if self.has_trees() {
+            BESIDE_TREES
+        } else {
+            Duration::MAX
+        };
+        self.rim.set_survival(self.survive.min(most));
+    }
+
+    pub(crate) fn has_trees(&self) -> bool {
+        self.topology.bridges().any(|b| b.cfg.spanning.is_some())
     }
 
     /// How many flows the caches may hold, and for how many milliseconds without a frame (at least 500).
@@ -257,6 +308,7 @@ impl<R: Rim> Switch<R> {
         }
         self.connect_patches(&changes.bridges);
         self.spread();
+        self.check_waiting();
         let interfaces = changes
             .ifaces
             .iter()

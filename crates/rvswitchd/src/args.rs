@@ -30,6 +30,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
 
+    /// Keep the flows in the kernel in this bpf file system (/sys/fs/bpf), so that they go on while the daemon is started
+    /// anew, for `other_config:survive-secs` at most.
+    #[arg(long, value_name = "DIR")]
+    pub bpffs: Option<PathBuf>,
+
     /// Go to the background once ready.
     #[arg(long)]
     pub detach: bool,
@@ -119,6 +124,10 @@ pub struct Args {
     /// Serve figures for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9475.
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<std::net::SocketAddr>,
+
+    /// Remove what a daemon left that died in this run directory, and end.
+    #[arg(long)]
+    pub clean: bool,
 
     /// Print the manual page or a completion script, and end.
     #[arg(long, value_name = "WHAT", hide = true)]

@@ -26,6 +26,7 @@ use crate::metrics;
 use crate::perf::{self, Profile};
 use crate::spanning;
 use crate::stock;
+use crate::survive::Survival;
 use crate::trace;
 use crate::vlog;
 use crate::worker::WorkerHandle;
@@ -43,11 +44,12 @@ pub struct Daemon {
     pub workers: Vec<WorkerHandle>,
     pub latency: Arc<Latency>,
     pub cleanup_on_exit: bool,
+    pub survival: Survival,
     /// The profile that was asked for last.
     pub profile: Option<Profile>,
     /// How far time is to be moved, and in what steps.
     pub warp: Option<(Duration, Duration)>,
-    started: Now,
+    pub started: Now,
 }
 
 pub type Answer = Result<Value, String>;
@@ -175,32 +177,17 @@ impl Daemon {
         workers: Vec<WorkerHandle>,
         latency: Arc<Latency>,
         cleanup_on_exit: bool,
+        survival: Survival,
     ) -> Self {
         Self {
             switch,
             workers,
             latency,
             cleanup_on_exit,
+            survival,
             profile: None,
             warp: None,
             started: clock::now(),
-        }
-    }
-
-    /// The end: closes every port. With `cleanup` internal ports go too.
-    pub fn end(&mut self, cleanup: bool) {
-        let open: Vec<DpPort> = self
-            .switch
-            .topology()
-            .bridges()
-            .flat_map(BridgeState::ifaces)
-            .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| *dp))
-            .collect();
-        for dp in open {
-            rvs_switch::platform::Platform::close(&mut self.switch.rim, dp, cleanup);
-        }
-        if cleanup {
-            self.switch.rim.devices.remove_leftovers(|_| false);
         }
     }
 

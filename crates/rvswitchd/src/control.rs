@@ -6,6 +6,7 @@
 mod upstream;
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ use rvs_flow::DpPort;
 use rvs_netdev::rtnl::Monitor;
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
-use rvs_slowpath::{Dispatch, Taught};
+use rvs_slowpath::{Dispatch, SlowPath, Taught};
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
+use rvs_switch::survive::Evidence;
 use rvs_switch::{Rim, Switch};
 
 use crate::acks::AckBoard;
 use crate::channel::{Channels, Token};
+use crate::clean::Traces;
 use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS};
 use crate::commands::{self, Daemon, Done};
 use crate::devices::Devices;
@@ -33,6 +36,7 @@ use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
 use crate::remote::Remote;
 use crate::spin::{self, Spin};
+use crate::survive::Resume;
 use crate::worker::Order;
 use crate::{clock, notify};
 
@@ -55,6 +59,8 @@ pub struct Outside {
     pub acks: Arc<AckBoard>,
     /// Ports without devices, in place of those of the machine.
     pub dummies: Option<Dummies>,
+    /// How long flows in the kernel go on without a daemon; zero: not at all.
+    pub survive: Duration,
 }
 
 impl Outside {
@@ -85,8 +91,8 @@ impl Dispatch for Outside {
 }
 
 impl Platform for Outside {
-    fn number(&self, spec: &PortSpec) -> Option<DpPort> {
-        self.dummies.as_ref()?.number(spec)
+    fn number(&mut self, spec: &PortSpec) -> Option<DpPort> {
+        self.platform().number(spec)
     }
 
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
@@ -122,6 +128,30 @@ impl Rim for Outside {
         }
     }
 
+    fn judge_left(&mut self, slow: &mut SlowPath, evidence: &Evidence<'_>) -> usize {
+        match self.wires.tier0.clone() {
+            Some(tier0) => tier0.judge_left(clock::now(), slow, evidence, self),
+            None => 0,
+        }
+    }
+
+    fn discard_left(&mut self) {
+        if let Some(tier0) = &self.wires.tier0 {
+            tier0.discard_left();
+        }
+    }
+
+    fn set_survival(&mut self, time: Duration) {
+        self.survive = time;
+        if let Some(tier0) = &self.wires.tier0 {
+            tier0.set_survive(time);
+        }
+    }
+
+    fn restored(&mut self) {
+        self.devices.hand_up();
+    }
+
     fn workers(&self) -> u16 {
         self.wires.workers.len() as u16
     }
@@ -129,6 +159,13 @@ impl Rim for Outside {
     fn now(&self) -> Now {
         clock::now()
     }
+}
+
+/// What an earlier daemon left, and by what this one's things are found.
+pub struct TheirPast {
+    pub resume: Option<Resume>,
+    pub traces: Traces,
+    pub rundir: PathBuf,
 }
 
 /// Everything the control thread owns.
@@ -145,6 +182,8 @@ pub struct Control {
     remote: Option<Remote>,
     /// What to say once everything of the database is up.
     pub announcement: Option<String>,
+    /// What an earlier daemon left, until the configuration is up.
+    pub past: Option<TheirPast>,
     spin: Spin,
     next_beat: Now,
     next_statistics: Now,
@@ -183,6 +222,7 @@ impl Control {
             channels,
             remote,
             announcement: None,
+            past: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
             next_statistics: Now::ZERO,
@@ -219,6 +259,7 @@ impl Control {
             }
             self.hear_remote(ready.remote);
             self.switch().run();
+            self.go_on();
             self.announce();
             self.switch().run_spanning(clock::now());
             self.beat();
@@ -524,6 +565,10 @@ impl Control {
                 self.switch().port_event(event);
             }
             self.switch().retry_ports();
+            self.switch().end_waiting_if_due(now);
+            self.end_past_if_due();
+            self.daemon.remember();
+            self.daemon.hold_no_longer(now);
         }
         if now >= self.next_statistics {
             self.next_statistics = now + STATISTICS;

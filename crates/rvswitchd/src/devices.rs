@@ -9,12 +9,12 @@ mod direct;
 mod events;
 mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rvs_flow::DpPort;
-use rvs_kcache::{Guard, IngressDrop};
+use rvs_kcache::{Guard, IngressDrop, OldLink};
 use rvs_netdev::internal::{self, Internal, InternalError, InternalId, PuntPair, UserEnd};
 use rvs_netdev::packet::{self, PacketConfig, PacketTx};
 use rvs_netdev::rtnl::{Change, Link, LinkRef, NotAPort, Rtnl};
@@ -120,6 +120,18 @@ pub struct Devices {
     direct: Direct,
     /// Last port looked after.
     looked_at: DpPort,
+    past: Past,
+    /// Nothing is handed up: tables are being restored, or what a dead daemon left is not judged yet.
+    holding: bool,
+}
+
+/// What a dead daemon left, as long as it was not taken over.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Programs on devices.
+    pub links: HashMap<u32, OldLink>,
+    /// Numbers of ports, by name and device.
+    pub numbers: HashMap<(String, u32), DpPort>,
 }
 
 /// A device that was opened, and how frames go in and out.
@@ -143,8 +155,11 @@ impl Devices {
         workers: Vec<WorkerHandle>,
         queues: Arc<Mutex<UpcallQueues>>,
         kernel: Result<Tier0, String>,
+        past: Past,
     ) -> Self {
         Self {
+            past,
+            holding: true,
             kernel,
             punts: None,
             direct: Direct::default(),
@@ -170,6 +185,17 @@ impl Devices {
 
     pub fn ingress_drop(&self) -> Option<&IngressDrop> {
         self.drop.as_ref()
+    }
+
+    /// By what devices of ours are marked.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Name, device and number of every open port.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, u32, DpPort)> + '_ {
+        let all = self.open.iter();
+        all.map(|(dp, d)| (d.spec.name.as_str(), d.base.index(), *dp))
     }
 
     /// Every open port, for the doctor.
@@ -387,6 +413,17 @@ impl Devices {
 }
 
 impl Platform for Devices {
+    fn number(&mut self, spec: &PortSpec) -> Option<DpPort> {
+        let name = match spec.kind {
+            _ if self.past.numbers.is_empty() => return None,
+            IfaceKind::System => spec.name.clone(),
+            IfaceKind::Internal => self.internal_id(spec).hidden_name(),
+            _ => return None,
+        };
+        let index = self.rtnl.link_by_name(&name).ok().flatten()?.index;
+        self.past.numbers.remove(&(spec.name.clone(), index))
+    }
+
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
         let Opened { base, link, io } = match &spec.kind {
             IfaceKind::System => self.open_system(spec)?,

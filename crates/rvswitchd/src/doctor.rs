@@ -21,6 +21,7 @@ pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
         )
     });
     let tier0 = tier0.map_err(|why| format!("{why}; ports run on tiers 1 to 3"));
+    let survival = daemon.survives();
     let ports: Vec<Value> = daemon
         .switch
         .rim
@@ -56,6 +57,7 @@ pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
             {"check": "packet sockets", "ok": true, "text": "with a receive ring and vnet headers"},
             {"check": "host kept away from ports", "ok": drop["ok"], "text": drop["text"]},
             {"check": "tap devices", "ok": tun, "text": if tun { "/dev/net/tun is there" } else { "no /dev/net/tun: type=tap does not work" }},
+            {"check": "survival", "ok": survival.is_ok(), "text": survival.unwrap_or_else(|why| why)},
             {"check": "kernel cache (tier 0)", "ok": tier0.is_ok(), "text": tier0.unwrap_or_else(|why| why)},
         ],
         "ports": ports,

@@ -5,6 +5,7 @@ mod acks;
 mod args;
 mod background;
 mod channel;
+mod clean;
 mod clients;
 mod clock;
 mod commands;
@@ -15,6 +16,7 @@ mod dummy;
 mod egress;
 mod fdb;
 mod handler;
+mod lasting;
 mod logging;
 mod mailbox;
 mod metrics;
@@ -27,6 +29,7 @@ mod source;
 mod spanning;
 mod spin;
 mod stock;
+mod survive;
 mod tier0;
 mod trace;
 mod vlog;
@@ -51,7 +54,10 @@ fn main() -> ExitCode {
         return background::monitor();
     }
     logging::start(args.log.unwrap_or(Level::Info));
-    match set_up_log(&args).and_then(|()| setup::run(&args)) {
+    match set_up_log(&args).and_then(|()| match args.clean {
+        true => clean::clean(&args),
+        false => setup::run(&args),
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => give_up(format!("{e:#}")),
     }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -30,9 +31,10 @@ use crate::args::{self, Args};
 use crate::background::READY;
 use crate::channel::target::Target;
 use crate::channel::Channels;
+use crate::clean::Traces;
 use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
-use crate::control::{Control, Outside};
+use crate::control::{Control, Outside, TheirPast};
 use crate::devices::Devices;
 use crate::dummy::Dummies;
 use crate::handler::{Handler, Latency, Rounds, Wires};
@@ -40,6 +42,7 @@ use crate::mailbox::mailbox;
 use crate::remote::{self, Remote};
 use crate::rundir::{self, RunDir};
 use crate::source::{self, Source};
+use crate::survive::{Found, Survival};
 use crate::tier0::Tier0;
 use crate::worker::Nominator;
 use crate::{clock, metrics, notify, worker};
@@ -95,9 +98,18 @@ pub fn run(args: &Args) -> Result<()> {
         (q.doorbell().clone(), q.ringer())
     };
     let real = args.enable_dummy.is_none();
-    let cache = match real {
-        true => open_kernel_cache(&dir),
-        false => Err("there are no devices with --enable-dummy".to_owned()),
+    let instance = dir.to_string_lossy();
+    let bpffs = args.bpffs.as_deref().filter(|_| real);
+    let mut survival = Survival::new(bpffs, &instance, &args::database(args));
+    let Found {
+        cache,
+        past,
+        resume,
+    } = survival.find(&instance);
+    let cache = match cache {
+        Some(cache) => Ok(cache),
+        None if real => open_kernel_cache(&dir, &mut survival),
+        None => Err("there are no devices with --enable-dummy".to_owned()),
     };
     let rounds = Rounds::new(ring.clone());
     let (nominator, nominations) = Nominator::new(ring.clone());
@@ -159,18 +171,23 @@ pub fn run(args: &Args) -> Result<()> {
         workers.clone(),
         queues,
         kernel.clone(),
+        past,
     );
     let outside = Outside {
         devices,
         wires,
         acks,
         dummies,
+        survive: Duration::ZERO,
     };
     let mut switch = Switch::new(server, outside, slow, hasher);
     let remote = remote.map(|(remote, follower)| {
         switch.remote = Some(follower);
         remote
     });
+    if let Some(resume) = &resume {
+        switch.reserve_ports(resume.last_port);
+    }
     switch.start();
 
     let listeners = listen(&mut rundir, serves, args.unixctl.as_deref())?;
@@ -178,18 +195,31 @@ pub fn run(args: &Args) -> Result<()> {
         let control = rundir.path(&format!("rvswitchd.{}.ctl", std::process::id()));
         metrics::serve(address, control)?;
     }
-    let daemon = Daemon::new(switch, workers.clone(), latency, args.cleanup_on_exit);
+    let daemon = Daemon::new(
+        switch,
+        workers.clone(),
+        latency,
+        args.cleanup_on_exit,
+        survival,
+    );
     let channels = Channels::new(&dir);
     let ready = format!("{READY} (run directory {})", dir.display());
     let mut control = Control::new(
         daemon, listeners, monitor, signals, mailbox, channels, remote,
     );
     control.announcement = Some(ready);
+    control.past = Some(TheirPast {
+        resume,
+        traces: Traces::new(&instance, serves, bpffs, control.daemon.survival.file()),
+        rundir: dir.clone(),
+    });
     control.announce();
     let done = control.run();
 
     notify::notify("STOPPING=1");
-    control.daemon.end(done.as_ref().is_ok_and(|d| d.cleanup));
+    if !control.daemon.end(done.as_ref().is_ok_and(|d| d.cleanup)) {
+        Traces::remove(&dir);
+    }
     stop.store(true, Ordering::Relaxed);
     let _ = ring.try_send(());
     if let Ok(tier0) = &kernel {
@@ -337,7 +367,7 @@ fn open_ingress_drop(dir: &Path) -> Option<IngressDrop> {
 }
 
 /// Loads tier 0, or says once, in one line, why the switch does without.
-fn open_kernel_cache(dir: &Path) -> Result<KernelCache, String> {
+fn open_kernel_cache(dir: &Path, survival: &mut Survival) -> Result<KernelCache, String> {
     let secret = random().map_err(|e| e.to_string())?;
     let opened = KernelCache::open(
         &dir.to_string_lossy(),
@@ -346,10 +376,11 @@ fn open_kernel_cache(dir: &Path) -> Result<KernelCache, String> {
         clock::now(),
     );
     match opened {
-        Ok(cache) => {
+        Ok(mut cache) => {
             if let Err(e) = cache.remove_leftovers() {
                 tracing::warn!("kernel cache: {e}");
             }
+            survival.pin(&mut cache);
             // The workers look behind as many tags.
             cache.set_vlan_limit(ParseLimits::MAX_VLANS);
             Ok(cache)

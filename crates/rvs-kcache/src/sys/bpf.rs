@@ -1,5 +1,6 @@
 //! bpf(2), one safe function per command.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -8,12 +9,15 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::asm::Insn;
 use crate::attr::{
-    object_name, Element, LinkCreate, MapCreate, ObjInfo, ProgLoad, ProgQuery, TestRun, MPROG_MAX,
+    object_name, Element, LinkCreate, MapCreate, ObjInfo, ObjPath, ProgLoad, ProgQuery, TestRun,
+    MPROG_MAX,
 };
 
 const BPF_MAP_CREATE: u32 = 0;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_PROG_LOAD: u32 = 5;
+const BPF_OBJ_PIN: u32 = 6;
+const BPF_OBJ_GET: u32 = 7;
 const BPF_PROG_TEST_RUN: u32 = 10;
 const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -87,6 +91,29 @@ impl Map {
         })
     }
 
+    /// A map that was found pinned, if it is of this kind and shape.
+    pub fn found(
+        fd: OwnedFd,
+        kind: u32,
+        key: u32,
+        value: u32,
+        entries: Option<u32>,
+        flags: u32,
+    ) -> io::Result<(Self, u32)> {
+        let [is_kind, _, is_key, is_value, is_entries, is_flags, ..] = info(fd.as_fd())?;
+        let same = (is_kind, is_key, is_value, is_flags) == (kind, key, value, flags)
+            && entries.is_none_or(|n| n == is_entries);
+        if !same {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let map = Self {
+            fd,
+            key_size: key as usize,
+            value_size: value as usize,
+        };
+        Ok((map, is_entries))
+    }
+
     /// Programs name the map by its number when they are loaded.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -151,6 +178,27 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = fd_number(link);
     // SAFETY: the command's member is one descriptor.
     unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// Gives a program, map or link a name in a bpf file system; it lives as long as the name.
+pub fn pin(fd: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let mut attr = ObjPath {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: fd_number(fd),
+        ..ObjPath::default()
+    };
+    // SAFETY: the path is a live string that ends in NUL, which the kernel reads.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Opens what was given a name.
+pub fn pinned(path: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = ObjPath {
+        pathname: path.as_ptr() as u64,
+        ..ObjPath::default()
+    };
+    // SAFETY: as for `pin`.
+    unsafe { bpf(BPF_OBJ_GET, &mut attr) }.map(own)
 }
 
 /// The programs and links (0 for a program without one) on `hook` of a device, in the order in which they run.

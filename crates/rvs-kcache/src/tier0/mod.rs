@@ -29,6 +29,7 @@ mod ports;
 mod probe;
 mod punt;
 mod set;
+mod survive;
 mod table;
 
 use std::io;
@@ -46,12 +47,15 @@ pub use encode::{OutPort, Refusal};
 pub use ports::{PortGuard, PuntRate};
 pub use probe::{KeyProbe, Parsed};
 pub use punt::{Punt, PuntedFor};
+pub use survive::Past;
+pub use table::Orphan;
 
 use crate::asm::MapRef;
 use crate::attr;
 use crate::error::Error;
 use crate::grace;
-use crate::hook::{self, Hook, Mode};
+use crate::hook::{self, Hook, Mode, CACHE_NAME as NAME};
+use crate::pins::{OldLink, Pins};
 use crate::program;
 use crate::sys::bpf::{self, Map};
 use crate::sys::mapped::Mapped;
@@ -60,7 +64,6 @@ use ports::Ports;
 use table::{Arrays, Shape, Table};
 
 const LOAD: &str = "load the kernel flow cache";
-const NAME: &str = "rvs-cache";
 
 /// Choices that last as long as the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +139,12 @@ pub struct KernelCache {
     hook: Hook,
     ports: Arc<Ports>,
     cpus: Mapped,
-    /// The program holds them too; they are kept to be found by whoever looks for them here.
-    _maps: Vec<Map>,
+    /// Where everything has names that outlive the daemon.
+    pins: Option<Pins>,
+    /// Links that could not get a name: they end with the process.
+    unpinned: AtomicU64,
+    /// In the order of their names. The program holds them too.
+    maps: Vec<Map>,
 }
 
 impl AsRef<[AtomicU64]> for Mapped {
@@ -216,7 +223,9 @@ impl KernelCache {
             hook,
             ports: Arc::new(Ports::new(ports)),
             cpus,
-            _maps: maps,
+            pins: None,
+            unpinned: AtomicU64::new(0),
+            maps,
         };
         this.set_survive(options.survive);
         this.beat(now);
@@ -257,9 +266,23 @@ impl KernelCache {
         dp_port: DpPort,
         rate: PuntRate,
     ) -> Result<PortGuard, Error> {
+        self.attach_over(ifindex, dp_port, rate, None)
+    }
+
+    /// The same in place of what a dead daemon left there.
+    ///
+    /// # Errors
+    /// As [`Self::attach`]; what was there is gone then.
+    pub fn attach_over(
+        &self,
+        ifindex: u32,
+        dp_port: DpPort,
+        rate: PuntRate,
+        old: Option<OldLink>,
+    ) -> Result<PortGuard, Error> {
         const OP: &str = "attach the kernel flow cache";
         let claim = self.ports.claim(OP, ifindex, dp_port, rate)?;
-        let guard = self.hook.attach(OP, ifindex)?;
+        let guard = self.attach_in_place(OP, ifindex, old)?;
         Ok(PortGuard::new(guard, claim))
     }
 

@@ -10,9 +10,15 @@ use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::asm::{Insn, MapRef};
+use crate::pins::fnv;
 
 /// The program that ships; `bpf/build` makes it.
 const OBJECT: &[u8] = include_bytes!("../../bpf/kcache.bpf.o");
+
+/// The name of the program among what outlives a daemon: another program has another.
+pub(crate) fn name() -> String {
+    format!("program-{:016x}", fnv(OBJECT))
+}
 
 /// The instructions of the program in `section`, with every map that it names filled in.
 ///

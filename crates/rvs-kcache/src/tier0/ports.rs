@@ -1,5 +1,6 @@
 //! Which device is which port: a table of places that the program looks a device up in, two for each.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,11 +32,50 @@ impl Default for PuntRate {
 
 /// The places. One writer at a time; the program reads along.
 #[derive(Debug)]
-pub(super) struct Ports(Mutex<Mapped>);
+pub(super) struct Ports(Mutex<Places>);
+
+#[derive(Debug)]
+struct Places {
+    mapped: Mapped,
+    /// Devices that a dead daemon's program is on, and their ports: they have a place that may be taken over.
+    inherited: HashMap<u32, DpPort>,
+}
 
 impl Ports {
     pub fn new(mapped: Mapped) -> Self {
-        Self(Mutex::new(mapped))
+        let inherited = HashMap::new();
+        Self(Mutex::new(Places { mapped, inherited }))
+    }
+
+    /// The places as a dead daemon left them.
+    pub fn inherit(mapped: Mapped) -> Self {
+        let held = mapped.words().chunks(port::WORDS).filter_map(|place| {
+            let word = place.get(port::PORT_IFINDEX)?.load(Ordering::Relaxed);
+            let ifindex = (word >> 32) as u32;
+            (ifindex != 0).then_some((ifindex, DpPort(word as u32)))
+        });
+        let inherited = held.collect();
+        Self(Mutex::new(Places { mapped, inherited }))
+    }
+
+    /// Devices and their ports that were not taken over yet.
+    pub fn inherited(&self) -> HashMap<u32, DpPort> {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.inherited.clone()
+    }
+
+    /// Frees the places of devices that were not taken over.
+    pub fn disinherit(&self) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Places { mapped, inherited } = &mut *places;
+        for place in mapped.words().chunks(port::WORDS) {
+            if let Some(word) = place.get(port::PORT_IFINDEX) {
+                if inherited.contains_key(&((word.load(Ordering::Relaxed) >> 32) as u32)) {
+                    word.store(0, Ordering::Release);
+                }
+            }
+        }
+        inherited.clear();
     }
 
     /// Makes the device known to the program.
@@ -46,7 +86,8 @@ impl Ports {
         dp_port: DpPort,
         rate: PuntRate,
     ) -> Result<Claim, Error> {
-        let mapped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Places { mapped, inherited } = &mut *guard;
         let words = mapped.words();
         let place = |at: u32| words.get(at as usize * port::WORDS..)?.get(..port::WORDS);
         let holder = |p: &[AtomicU64]| {
@@ -54,17 +95,16 @@ impl Ports {
                 .map_or(0, |w| (w.load(Ordering::Relaxed) >> 32) as u32)
         };
         let places = port::places(ifindex);
-        if places
-            .into_iter()
-            .filter_map(place)
-            .any(|p| holder(p) == ifindex)
-        {
+        let held_by = |holds: u32| {
+            places
+                .into_iter()
+                .find(|at| place(*at).is_some_and(|p| holder(p) == holds))
+        };
+        let own = held_by(ifindex);
+        if own.is_some() && inherited.remove(&ifindex).is_none() {
             return Err(Error::AlreadyAttached { op, ifindex });
         }
-        let free = places
-            .into_iter()
-            .find(|at| place(*at).is_some_and(|p| holder(p) == 0));
-        let Some(at) = free else {
+        let Some(at) = own.or_else(|| held_by(0)) else {
             let cause = "both places of this device in the kernel cache's table of ports are taken";
             return Err(Error::Invalid { op, cause });
         };
@@ -89,7 +129,7 @@ impl Ports {
         );
         Ok(Claim {
             ports: Arc::clone(self),
-            at,
+            at: Some(at),
         })
     }
 }
@@ -97,9 +137,9 @@ impl Ports {
 impl Ports {
     /// Changes what the program knows of a device that has a place.
     fn set_direct(&self, at: u32, direct: bool) {
-        let mapped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let word = at as usize * port::WORDS + port::COST_FLAGS;
-        if let Some(word) = mapped.words().get(word) {
+        if let Some(word) = places.mapped.words().get(word) {
             let cost = word.load(Ordering::Relaxed) as u32;
             let flags = if direct { port::DIRECT } else { 0 };
             word.store(pair(cost, flags), Ordering::Release);
@@ -111,14 +151,16 @@ impl Ports {
 #[derive(Debug)]
 pub(super) struct Claim {
     ports: Arc<Ports>,
-    at: u32,
+    /// `None`: the next daemon's.
+    at: Option<u32>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mapped = self.ports.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = self.at as usize * port::WORDS + port::PORT_IFINDEX;
-        if let Some(word) = mapped.words().get(word) {
+        let Some(at) = self.at else { return };
+        let places = self.ports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = at as usize * port::WORDS + port::PORT_IFINDEX;
+        if let Some(word) = places.mapped.words().get(word) {
             word.store(0, Ordering::Release);
         }
     }
@@ -142,7 +184,9 @@ impl PortGuard {
     /// everything that would see them leave: a queueing discipline, programs and hooks on egress, packet sockets. Only for a
     /// veth whose other end is in another namespace; the kernel drops frames of any other in silence.
     pub fn set_direct(&self, direct: bool) {
-        self.claim.ports.set_direct(self.claim.at, direct);
+        if let Some(at) = self.claim.at {
+            self.claim.ports.set_direct(at, direct);
+        }
     }
 
     /// As [`Guard::is_attached`].
@@ -151,6 +195,15 @@ impl PortGuard {
     /// The kernel's, when it can't be asked.
     pub fn is_attached(&self) -> Result<bool, Error> {
         self.guard.is_attached()
+    }
+
+    /// Lets go, and leaves the program on the device if its link has a name: the next daemon takes it over.
+    pub fn leave(self) {
+        // Nobody will look whether it still may be.
+        self.set_direct(false);
+        let Self { guard, mut claim } = self;
+        claim.at = None;
+        guard.leave();
     }
 
     /// As [`Guard::detach`].

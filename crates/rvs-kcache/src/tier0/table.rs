@@ -13,6 +13,8 @@
 //!
 //! Everything is bounded: entries, slots of a bucket, masks. What finds no room is refused and costs speed only.
 
+mod inherit;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +24,8 @@ use rvs_packet::Now;
 
 use crate::tier0::encode::{Refusal, Steps};
 use crate::tier0::layout::{config, entry, hash, pair, stat, KEY_WORDS, MASKS, WAYS};
+
+pub use inherit::Orphan;
 
 /// The shared arrays.
 #[derive(Debug)]
@@ -368,11 +372,7 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             base + entry::MASK_EPOCH,
             pair(u32::from(mask), self.epoch),
         );
-        let limits = pair(
-            steps.mtu,
-            u32::from(steps.flags) | u32::from(steps.pushes) << 16,
-        );
-        store(entries, base + entry::LIMITS, limits);
+        store(entries, base + entry::LIMITS, limits(steps));
         for (i, op) in steps.ops.iter().enumerate() {
             store(entries, base + entry::OP + i, *op);
         }
@@ -481,6 +481,13 @@ fn shape_of(key: &FlowKey, mask: &Mask<FlowKey>) -> Option<Shaped> {
         mask_width,
         exact,
     })
+}
+
+fn limits(steps: &Steps) -> u64 {
+    pair(
+        steps.mtu,
+        u32::from(steps.flags) | u32::from(steps.pushes) << 16,
+    )
 }
 
 fn load(words: &[AtomicU64], at: usize) -> u64 {

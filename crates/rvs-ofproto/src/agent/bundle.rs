@@ -115,6 +115,11 @@ pub(super) struct BundleUse {
 }
 
 impl Bundles {
+    /// Whether one waits to be committed.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     fn open(
         &mut self,
         now: Now,
@@ -334,6 +339,9 @@ impl Agent {
             return;
         };
         self.hand_out(now, Some(conn.get()));
+        if long.reply.is_some() && outcome.is_ok() {
+            plant.completed(self.id, conn.get().is_controller());
+        }
         answer_long(now, conn.get(), long, outcome);
         if let Served::Away(c) = conn {
             self.conns.insert(c.id, c);

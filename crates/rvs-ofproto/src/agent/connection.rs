@@ -69,6 +69,8 @@ pub(super) struct Connection {
     pub(super) controller: ControllerId,
     pub(super) reassembly: Reassembly,
     pub(super) bundles: Bundles,
+    /// It has changed rules, groups or meters, outside bundles.
+    pub(super) has_changed: bool,
     pub(super) monitors: Monitors,
     pub(super) packet_ins: PacketIns,
     /// A long reply that is being written. Later requests wait for it.
@@ -114,6 +116,7 @@ impl Connection {
             controller: ControllerId(0),
             reassembly: Reassembly::new(),
             bundles: Bundles::default(),
+            has_changed: false,
             monitors: Monitors::default(),
             packet_ins: PacketIns::default(),
             job: None,
@@ -169,6 +172,11 @@ impl Connection {
 
     pub(super) fn is_secondary(&self) -> bool {
         self.role == Role::Secondary
+    }
+
+    /// A controller that the configuration names.
+    pub(super) fn is_controller(&self) -> bool {
+        self.kind == ConnKind::Primary
     }
 
     /// True while messages that nobody asked for may go to it.

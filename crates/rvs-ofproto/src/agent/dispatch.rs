@@ -76,6 +76,7 @@ impl Agent {
     ) -> Result<(), OfError> {
         use Message as M;
         let xid = call.xid;
+        conn.has_changed |= matches!(m, M::FlowMod(_) | M::GroupMod(_) | M::MeterMod(_));
         match m {
             M::FlowMod(_)
             | M::PacketOut(_)
@@ -85,6 +86,10 @@ impl Agent {
             | M::PortMod(_) => self.change(conn, call, m),
             M::BarrierRequest => {
                 self.tell_wishes(Some(conn), call.plant);
+                // Stock clients send barriers between the messages of a bundle and its commit.
+                if conn.has_changed && !conn.bundles.any() {
+                    call.plant.completed(self.id, conn.is_controller());
+                }
                 call.plant.settle();
                 conn.send(xid, &M::BarrierReply);
                 Ok(())

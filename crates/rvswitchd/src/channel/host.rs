@@ -57,7 +57,14 @@ impl<R: Rim> Host for Switch<R> {
     }
 
     fn openflow_configs(&self) -> Vec<OpenflowConfig> {
-        Self::openflow_configs(self)
+        let mut configs = Self::openflow_configs(self);
+        if self.is_restoring() {
+            // Controllers are to find the tables complete.
+            for bridge in &mut configs {
+                bridge.controllers.retain(|c| c.service);
+            }
+        }
+        configs
     }
 
     fn ssl(&self) -> Option<SslConfig> {

@@ -37,10 +37,7 @@ impl Control {
         if self.announcement.is_none() || remote.is_some_and(|r| !r.is_live() && !r.is_waiting()) {
             return;
         }
-        let real = self.daemon.switch.rim.dummies.is_none();
-        if real && remote.is_none_or(|r| r.is_live()) {
-            self.remove_leftovers();
-        }
+        self.go_on();
         // Its sockets are there when the daemon says that it is ready.
         self.channels.turn(clock::now(), &mut self.daemon.switch);
         if let Some(line) = self.announcement.take() {
@@ -50,6 +47,43 @@ impl Control {
             notify::notify("READY=1");
             crate::background::let_go_of_the_terminal();
         }
+    }
+
+    /// Once the configuration is up: what an earlier daemon left either goes on or goes, and frames are taken.
+    pub(super) fn go_on(&mut self) {
+        let is_up = |r: &rvs_ovsdb::client::Follower| r.is_live();
+        if !self.daemon.switch.remote.as_ref().is_none_or(is_up) {
+            return;
+        }
+        let Some(past) = self.past.take() else { return };
+        let switch = &mut self.daemon.switch;
+        if switch.rim.dummies.is_none() {
+            let database = switch.rim.devices.database().to_owned();
+            past.traces.write(&past.rundir, &database);
+            self.remove_leftovers();
+        }
+        let switch = &mut self.daemon.switch;
+        switch.rim.devices.end_of_past();
+        if let Some(resume) = &past.resume {
+            switch.resume(&resume.memory, resume.deadline);
+        }
+        if !switch.is_restoring() {
+            switch.rim.devices.hand_up();
+        }
+    }
+
+    /// While nobody says what the configuration is, flows of an earlier daemon go on for as long as they would without one.
+    pub(super) fn end_past_if_due(&mut self) {
+        let past = self.past.as_mut();
+        let now = clock::now();
+        let Some(past) = past.filter(|p| p.resume.as_ref().is_some_and(|r| r.deadline <= now))
+        else {
+            return;
+        };
+        past.resume = None;
+        tracing::warn!("the configuration is not known in time: flows of the last daemon end");
+        rvs_switch::Rim::discard_left(&mut self.daemon.switch.rim);
+        self.daemon.switch.rim.devices.end_of_past();
     }
 
     fn remove_leftovers(&mut self) {

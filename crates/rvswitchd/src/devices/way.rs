@@ -24,7 +24,7 @@ use rvs_netdev::{OpenError, PortStats};
 use rvs_switch::platform::{LinkInfo, PortEvent};
 
 use crate::clock;
-use crate::devices::{Device, Devices};
+use crate::devices::{Device, Devices, Past};
 use crate::tier0::LARGEST_MTU;
 use crate::worker::{Order, PUNTS};
 
@@ -34,6 +34,8 @@ const PUNT_WORKER: usize = 0;
 const PUNT_BUFFER: i32 = 32 << 20;
 /// How long a worker may take to let go of a port.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// No device has this index: what is handed up there is dropped.
+const NOBODY: u32 = 0x7fff_ffff;
 /// Ports looked after in one beat.
 const CHECKS: usize = 4;
 
@@ -90,7 +92,12 @@ impl Devices {
                 "frames of its MTU of {mtu} can't be handed up ({LARGEST_MTU} can)"
             ));
         }
-        let ours = [drop.prog_id(), tier0.program()];
+        let old = self.past.links.get(&device.base.index());
+        let ours = [
+            drop.prog_id(),
+            tier0.program(),
+            old.map_or(0, |link| link.prog_id),
+        ];
         match foreign_programs(device.base.index(), &ours) {
             Ok(found) => {
                 let list: Vec<String> = found.iter().map(ToString::to_string).collect();
@@ -158,6 +165,7 @@ impl Devices {
             self.ignore(device.owner, dp);
         }
         let index = device.base.index();
+        let old = self.past.links.remove(&index);
         let upcalls = self
             .queues
             .lock()
@@ -168,7 +176,7 @@ impl Devices {
             upcalls,
             received: device.received.clone(),
         });
-        let attached = tier0.attach(index, dp).map_err(|e| e.to_string());
+        let attached = tier0.attach(index, dp, old).map_err(|e| e.to_string());
         if attached.is_err() {
             self.ignore(PUNT_WORKER, dp);
         }
@@ -202,6 +210,10 @@ impl Devices {
         let (index, owner) = (device.base.index(), device.owner);
         let mut guard = device.waiting_drop.take().map(Ok);
         device.direct = None;
+        if let Some(old) = self.past.links.remove(&index) {
+            guard = drop.map(|d| d.attach(index));
+            std::mem::drop(old);
+        }
         if let Way::Kernel(program) = std::mem::replace(&mut device.way, Way::None) {
             guard = drop.map(|d| d.attach(index));
             std::mem::drop(program);
@@ -282,12 +294,57 @@ impl Devices {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        tier0.set_punt_device(pair.near.index);
+        tier0.set_punt_device(if self.holding {
+            NOBODY
+        } else {
+            pair.near.index
+        });
         self.punts = Some(Punts {
             pair,
             _guard: guard,
         });
         Ok(())
+    }
+
+    /// Every port of the configuration is open: what a dead daemon left on other devices goes.
+    pub fn end_of_past(&mut self) {
+        self.past = Past::default();
+        if let Ok(tier0) = &self.kernel {
+            tier0.disinherit();
+        }
+    }
+
+    /// Whether what the kernel does not decide is dropped.
+    pub const fn is_holding(&self) -> bool {
+        self.holding
+    }
+
+    /// What the kernel does not decide is handed up from now on.
+    pub fn hand_up(&mut self) {
+        if !std::mem::replace(&mut self.holding, false) {
+            return;
+        }
+        if let (Ok(tier0), Some(punts)) = (&self.kernel, &self.punts) {
+            tier0.set_punt_device(punts.pair.near.index);
+        }
+    }
+
+    /// The daemon ends, and the kernel goes on without it for a while. True when there is anything that goes on.
+    pub fn leave(&mut self) -> bool {
+        let Ok(tier0) = &self.kernel else {
+            return false;
+        };
+        let inside = |d: &Device| matches!(d.way, Way::Kernel(_));
+        if !tier0.is_pinned() || !self.open.values().any(inside) {
+            return false;
+        }
+        tier0.leave(clock::now());
+        for device in self.open.values_mut() {
+            if let Way::Kernel(guard) = std::mem::replace(&mut device.way, Way::None) {
+                guard.leave();
+            }
+        }
+        true
     }
 
     /// Removes the punt device when no port needs it.
@@ -305,7 +362,12 @@ impl Devices {
     fn forget_punts(&mut self) {
         if self.punts.take().is_some() {
             if let Ok(tier0) = &self.kernel {
-                tier0.set_punt_device(0);
+                // A dead daemon's programs must not let frames pass to the host.
+                tier0.set_punt_device(if self.past.links.is_empty() {
+                    0
+                } else {
+                    NOBODY
+                });
             }
             self.ignore(PUNT_WORKER, PUNTS);
         }

@@ -133,7 +133,7 @@ impl Dummies {
 }
 
 impl Platform for Dummies {
-    fn number(&self, spec: &PortSpec) -> Option<DpPort> {
+    fn number(&mut self, spec: &PortSpec) -> Option<DpPort> {
         let base = if spec.name.starts_with("br") { 100 } else { 0 };
         let digits = spec.name.trim_start_matches(|c: char| !c.is_ascii_digit());
         let end = digits.find(|c: char| !c.is_ascii_digit());

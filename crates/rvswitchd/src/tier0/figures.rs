@@ -55,9 +55,15 @@ pub(super) struct Resident {
 
 impl Resident {
     pub fn new(flow: Arc<Megaflow>) -> Self {
+        let base = flow.stats.kernel();
+        Self::with_base(flow, base)
+    }
+
+    /// `base` and what the entry has counted make what the kernel has carried.
+    pub fn with_base(flow: Arc<Megaflow>, base: FlowSnapshot) -> Self {
         Self {
             outputs: outputs(&flow),
-            base: flow.stats.kernel(),
+            base,
             leaving: false,
             recent: 0,
             flow,

@@ -18,6 +18,7 @@
 //! that wait to be nominated again.
 
 mod figures;
+mod left;
 mod reaper;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,7 +31,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 use rvs_dpif::{AckToken, FlowId, Megaflow, Standing, WorkerId};
 use rvs_flow::DpPort;
 use rvs_kcache::tier0::{OutPort, PortGuard, PuntRate, Refusal};
-use rvs_kcache::{Error, KernelCache, SILENCE};
+use rvs_kcache::{Error, KernelCache, OldLink, SILENCE};
 use rvs_packet::Now;
 
 pub use crate::tier0::figures::PortTotals;
@@ -54,14 +55,16 @@ const DEFERRED: usize = 4_096;
 const FRESH: Duration = Duration::from_millis(2);
 /// How often masks are ranked, room is made, and flows that found none may ask again.
 const TIDY_EVERY: Duration = Duration::from_millis(500);
-/// Silence of the daemon after which a link's program lets frames pass to the host. Links end with the process, so this is
-/// for a process that hangs; established flows go on until then.
+/// Silence of the daemon after which a link's program lets frames pass to the host, unless the configuration says
+/// otherwise: it is dead or hangs. Established flows go on until then, if the links have names.
 const LINK_SILENCE: Duration = Duration::from_secs(30);
 
 /// What tier 0 counts beside the program's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub promoted: u64,
+    /// Flows of a dead daemon that this one goes on with.
+    pub adopted: u64,
     /// Taken out again while the flow lives on.
     pub demoted: u64,
     pub evicted: u64,
@@ -100,6 +103,8 @@ struct State {
     /// The reaper is between taking acknowledgements and having sent them.
     reaping: bool,
     ending: bool,
+    /// The kernel goes on as it is; nothing here changes it any more.
+    left: bool,
     figures: Figures,
     counters: Counters,
     /// When the next promotion is due, at [`RATE`].
@@ -138,6 +143,7 @@ impl Tier0 {
             acks: Vec::new(),
             reaping: false,
             ending: false,
+            left: false,
             figures: Figures::default(),
             counters: Counters::default(),
             due: Now::ZERO,
@@ -182,7 +188,9 @@ impl Tier0 {
 
     /// Takes every flow out.
     pub fn flush(&self) {
-        self.lock().demote_where(|_| true);
+        let mut state = self.lock();
+        state.demote_where(|_| true);
+        state.discard_left();
     }
 
     /// True when the acknowledgement has to wait for the kernel: then it is asked for later, from here.
@@ -212,12 +220,16 @@ impl Tier0 {
     /// Says where a port's frames leave; flows that go there otherwise leave the kernel.
     pub fn set_out(&self, port: DpPort, out: Option<OutPort>) {
         let mut state = self.lock();
+        if state.left {
+            return;
+        }
         let before = match out {
             Some(out) => state.ports.insert(port, out),
             None => state.ports.remove(&port),
         };
         if before.is_some() && before != out {
             state.demote_where(|r| r.goes_to(port));
+            state.discard_left();
             self.ring();
         }
     }
@@ -225,8 +237,12 @@ impl Tier0 {
     /// The program has left the port: so do its flows.
     pub fn forget_port(&self, port: DpPort) {
         let mut state = self.lock();
+        if state.left {
+            return;
+        }
         state.inside.remove(&port);
         state.demote_where(|r| r.in_port() == port);
+        state.discard_left();
         self.ring();
     }
 
@@ -236,20 +252,32 @@ impl Tier0 {
         self.forget_port(port);
     }
 
-    /// Puts the program on a device.
+    /// Puts the program on a device, in place of what a dead daemon left there.
     ///
     /// # Errors
     /// As [`KernelCache::attach`].
-    pub fn attach(&self, ifindex: u32, port: DpPort) -> std::result::Result<PortGuard, Error> {
+    pub fn attach(
+        &self,
+        ifindex: u32,
+        port: DpPort,
+        old: Option<OldLink>,
+    ) -> std::result::Result<PortGuard, Error> {
         let mut state = self.lock();
-        let guard = state.cache.attach(ifindex, port, PUNT_RATE)?;
+        let unpinned = state.cache.unpinned();
+        let guard = state.cache.attach_over(ifindex, port, PUNT_RATE, old)?;
+        if state.cache.unpinned() > unpinned {
+            tracing::warn!("port {port}: the kernel cache on it ends with the daemon: its link got no name in the bpf file system");
+        }
         state.inside.insert(port);
         Ok(guard)
     }
 
     /// See [`KernelCache::set_punt_device`].
     pub fn set_punt_device(&self, ifindex: u32) {
-        self.lock().cache.set_punt_device(ifindex);
+        let state = self.lock();
+        if !state.left {
+            state.cache.set_punt_device(ifindex);
+        }
     }
 
     pub fn beat(&self, now: Now) {
@@ -293,6 +321,7 @@ impl Tier0 {
         let c = &state.counters;
         let mut all = vec![
             ("kcache_promoted", c.promoted),
+            ("kcache_adopted", c.adopted),
             ("kcache_demoted", c.demoted),
             ("kcache_evicted", c.evicted),
             ("kcache_detached", c.detached),
@@ -314,6 +343,9 @@ impl Tier0 {
 
 impl State {
     fn promote(&mut self, now: Now, flow: Arc<Megaflow>) {
+        if self.left {
+            return;
+        }
         if self.residents.contains_key(&flow.id) {
             // Its last figures of an earlier stay are still to come.
             return self.defer(flow);
@@ -377,7 +409,7 @@ impl State {
     }
 
     fn take_out(&mut self, id: FlowId) -> bool {
-        if !self.cache.remove(id) {
+        if self.left || !self.cache.remove(id) {
             return false;
         }
         if let Some(resident) = self.residents.get_mut(&id) {

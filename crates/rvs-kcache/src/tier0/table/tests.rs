@@ -354,3 +354,104 @@ fn figures_are_summed_and_ranked_by() {
         "a new flow starts at zero"
     );
 }
+
+/// A table as a dead daemon left it, with some flows, and the arrays handed on.
+fn left_behind(n: u8) -> (Arrays<Memory>, Shape) {
+    let mut t = table(64);
+    t.set_config(config::ENTRIES_PUNT, pair(t.shape.entries, 0));
+    for i in 0..n {
+        let mask = if i % 2 == 0 {
+            Mask::exact()
+        } else {
+            some_mask()
+        };
+        let mut k = key(i);
+        k.dl_dst[5] = i;
+        let k = mask.apply(&k);
+        t.install(FlowId(u64::from(i) + 1), &k, &mask, &goes_to(u32::from(i)))
+            .unwrap();
+    }
+    // What leaves no trace.
+    assert!(t.remove(FlowId(1)));
+    (t.arrays, t.shape)
+}
+
+fn goes_to(ifindex: u32) -> Steps {
+    let mut steps = Steps::default();
+    steps.ops[0] = op(1, 1, 0, ifindex);
+    steps.mtu = 1500;
+    steps
+}
+
+fn some_mask() -> Mask<FlowKey> {
+    Mask(FlowKey {
+        in_port: u32::MAX,
+        present: Present::IPV4 | Present::IPV6,
+        dl_dst: [0xff; 6],
+        ..FlowKey::default()
+    })
+}
+
+#[test]
+fn the_next_daemon_finds_every_flow_and_goes_on_with_it() {
+    let (arrays, shape) = left_behind(20);
+    let mut t = Table::inherit(arrays, shape).unwrap();
+    let orphans = t.orphans();
+    assert_eq!(orphans.len(), t.len());
+    assert_eq!(orphans.len(), 19);
+    for orphan in &orphans {
+        let (at, step) = program(&t, &orphan.key).unwrap();
+        assert!(t.does(orphan.id, &goes_to((step >> 32) as u32)));
+        assert!(!t.does(orphan.id, &goes_to(99)));
+        let id = FlowId(1000 + u64::from(at));
+        assert!(t.name(orphan.id, id) && t.contains(id));
+    }
+    assert!(t.orphans().is_empty());
+    // New ones take places of their own; old ones go as ever.
+    let other = Mask::exact();
+    t.install(FlowId(5000), &key(200), &other, &goes_to(7))
+        .unwrap();
+    for orphan in &orphans {
+        let (at, _) = program(&t, &orphan.key).unwrap();
+        assert!(t.remove(FlowId(1000 + u64::from(at))));
+        assert_eq!(program(&t, &orphan.key), None);
+    }
+    assert!(program(&t, &key(200)).is_some());
+    assert_eq!(reap(&mut t).len(), orphans.len());
+    assert_eq!(t.masks().count(), 1);
+}
+
+#[test]
+fn arrays_that_make_no_sense_are_not_believed() {
+    let (arrays, shape) = left_behind(20);
+    let other = Shape {
+        entries: shape.entries - 1,
+        ..shape
+    };
+    assert!(Table::inherit(arrays, other).is_none());
+    // Any word may be garbage: what is found then is what the program itself would find, and nothing twice.
+    let (mut seed, mut believed, mut found) = (1u64, 0, 0);
+    for _ in 0..300 {
+        let (arrays, shape) = left_behind(20);
+        for _ in 0..20 {
+            seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let at = (seed >> 20) as usize;
+            match seed >> 62 {
+                0 => store(&arrays.config, 4 + at % (config::WORDS - 4), seed),
+                1 => store(&arrays.entries, at % (20 * entry::WORDS), seed),
+                2 => store(&arrays.buckets, at % (shape.buckets as usize * WAYS), seed),
+                _ => store(&arrays.buckets, at % (shape.buckets as usize * WAYS), 3),
+            }
+        }
+        let Some(t) = Table::inherit(arrays, shape) else {
+            continue;
+        };
+        believed += 1;
+        for orphan in t.orphans() {
+            found += 1;
+            assert!(program(&t, &orphan.key).is_some());
+            assert_eq!(orphan.mask.apply(&orphan.key), orphan.key);
+        }
+    }
+    assert!(believed > 200 && found > 1000, "{believed} {found}");
+}
