@@ -117,6 +117,7 @@ fn main() -> ExitCode {
         vsctl::says_all_that_ovs_vsctl_says,
         metrics::figures_for_prometheus,
         package::installs_everything,
+        package::is_confined,
         package::runs_with_the_privileges_of_its_unit,
         mininet::every_host_reaches_every_other,
         mininet::remote_controller,

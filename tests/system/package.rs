@@ -65,6 +65,12 @@ pub fn installs_everything(lab: &Lab) {
     }
 }
 
+pub fn is_confined(lab: &Lab) {
+    std::fs::write(lab.path("rvswitchd.service"), UNIT).unwrap();
+    // Tenths of a point on systemd's scale: the fewer the better.
+    lab.sh("systemd-analyze security --offline=true --threshold=29 $PWD/rvswitchd.service");
+}
+
 pub fn runs_with_the_privileges_of_its_unit(lab: &Lab) {
     assert_eq!((setting("Type"), setting("WatchdogSec")), ("notify", "5"));
     let capabilities: Vec<String> = setting("CapabilityBoundingSet")

@@ -77,6 +77,17 @@ pub fn with_the_bridge_of_linux(lab: &Lab) {
     ));
     within(CONVERGED, "frames pass", || reaches(lab));
     no_storm(lab);
+    let appctl = format!(
+        "ovs-appctl -t {}/ovs-vswitchd.*.ctl",
+        switch.rundir().display()
+    );
+    let cleared = lab.sh(&format!("{appctl} fdb/stats-clear br1"));
+    assert_eq!(cleared, "statistics successfully cleared\n");
+    let mdb = lab.try_sh(&format!("{appctl} mdb/show br1"));
+    assert!(
+        mdb.err.contains("multicast snooping is disabled"),
+        "{mdb:?}"
+    );
     // Both say that ours is the root.
     let mac = switch.ctl("get interface br1 mac_in_use");
     let mac = mac.trim().trim_matches('"').replace(':', "");

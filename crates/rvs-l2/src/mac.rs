@@ -116,7 +116,7 @@ pub struct Flush {
     pub statics: bool,
 }
 
-/// Counters since the table was made (`fdb/stats-show`).
+/// Counters since the table was made or they were cleared (`fdb/stats-show`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MacStats {
     pub learned: u64,
@@ -227,6 +227,11 @@ impl MacTable {
 
     pub fn stats(&self) -> MacStats {
         self.stats
+    }
+
+    /// Counts from 0 again.
+    pub fn clear_stats(&mut self) {
+        self.stats = MacStats::default();
     }
 
     /// Entries, static ones included.

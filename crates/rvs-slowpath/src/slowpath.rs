@@ -117,6 +117,13 @@ impl SlowPath {
         &self.macs
     }
 
+    /// Counts what happens to a bridge's addresses from 0 again.
+    pub fn clear_mac_stats(&mut self, bridge: BridgeId) {
+        if let Some(table) = self.macs.get_mut(bridge) {
+            table.clear_stats();
+        }
+    }
+
     pub fn flows(&self) -> &FlowTable {
         &self.flows
     }

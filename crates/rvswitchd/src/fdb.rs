@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use rvs_flow::OfPort;
 use rvs_l2::Flush;
+use rvs_ovsdb::Uuid;
 use serde_json::{json, Value};
 
 use crate::clock;
@@ -35,10 +36,28 @@ pub const COMMANDS: &[Command] = &[
         run: show,
     },
     Command {
+        name: "fdb/stats-clear",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: clear_stats,
+    },
+    Command {
         name: "fdb/stats-show",
         usage: "BRIDGE",
         params: (1, 1),
         run: stats,
+    },
+    Command {
+        name: "mdb/flush",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: no_snooping,
+    },
+    Command {
+        name: "mdb/show",
+        usage: "BRIDGE",
+        params: (1, 1),
+        run: no_snooping,
     },
     Command {
         name: "rvs/fdb",
@@ -122,21 +141,37 @@ fn stats(daemon: &mut Daemon, params: &[String]) -> Answer {
     )))
 }
 
+/// The bridge that is named, or all.
+fn named(daemon: &Daemon, params: &[String]) -> Result<Vec<Uuid>, String> {
+    Ok(match params.first() {
+        Some(name) => vec![daemon.bridge(name)?.cfg.uuid],
+        None => {
+            let all = daemon.switch.topology().bridges();
+            all.map(|b| b.cfg.uuid).collect()
+        }
+    })
+}
+
 fn flush(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let names: Vec<String> = match params.first() {
-        Some(name) => vec![daemon.bridge(name)?.cfg.name.clone()],
-        None => daemon
-            .switch
-            .topology()
-            .bridges()
-            .map(|b| b.cfg.name.clone())
-            .collect(),
-    };
-    for name in names {
-        let uuid = daemon.bridge(&name)?.cfg.uuid;
-        daemon.switch.flush_macs(uuid, Flush::default());
+    for bridge in named(daemon, params)? {
+        daemon.switch.flush_macs(bridge, Flush::default());
     }
     Ok(json!("table successfully flushed\n"))
+}
+
+fn clear_stats(daemon: &mut Daemon, params: &[String]) -> Answer {
+    for bridge in named(daemon, params)? {
+        if let Some(id) = daemon.switch.bridge_id(bridge) {
+            daemon.switch.slow().clear_mac_stats(id);
+        }
+    }
+    Ok(json!("statistics successfully cleared\n"))
+}
+
+/// Multicast goes where broadcasts go: there is no table of its own.
+fn no_snooping(daemon: &mut Daemon, params: &[String]) -> Answer {
+    named(daemon, params)?;
+    Err("multicast snooping is disabled".to_owned())
 }
 
 fn add(daemon: &mut Daemon, params: &[String]) -> Answer {

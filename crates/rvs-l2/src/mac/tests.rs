@@ -125,6 +125,9 @@ fn eviction_takes_from_the_port_with_the_most_and_says_whom() {
         }
     );
     assert_eq!(t.stats().evicted, 1);
+    let entries = t.len();
+    t.clear_stats();
+    assert_eq!((t.stats(), t.len()), (MacStats::default(), entries));
 }
 
 #[test]
