@@ -17,6 +17,7 @@ mod hostile;
 mod hosts;
 mod internal;
 mod life;
+mod managers;
 mod meters;
 mod metrics;
 mod mininet;
@@ -111,6 +112,8 @@ fn main() -> ExitCode {
         dummy::time_by_command,
         dummy::states_and_traces,
         client::a_second_daemon_waits,
+        managers::listened_for_and_dialled,
+        managers::over_tls,
         tools::stock_appctl,
         tools::stock_tools_without_options,
         tools::every_question_has_json,

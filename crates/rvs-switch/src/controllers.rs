@@ -121,6 +121,68 @@ pub(crate) fn read(
     }
 }
 
+/// One row of table Manager that the root refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerConfig {
+    pub uuid: Uuid,
+    pub target: String,
+    /// Longest wait between attempts to connect.
+    pub max_backoff: Duration,
+    /// Silence after which a client is probed; `None` for never, as on this machine's sockets without a wish.
+    pub inactivity_probe: Option<Duration>,
+}
+
+/// The managers of the switch.
+pub(crate) fn managers(db: &Database) -> Vec<ManagerConfig> {
+    let root = db.table("Open_vSwitch").and_then(|t| t.rows().next());
+    let rows = db.table("Manager");
+    let named = root.iter().flat_map(|r| r.set_of_uuid("manager_options"));
+    let read = |row: RowRef<'_>| {
+        let target = row.str("target").to_owned();
+        let millis = |column: &str| {
+            let n = u64::try_from(row.opt_int(column)?).ok()?;
+            Some(Duration::from_millis(n))
+        };
+        let local = target.starts_with("unix:") || target.starts_with("punix:");
+        ManagerConfig {
+            uuid: row.uuid(),
+            max_backoff: millis("max_backoff").unwrap_or(ControllerConfig::DEFAULT_MAX_BACKOFF),
+            inactivity_probe: match millis("inactivity_probe") {
+                Some(Duration::ZERO) => None,
+                Some(d) => Some(d.max(Duration::from_secs(1))),
+                None => (!local).then_some(ControllerConfig::DEFAULT_PROBE),
+            },
+            target,
+        }
+    };
+    named
+        .filter_map(|u| rows.as_ref()?.row(u))
+        .map(read)
+        .collect()
+}
+
+/// What is known of a manager: columns of its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerStatus {
+    pub uuid: Uuid,
+    pub connected: bool,
+    /// Keys and values of column `status`.
+    pub status: Vec<(String, String)>,
+}
+
+impl ManagerStatus {
+    pub(crate) fn row(self) -> RowStatus {
+        RowStatus {
+            table: "Manager",
+            row: self.uuid,
+            columns: vec![
+                ("is_connected", Datum::scalar(self.connected)),
+                ("status", Datum::map(self.status)),
+            ],
+        }
+    }
+}
+
 /// The SSL row that the root refers to.
 pub(crate) fn ssl(db: &Database) -> Option<SslConfig> {
     let root = db.table("Open_vSwitch")?.rows().next()?;

@@ -17,7 +17,9 @@ use rvs_pipeline::{BridgeId, PuntNote};
 use rvs_slowpath::Taught;
 
 use crate::config::{FailMode, IfaceKind};
-use crate::controllers::{self, ControllerStatus, OpenflowConfig, SslConfig};
+use crate::controllers::{
+    self, ControllerStatus, ManagerConfig, ManagerStatus, OpenflowConfig, SslConfig,
+};
 use crate::plant::SwitchPlant;
 use crate::ports::{BridgeState, IfaceState};
 use crate::spanning::openflow_state;
@@ -54,6 +56,16 @@ impl<R: Rim> Switch<R> {
     /// Changes when [`Self::openflow_configs`] or [`Self::ssl`] may have changed.
     pub fn openflow_epoch(&self) -> u64 {
         self.openflow_epoch
+    }
+
+    /// Clients of the database that are wanted. New when [`Self::openflow_epoch`] is.
+    pub fn managers(&self) -> Vec<ManagerConfig> {
+        controllers::managers(self.database())
+    }
+
+    pub fn manager_status(&mut self, rows: Vec<ManagerStatus>) {
+        let rows: Vec<_> = rows.into_iter().map(ManagerStatus::row).collect();
+        self.write_status(&rows);
     }
 
     pub fn ssl(&self) -> Option<SslConfig> {

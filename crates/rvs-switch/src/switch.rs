@@ -217,7 +217,7 @@ impl<R: Rim> Switch<R> {
             self.next_cfg = Some(root.int("next_cfg"));
             self.openflow_epoch += 1;
         }
-        let controllers = rows("Controller").len() + rows("SSL").len();
+        let controllers = rows("Controller").len() + rows("Manager").len() + rows("SSL").len();
         if controllers + touched.bridges.len() > 0 {
             self.openflow_epoch += 1;
         }

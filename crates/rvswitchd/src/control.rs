@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rvs_dpif::{AckToken, DpCommand, Upcall, WorkerId};
@@ -34,8 +34,9 @@ use crate::dummy::commands::tell_events;
 use crate::dummy::Dummies;
 use crate::handler::Wires;
 use crate::mailbox::{Letter, Mailbox};
+use crate::managers::{self, Managers};
 use crate::remote::Remote;
-use crate::spin::{self, Spin};
+use crate::spin::{look_for, wait_for, Spin};
 use crate::survive::Resume;
 use crate::worker::Order;
 use crate::{clock, notify};
@@ -178,8 +179,9 @@ pub struct Control {
     mailbox: Mailbox,
     letters: Vec<Letter>,
     pub channels: Channels,
+    pub managers: Managers,
     /// The way to the database server whose client the daemon is.
-    remote: Option<Remote>,
+    pub remote: Option<Remote>,
     /// What to say once everything of the database is up.
     pub announcement: Option<String>,
     /// What an earlier daemon left, until the configuration is up.
@@ -209,7 +211,7 @@ impl Control {
         signals: SignalFd,
         mailbox: Mailbox,
         channels: Channels,
-        remote: Option<Remote>,
+        managers: Managers,
     ) -> Self {
         Self {
             daemon,
@@ -220,7 +222,8 @@ impl Control {
             mailbox,
             letters: Vec::new(),
             channels,
-            remote,
+            managers,
+            remote: None,
             announcement: None,
             past: None,
             spin: Spin::new(),
@@ -264,10 +267,12 @@ impl Control {
             self.switch().run_spanning(clock::now());
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
+            self.managers.turn(clock::now(), &mut self.daemon.switch);
             self.warp();
             tell_events(&mut self.daemon);
             self.close_dropped();
             self.flush();
+            self.managers.send(clock::now(), &mut self.daemon.switch);
             self.tell_remote();
         }
     }
@@ -295,6 +300,12 @@ impl Control {
         }));
         let interests = self.channels.interests(clock::now());
         fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
+        let managers = self.managers.interests(server);
+        fds.extend(
+            managers
+                .iter()
+                .map(|(_, fd, flags)| PollFd::new(*fd, *flags)),
+        );
         let remote = self.remote.as_ref().zip(self.daemon.switch.remote.as_ref());
         let remote = remote.and_then(|(remote, follower)| remote.interest(follower));
         fds.extend(remote.map(|(fd, flags)| PollFd::new(fd, flags)));
@@ -310,7 +321,13 @@ impl Control {
         let (first, rest) = fds.split_at(3);
         let (listeners, rest) = rest.split_at(self.listeners.len());
         let (clients, rest) = rest.split_at(self.clients.len());
-        let (channels, remote) = rest.split_at(interests.len());
+        let (channels, rest) = rest.split_at(interests.len());
+        let (managing, remote) = rest.split_at(managers.len());
+        let knocking: Vec<(managers::Token, PollFlags)> = managers
+            .iter()
+            .zip(managing)
+            .filter_map(|((token, ..), f)| Some((*token, f.revents().filter(|r| !r.is_empty())?)))
+            .collect();
         let remote = remote.first().and_then(PollFd::revents);
         let found: Vec<(Token, PollFlags)> = interests
             .iter()
@@ -336,6 +353,9 @@ impl Control {
         for (token, flags) in found {
             self.channels.ready(token, flags);
         }
+        for (token, flags) in knocking {
+            self.managers.ready(token, flags);
+        }
         Ok(ready)
     }
 
@@ -351,8 +371,9 @@ impl Control {
         let channels = self.channels.deadline();
         let look = switch.rim.devices.next_look();
         let spanning = switch.next_spanning();
+        let managers = self.managers.deadline();
         let next = [
-            beat, statistics, database, deaf, channels, remote, look, spanning,
+            beat, statistics, database, deaf, channels, remote, look, spanning, managers,
         ]
         .into_iter()
         .flatten()
@@ -439,15 +460,6 @@ impl Control {
         self.clients.push(Client::new(stream, talk));
     }
 
-    /// While nobody is there to read them counters are not written: who comes finds them as they are now.
-    fn refresh_statistics(&mut self) {
-        let now = clock::now();
-        if now + STATISTICS >= self.next_statistics + FRESH {
-            self.next_statistics = now + STATISTICS;
-            self.switch().write_statistics();
-        }
-    }
-
     /// Takes what clients sent. `Some` when one of them asked for the end.
     fn serve(&mut self, ready: &[usize]) -> Option<Done> {
         let mut buffer = Vec::new();
@@ -505,6 +517,12 @@ impl Control {
     fn close_dropped(&mut self) {
         for (session, reason) in self.switch().take_closed() {
             tracing::warn!("a database client was dropped: {reason}");
+            if self
+                .managers
+                .dropped(clock::now(), session, &mut self.daemon.switch)
+            {
+                continue;
+            }
             let found = self
                 .clients
                 .iter()
@@ -577,25 +595,6 @@ impl Control {
             }
         }
     }
-}
-
-/// Polls; the number of descriptors that have something.
-fn wait_for(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<i32> {
-    match poll(fds, timeout) {
-        Err(nix::errno::Errno::EINTR) => Ok(0),
-        other => other.context("poll"),
-    }
-}
-
-/// Polls without sleeping, for [`spin::LOOK`] at most; whether something came.
-fn look_for(fds: &mut [PollFd<'_>]) -> Result<bool> {
-    let end = clock::running() + spin::LOOK;
-    while clock::running() < end {
-        if wait_for(fds, PollTimeout::ZERO)? > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn flush_database(

@@ -19,6 +19,7 @@ mod handler;
 mod lasting;
 mod logging;
 mod mailbox;
+mod managers;
 mod metrics;
 mod notify;
 mod perf;

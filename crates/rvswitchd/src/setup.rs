@@ -39,6 +39,7 @@ use crate::devices::Devices;
 use crate::dummy::Dummies;
 use crate::handler::{Handler, Latency, Rounds, Wires};
 use crate::mailbox::mailbox;
+use crate::managers::Managers;
 use crate::remote::{self, Remote};
 use crate::rundir::{self, RunDir};
 use crate::source::{self, Source};
@@ -203,10 +204,12 @@ pub fn run(args: &Args) -> Result<()> {
         survival,
     );
     let channels = Channels::new(&dir);
+    let managers = Managers::new(&dir);
     let ready = format!("{READY} (run directory {})", dir.display());
     let mut control = Control::new(
-        daemon, listeners, monitor, signals, mailbox, channels, remote,
+        daemon, listeners, monitor, signals, mailbox, channels, managers,
     );
+    control.remote = remote;
     control.announcement = Some(ready);
     control.past = Some(TheirPast {
         resume,

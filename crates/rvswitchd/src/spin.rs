@@ -7,6 +7,11 @@
 
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+use nix::poll::{poll, PollFd, PollTimeout};
+
+use crate::clock;
+
 /// How long the next message of a busy client is looked for.
 pub const LOOK: Duration = Duration::from_micros(60);
 /// Messages without a look after several looks in vain, at most.
@@ -47,6 +52,25 @@ impl Spin {
             self.penalty = (self.penalty * 2).min(MAX_SKIPS);
         }
     }
+}
+
+/// Polls; the number of descriptors that have something.
+pub fn wait_for(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> Result<i32> {
+    match poll(fds, timeout) {
+        Err(nix::errno::Errno::EINTR) => Ok(0),
+        other => other.context("poll"),
+    }
+}
+
+/// Polls without sleeping, for [`LOOK`] at most; whether something came.
+pub fn look_for(fds: &mut [PollFd<'_>]) -> Result<bool> {
+    let end = clock::running() + LOOK;
+    while clock::running() < end {
+        if wait_for(fds, PollTimeout::ZERO)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

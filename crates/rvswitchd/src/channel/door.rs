@@ -70,6 +70,14 @@ impl Door {
         }
     }
 
+    /// The TCP port that it listens on.
+    pub fn port(&self) -> Option<u16> {
+        match &self.socket {
+            Listening::Tcp(s) => s.local_addr().ok().map(|a| a.port()),
+            Listening::Unix(..) => None,
+        }
+    }
+
     pub fn is_tls(&self) -> bool {
         self.tls
     }

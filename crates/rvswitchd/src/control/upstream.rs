@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use nix::poll::PollFlags;
 
-use super::Control;
+use super::{Control, FRESH, STATISTICS};
 use crate::dummy::commands::settle;
 use crate::worker::Order;
 use crate::{clock, notify};
@@ -119,8 +119,18 @@ impl Control {
             settle(&self.daemon);
             self.read_mail();
             self.switch().run();
+            self.switch().run_spanning(clock::now());
             self.beat();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
+        }
+    }
+
+    /// While nobody is there to read them counters are not written: who comes finds them as they are now.
+    pub(super) fn refresh_statistics(&mut self) {
+        let now = clock::now();
+        if now + STATISTICS >= self.next_statistics + FRESH {
+            self.next_statistics = now + STATISTICS;
+            self.switch().write_statistics();
         }
     }
 }

@@ -1,0 +1,134 @@
+//! Database clients by rows of table Manager.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rvs_tests::{eventually, Daemon, Lab};
+
+fn vsctl(lab: &Lab, switch: &Daemon<'_>, words: &str) -> String {
+    lab.sh(&format!(
+        "ovs-vsctl --timeout=10 --db=unix:{}/db.sock {words}",
+        switch.rundir().display()
+    ))
+}
+
+/// `ptcp:`, `punix:` and `tcp:`, from the row to the client and back to the row.
+pub fn listened_for_and_dialled(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = there.local_addr().unwrap().port();
+    vsctl(
+        lab,
+        &switch,
+        &format!("set-manager ptcp:0:127.0.0.1 punix:managers.sock tcp:127.0.0.1:{port}"),
+    );
+    let row = |target: &str, column: &str| {
+        let words = format!("--bare --columns={column} find Manager 'target=\"{target}\"'");
+        vsctl(lab, &switch, &words).trim().to_owned()
+    };
+    eventually("it listens", || {
+        row("ptcp:0:127.0.0.1", "status").contains("bound_port=")
+    });
+    let bound = row("ptcp:0:127.0.0.1", "status");
+    let bound = bound.split("bound_port=").nth(1).unwrap();
+    let bound: u16 = bound
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap();
+    let socket = switch.rundir().join("managers.sock");
+    eventually("its socket is there", || socket.exists());
+    for server in [
+        format!("tcp:127.0.0.1:{bound}"),
+        format!("unix:{}", socket.display()),
+    ] {
+        assert_eq!(
+            lab.sh(&format!("ovs-vsctl --timeout=10 --db={server} list-br")),
+            "br1\n"
+        );
+        let dump = lab.sh(&format!(
+            "ovsdb-client --timeout=10 dump {server} Open_vSwitch Bridge name"
+        ));
+        assert!(dump.contains("br1"), "{dump}");
+        // A client that holds on is seen, and gone when it goes.
+        let target = if server.starts_with("tcp") {
+            "ptcp:0:127.0.0.1"
+        } else {
+            "punix:managers.sock"
+        };
+        let monitor = lab.spawn(
+            "monitor",
+            &format!("ovsdb-client monitor {server} Open_vSwitch Bridge name"),
+        );
+        eventually("the row says that it is connected", || {
+            row(target, "is_connected") == "true"
+        });
+        assert!(row(target, "status").contains("state=ACTIVE"));
+        eventually("the monitor has the bridge", || {
+            monitor.out().contains("br1")
+        });
+        drop(monitor);
+        eventually("the row says that it is gone", || {
+            row(target, "is_connected") == "false"
+        });
+    }
+    // The one that is dialled asks as any client does, and is dialled again when it hangs up.
+    let target = format!("tcp:127.0.0.1:{port}");
+    for _ in 0..2 {
+        let (mut client, _) = there.accept().unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        client
+            .write_all(br#"{"id":1,"method":"list_dbs","params":[]}"#)
+            .unwrap();
+        let mut answer = [0; 256];
+        let n = client.read(&mut answer).unwrap();
+        assert!(String::from_utf8_lossy(&answer[..n]).contains("Open_vSwitch"));
+        eventually("the row says that it is connected", || {
+            row(&target, "is_connected") == "true"
+        });
+    }
+    vsctl(lab, &switch, "del-manager");
+    eventually("nothing listens", || {
+        !socket.exists()
+            && lab
+                .try_sh(&format!(
+                    "ovsdb-client --timeout=2 list-dbs tcp:127.0.0.1:{bound}"
+                ))
+                .code
+                != 0
+    });
+}
+
+/// `pssl:` with certificates of the authority that the row SSL names.
+pub fn over_tls(lab: &Lab) {
+    let switch = Daemon::start(lab, "");
+    lab.sh("mkdir pki");
+    for name in ["sw", "cl"] {
+        // Version 3, as the library asks for.
+        lab.sh(&format!(
+            "cd pki; [ -f ca.pem ] || openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 9 -subj /CN=ca 2>/dev/null; \
+             echo basicConstraints=CA:FALSE > ext; \
+             openssl req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name} 2>/dev/null; \
+             openssl x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -extfile ext -out {name}.pem 2>/dev/null"
+        ));
+    }
+    let d = lab.path("pki");
+    let d = d.display();
+    vsctl(
+        lab,
+        &switch,
+        &format!("set-ssl {d}/sw.key {d}/sw.pem {d}/ca.pem -- set-manager pssl:6641:127.0.0.1"),
+    );
+    eventually("a client with a certificate is answered", || {
+        let ran = lab.try_sh(&format!(
+            "ovsdb-client --timeout=5 -p {d}/cl.key -c {d}/cl.pem -C {d}/ca.pem list-dbs ssl:127.0.0.1:6641"
+        ));
+        ran.out.contains("Open_vSwitch")
+    });
+    let plain = lab.try_sh("ovsdb-client --timeout=2 list-dbs tcp:127.0.0.1:6641");
+    assert_ne!(plain.code, 0, "{}", plain.out);
+}
