@@ -86,14 +86,17 @@ impl Controller {
         Ok(())
     }
 
-    /// Sends every packet-in of so long back as a packet-out to a port. Returns how many there were.
-    pub fn reflect(&mut self, time: Duration, to: OfPort) -> Result<u64> {
-        // Misses are asked for, and packet-ins with them.
+    /// Asks for packet-ins: a service connection gets them when it says how long those of misses may be.
+    pub fn listen(&mut self) -> Result<()> {
         self.put(&Message::SetConfig(SwitchConfig {
             miss_send_len: u16::MAX,
             ..SwitchConfig::default()
         }))?;
-        self.flush()?;
+        self.barrier()
+    }
+
+    /// Sends every packet-in of so long back as a packet-out to a port. Returns how many there were.
+    pub fn reflect(&mut self, time: Duration, to: OfPort) -> Result<u64> {
         let (end, mut count) = (Instant::now() + time, 0);
         let mut chunk = [0; 64 << 10];
         self.stream

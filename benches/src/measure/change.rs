@@ -284,7 +284,7 @@ fn reflected(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
         )
     };
     c.put(&to_controller(FlowCommand::Add)?)?;
-    c.barrier()?;
+    c.listen()?;
     let w = watch(r, millis, (PORTS, REFLECTED), |_| {
         c.reflect(Duration::from_millis(millis), OfPort(u32::from(RED) + 1))?;
         Ok(())
