@@ -67,6 +67,13 @@ impl<'a> Suite<'a> {
     }
 }
 
+/// A test that fails leaves nobody in the background.
+impl Drop for Suite<'_> {
+    fn drop(&mut self) {
+        self.lab.try_sh(&self.line("kill $(cat *.pid) 2>/dev/null"));
+    }
+}
+
 /// A frame of TCP as the suite writes it.
 const TCP: &str = "in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
                    ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no),tcp(src=8,dst=9),tcp_flags(ack)";

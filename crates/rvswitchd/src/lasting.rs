@@ -29,8 +29,10 @@ impl Daemon {
 
     /// Tables are restored for as long as flows may go on without; then the switch goes on with what there is.
     pub fn hold_no_longer(&mut self, now: Now) {
+        // Before the configuration is known nobody has asked for anything.
+        let restoring = self.switch.is_restoring();
         let rim = &mut self.switch.rim;
-        if rim.devices.is_holding() && now.since(self.started) >= rim.survive {
+        if restoring && rim.devices.is_holding() && now.since(self.started) >= rim.survive {
             tracing::warn!(
                 "flow-restore-wait is still set: frames are switched by what tables there are"
             );
