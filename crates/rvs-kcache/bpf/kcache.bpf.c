@@ -293,8 +293,11 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 {
 	__u32 len = skb->len, i = 0;
 
+	cpu->at = 0;
+
 #pragma clang loop unroll(disable)
 	for (__u32 steps = 0; steps < OPS; steps++) {
+		i = *(volatile __u32 *)&cpu->at;
 		if (i >= OPS)
 			break;
 		struct op op = e->op[i];
@@ -332,7 +335,7 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 			cpu->n[C_ERROR]++;
 			return TC_ACT_SHOT;
 		}
-		i++;
+		*(volatile __u32 *)&cpu->at = i + 1;
 	}
 	return TC_ACT_SHOT;
 }

@@ -132,6 +132,8 @@ struct parsed {
 struct cpu {
 	__u64 n[COUNTERS];
 	struct parsed parsed;
+	__u32 at;  /* next step of the entry carried out: here, and not on the stack, for the same reason */
+	__u32 pad;
 };
 
 enum reason { REASON_MISS = 0, REASON_UNPARSED = 1, REASON_TOO_BIG = 2 };
@@ -158,7 +160,7 @@ _Static_assert(offsetof(struct config, masks) == 72, "config");
 _Static_assert(sizeof(struct config) == 72 + 16 * 128, "config");
 _Static_assert(sizeof(struct entry) == 256, "entry");
 _Static_assert(sizeof(struct port) == 32, "port");
-_Static_assert(sizeof(struct cpu) == 64 + 136, "cpu");
+_Static_assert(sizeof(struct cpu) == 64 + 136 + 8, "cpu");
 _Static_assert(sizeof(struct punt) == 16, "punt");
 
 /* Made by the loader, found by name. `config` is used as the value itself, the others through their helper. */

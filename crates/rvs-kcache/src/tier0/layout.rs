@@ -82,8 +82,8 @@ pub(crate) mod cpu {
     /// `enum counter`
     pub const COUNTERS: usize = 8;
     pub const KEY: usize = COUNTERS;
-    /// Width, header, flags behind the key.
-    pub const WORDS: usize = KEY + super::KEY_WORDS + 2;
+    /// Width, header, flags behind the key; then the step that is next.
+    pub const WORDS: usize = KEY + super::KEY_WORDS + 3;
 }
 
 /// Two half words.
