@@ -87,7 +87,8 @@ pub fn tests() -> Vec<Test> {
             ],
             beside,
         )
-        .unless(no_openflow),
+        .unless(no_openflow)
+        .thorough(),
         Test::new(
             "through a controller",
             vec![
@@ -101,7 +102,8 @@ pub fn tests() -> Vec<Test> {
             ],
             reflected,
         )
-        .unless(no_openflow),
+        .unless(no_openflow)
+        .thorough(),
         Test::new(
             "restart",
             vec![Figure::less(
