@@ -29,6 +29,9 @@ impl Default for Limits {
     }
 }
 
+/// Flows that a table is said to hold, as Open vSwitch says of its tables.
+pub(super) const TOLD: usize = 1_000_000;
+
 /// Rule changes that are named one by one. With more of them, everything is said to have changed: judging every cached flow
 /// by each of them would take longer than translating all flows anew.
 pub(super) const CHANGES: usize = 1024;

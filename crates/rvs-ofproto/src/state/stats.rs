@@ -49,7 +49,7 @@ impl Ofproto {
                 TableStats {
                     table: id,
                     name: self.table_name(&bridge, id),
-                    max_entries: count(self.table_limit(id)),
+                    max_entries: count(self.told_limit(id)),
                     config: self.table_config(&bridge, id).miss as u32,
                     active: table.map_or(0, |t| count(t.read().len())),
                     lookups,
@@ -80,7 +80,7 @@ impl Ofproto {
                 metadata_match: u64::MAX,
                 metadata_write: u64::MAX,
                 capabilities: TABLE_CAPABILITIES,
-                max_entries: count(self.table_limit(id)),
+                max_entries: count(self.told_limit(id)),
                 properties: properties(id, version),
             })
             .collect()

@@ -11,6 +11,7 @@ use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
 use rvs_pipeline::{Bridge, Miss};
 
+use super::limits::TOLD;
 use super::ofproto::Ofproto;
 use super::txn::{Step, Txn};
 use super::Event;
@@ -124,7 +125,7 @@ impl<P: Plant> Txn<'_, P> {
             if f.command > MODIFY {
                 return Err(ErrorCode::TffcEperm.because("tables can't be enabled or disabled"));
             }
-            let limit = self.state.table_limit(f.table);
+            let limit = self.state.told_limit(f.table);
             if usize::try_from(f.max_entries) != Ok(limit) {
                 let code = if old {
                     ErrorCode::TffcEperm
@@ -230,6 +231,11 @@ impl Ofproto {
     pub(super) fn table_limit(&self, id: TableId) -> usize {
         let limit = self.tables.get(&id).and_then(|t| t.limit);
         limit.map_or(self.limits.flows, |n| (n as usize).min(self.limits.flows))
+    }
+
+    /// What clients are told that the table holds: room for the switch's own flows is not theirs.
+    pub(super) fn told_limit(&self, id: TableId) -> usize {
+        self.table_limit(id).min(TOLD)
     }
 
     /// Room in the table, in percent of its limit.

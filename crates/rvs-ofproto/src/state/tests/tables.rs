@@ -50,7 +50,7 @@ fn a_full_table_refuses() {
         (stats.len(), stats[0].name.as_str(), stats[0].active),
         (254, "acl", 3)
     );
-    assert_eq!((stats[0].max_entries, stats[1].active), (1 << 20, 1));
+    assert_eq!((stats[0].max_entries, stats[1].active), (1_000_000, 1));
 }
 
 #[test]
