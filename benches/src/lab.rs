@@ -235,6 +235,8 @@ fn has_vlan_devices() -> bool {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        let _ = sh("for h in red green; do ip link del v-$h; ip netns del $h; done; true");
+        // The growth of ports leaves devices of its own.
+        let _ = sh("for h in red green; do ip link del v-$h; ip netns del $h; done; \
+             ip -o link show type veth | sed -n 's/^[0-9]*: \\(p[0-9]*\\)@.*/link del \\1/p' | ip -batch -; true");
     }
 }
