@@ -30,6 +30,24 @@ fn what_was_encoded_decodes_to_the_same() {
     }
 }
 
+/// A generator ends wherever its octets run out: a loop that draws until it likes what it gets would turn for ever.
+#[test]
+fn generators_end_when_their_octets_do() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for seed in 0..300_000u64 {
+            let mut e = Entropy::seed(seed);
+            let octets: Vec<u8> = (0..e.below(40)).map(|_| e.u8()).collect();
+            let mut e = Entropy::bytes(&octets);
+            let d = testing::dialect(&mut e);
+            let _ = testing::message(&mut e, &d);
+        }
+        let _ = done.send(());
+    });
+    let patience = std::time::Duration::from_secs(120);
+    assert!(ended.recv_timeout(patience).is_ok(), "a generator hangs");
+}
+
 /// An insertion need not say the type of the group: whether its buckets may watch a port is the group's to say.
 #[test]
 fn buckets_to_insert_are_not_judged_by_the_type_in_the_message() {

@@ -274,32 +274,32 @@ fn controller(e: &mut Entropy<'_>) -> ControllerAction {
 }
 
 fn set_field(e: &mut Entropy<'_>) -> Action {
-    loop {
-        let s = sub_field(e, true, 128);
-        let f = s.field();
-        if f.id == FieldId::InPortOxm || f.id == FieldId::InPort {
-            continue;
-        }
-        let full = f.match_mask();
-        let mut mask = if f.maskable && e.one_in(3) {
-            s.mask()
-        } else {
-            full
-        };
-        let mut value = low(e, f.bits);
-        if f.id == FieldId::VlanVid {
-            value |= 0x1000;
-            mask |= 0x1000;
-        }
-        if f.id == FieldId::NwTos {
-            value &= 0xfc;
-        }
-        return Action::SetField(Box::new(FieldValue {
-            field: f.id,
-            value: value & mask,
-            mask,
-        }));
+    let drawn = sub_field(e, true, 128);
+    // Where a frame came in is loaded, never set. Not drawn again: used-up octets give the same for ever.
+    let s = match drawn.field().id {
+        FieldId::InPortOxm | FieldId::InPort => SubField::whole(FieldId::Reg0),
+        _ => drawn,
+    };
+    let f = s.field();
+    let full = f.match_mask();
+    let mut mask = if f.maskable && e.one_in(3) {
+        s.mask()
+    } else {
+        full
+    };
+    let mut value = low(e, f.bits);
+    if f.id == FieldId::VlanVid {
+        value |= 0x1000;
+        mask |= 0x1000;
     }
+    if f.id == FieldId::NwTos {
+        value &= 0xfc;
+    }
+    Action::SetField(Box::new(FieldValue {
+        field: f.id,
+        value: value & mask,
+        mask,
+    }))
 }
 
 fn load(e: &mut Entropy<'_>) -> Action {
