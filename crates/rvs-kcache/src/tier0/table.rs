@@ -109,13 +109,13 @@ struct Shaped {
 }
 
 impl<M: AsRef<[AtomicU64]>> Table<M> {
-    /// Takes over zeroed arrays.
-    pub fn new(arrays: Arrays<M>, shape: Shape, secret: [u64; 2]) -> Self {
-        let this = Self {
+    /// Nothing is known yet of what the arrays hold.
+    fn blank(arrays: Arrays<M>, shape: Shape, secret: [u64; 2], epoch: u32) -> Self {
+        Self {
             arrays,
             shape,
             secret,
-            epoch: 1,
+            epoch,
             flows: HashMap::new(),
             owner: HashMap::new(),
             free: Vec::new(),
@@ -124,7 +124,12 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             round: 0,
             masks: [const { None }; MASKS],
             order: Vec::new(),
-        };
+        }
+    }
+
+    /// Takes over zeroed arrays.
+    pub fn new(arrays: Arrays<M>, shape: Shape, secret: [u64; 2]) -> Self {
+        let this = Self::blank(arrays, shape, secret, 1);
         this.set_config(config::SECRET, secret[0]);
         this.set_config(config::SECRET + 1, secret[1]);
         this.set_config(config::EPOCH_BUCKETS, pair(this.epoch, shape.buckets - 1));

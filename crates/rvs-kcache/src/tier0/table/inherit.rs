@@ -37,20 +37,8 @@ impl<M: AsRef<[AtomicU64]>> Table<M> {
             .flat_map(|w| w.to_le_bytes())
             .take(halves(word(config::MASKS_VLANS)).0 as usize)
             .collect();
-        let mut this = Self {
-            secret: [word(config::SECRET), word(config::SECRET + 1)],
-            arrays,
-            shape,
-            epoch,
-            flows: HashMap::new(),
-            owner: HashMap::new(),
-            free: Vec::new(),
-            fresh: 1,
-            limbo: Vec::new(),
-            round: 0,
-            masks: [const { None }; MASKS],
-            order: Vec::new(),
-        };
+        let secret = [word(config::SECRET), word(config::SECRET + 1)];
+        let mut this = Self::blank(arrays, shape, secret, epoch);
         for place in 0..MASKS {
             this.masks[place] = this.read_mask(place);
         }
