@@ -1,0 +1,252 @@
+//! Groups, multipath, conjunctions and learned flows: what chooses.
+
+use super::*;
+
+fn bucket(id: u32, watch: Option<u32>, actions: Vec<Action>) -> Bucket {
+    Bucket {
+        id,
+        weight: 1,
+        watch_port: watch.map(OfPort),
+        watch_group: None,
+        actions: actions.into(),
+    }
+}
+
+fn group(id: u32, kind: GroupKind, buckets: Vec<Bucket>) -> Group {
+    Group {
+        id: GroupId(id),
+        kind,
+        selection: Selection::Default,
+        buckets: buckets.into(),
+    }
+}
+
+#[test]
+fn groups_of_each_kind() {
+    let frame = ether(mac(2), mac(1), &[]);
+    let lab = |groups| all(vec![Action::Group(GroupId(1)), out(4)]).with_groups(groups);
+    let every = group(
+        1,
+        GroupKind::All,
+        vec![
+            bucket(0, None, vec![out(2), Action::SetEthDst(mac(9))]),
+            bucket(1, None, vec![out(3)]),
+        ],
+    );
+    // The set-field comes before the output, and the other bucket and the output after the group do not see it.
+    let changed = ether(mac(9), mac(1), &[]);
+    assert_eq!(
+        lab(vec![every]).sent(&frame, 1),
+        vec![(2, changed), (3, frame.clone()), (4, frame.clone())]
+    );
+    let failover = || {
+        group(
+            1,
+            GroupKind::FastFailover,
+            vec![
+                bucket(0, Some(2), vec![out(2)]),
+                bucket(1, Some(3), vec![out(3)]),
+            ],
+        )
+    };
+    assert_eq!(lab(vec![failover()]).ports(&frame, 1), vec![2, 4]);
+    let mut down = lab(vec![failover()]);
+    down.change(|b| {
+        let with = |mut p: Port| {
+            p.live = p.of != OfPort(2);
+            (p, VlanMode::default())
+        };
+        b.ports = Arc::new(Ports::singles(b.ports.iter().cloned().map(with)).unwrap());
+    });
+    assert_eq!(down.ports(&frame, 1), vec![3, 4]);
+    let indirect = group(
+        1,
+        GroupKind::Indirect,
+        vec![bucket(0, None, vec![Action::Group(GroupId(2))])],
+    );
+    let end = group(2, GroupKind::Indirect, vec![bucket(0, None, vec![out(3)])]);
+    assert_eq!(lab(vec![indirect, end]).ports(&frame, 1), vec![3, 4]);
+    assert_eq!(
+        lab(vec![]).ports(&frame, 1),
+        vec![4],
+        "a group that is not there is nothing"
+    );
+}
+
+#[test]
+fn a_select_group_keeps_a_flow_together_and_spreads_flows() {
+    let buckets = (0..3).map(|n| bucket(n, None, vec![out(n + 2)])).collect();
+    let lab = all(vec![Action::Group(GroupId(1))]).with_groups(vec![group(
+        1,
+        GroupKind::Select,
+        buckets,
+    )]);
+    let port = |src: u16| {
+        let fate = lab.send(&udp(src, 2, &[]), 1);
+        assert_eq!(fate.outputs.len(), 1);
+        fate.outputs[0].0 .0
+    };
+    let mut counts = [0; 5];
+    for src in 0..600 {
+        assert_eq!(port(src), port(src));
+        counts[port(src) as usize] += 1;
+    }
+    assert!(
+        counts[2..].iter().all(|n| (130..270).contains(n)),
+        "{counts:?}"
+    );
+    // What was hashed is in the mask.
+    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(5, 2, &[])), 1));
+    assert_eq!(t.mask.0.tp_src.get(), 0xffff);
+}
+
+#[test]
+fn conjunctions_need_every_clause() {
+    let clause = |clause| {
+        vec![Action::Conjunction {
+            id: 7,
+            clause,
+            n_clauses: 2,
+        }]
+    };
+    let lab = flows(vec![
+        flow(0, 10, "ip,nw_src=10.0.0.1", clause(0)),
+        flow(0, 10, "ip,nw_src=10.0.0.3", clause(0)),
+        flow(0, 10, "udp,tp_dst=2", clause(1)),
+        flow(0, 10, "udp,tp_dst=4", clause(1)),
+        flow(0, 10, "conj_id=7,ip", vec![out(2)]),
+        flow(0, 1, "", vec![out(3)]),
+    ]);
+    assert_eq!(lab.ports(&udp(1, 2, &[]), 1), vec![2]);
+    assert_eq!(lab.ports(&udp(1, 4, &[]), 1), vec![2]);
+    assert_eq!(lab.ports(&udp(1, 5, &[]), 1), vec![3]);
+    let mut other = udp(1, 2, &[]);
+    other[29] = 9;
+    rvs_flow::testing::fix_checksums(&mut other);
+    assert_eq!(lab.ports(&other, 1), vec![3]);
+    // Every clause's field is in the mask, also of the packet that matched none.
+    let t = lab.translate(&lab.key(&Frame::from_slice(&other), 1));
+    assert_eq!(t.mask.0.nw_src, [0xff; 4]);
+}
+
+#[test]
+fn learn_makes_a_flow_out_of_the_packet() {
+    let learn = Learn {
+        table: TableId(5),
+        priority: 9,
+        cookie: 0x77,
+        idle_timeout: 10,
+        hard_timeout: 20,
+        fin_idle_timeout: 0,
+        fin_hard_timeout: 0,
+        send_flow_removed: false,
+        delete_learned: false,
+        limit: 0,
+        result: None,
+        specs: Box::new([
+            LearnSpec {
+                src: LearnSrc::Field(whole(FieldId::EthSrc)),
+                dst: LearnDst::Match(whole(FieldId::EthDst)),
+            },
+            LearnSpec {
+                src: LearnSrc::Value(6),
+                dst: LearnDst::Load(reg(0, 0, 15)),
+            },
+            LearnSpec {
+                src: LearnSrc::Field(whole(FieldId::InPort)),
+                dst: LearnDst::Output,
+            },
+        ]),
+    };
+    let lab = all(vec![Action::Learn(Box::new(learn)), out(2)]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1));
+    let learned: Vec<_> = t
+        .effects
+        .iter()
+        .filter_map(|e| match e {
+            CachedEffect::LearnFlow { flow, .. } => Some(flow.clone()),
+            _ => None,
+        })
+        .collect();
+    let want = Match::parse("dl_dst=02:00:00:00:00:01", &NoPortNames).unwrap();
+    assert_eq!(learned[0].matching, want);
+    assert_eq!(
+        *learned[0].instructions.apply,
+        [Action::load(reg(0, 0, 15), 6), out(1)]
+    );
+    assert_eq!(
+        (learned[0].table, learned[0].priority, learned[0].cookie),
+        (TableId(5), 9, 0x77)
+    );
+    assert_eq!(
+        t.mask.0.dl_src, [0xff; 6],
+        "what was learned from is in the mask"
+    );
+}
+
+#[test]
+fn check_pkt_larger_takes_both_branches() {
+    let lab = flows(vec![
+        flow(
+            0,
+            1,
+            "",
+            vec![
+                Action::CheckPktLarger {
+                    dst: reg(0, 0, 0),
+                    len: 100,
+                },
+                Action::SetEthDst(mac(9)),
+                resubmit(1),
+            ],
+        ),
+        flow(1, 1, "reg0=1", vec![out(2)]),
+        flow(1, 1, "reg0=0", vec![out(3)]),
+    ]);
+    let small = udp(1, 2, &[]);
+    let mut large = small.clone();
+    large.resize(101, 0);
+    assert_eq!(
+        (lab.ports(&small, 1), lab.ports(&large, 1)),
+        (vec![3], vec![2])
+    );
+}
+
+#[test]
+fn multipath_and_bundle_choose_by_flow() {
+    let lab = all(vec![
+        Action::Multipath(Box::new(Multipath {
+            fields: HashFields::SymmetricL3L4Udp,
+            basis: 0,
+            algorithm: MultipathAlgorithm::HashThreshold,
+            max_link: 1,
+            arg: 0,
+            dst: reg(0, 0, 0),
+        })),
+        resubmit(1),
+    ]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1));
+    assert_eq!(
+        (t.mask.0.tp_src.get(), t.mask.0.nw_src),
+        (0xffff, [0xff; 4])
+    );
+    let bundle = |dead: u32| {
+        let mut lab = all(vec![Action::Bundle(Box::new(BundleAction {
+            algorithm: BundleAlgorithm::ActiveBackup,
+            fields: HashFields::EthSrc,
+            basis: 0,
+            members: Box::new([OfPort(2), OfPort(3)]),
+            dst: None,
+        }))]);
+        lab.change(|b| {
+            let with = |mut p: Port| {
+                p.live = p.of != OfPort(dead);
+                (p, VlanMode::default())
+            };
+            b.ports = Arc::new(Ports::singles(b.ports.iter().cloned().map(with)).unwrap());
+        });
+        let fate: Fate = lab.send(&udp(1, 2, &[]), 1);
+        fate.outputs[0].0
+    };
+    assert_eq!((bundle(9), bundle(2)), (DpPort(2), DpPort(3)));
+}
