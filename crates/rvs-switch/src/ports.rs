@@ -4,6 +4,8 @@
 //! changed, closes what has to go (on all bridges first, so that a port can move between bridges in one transaction), then
 //! opens what is new, and says which bridges and interfaces are different now.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ahash::AHashMap;
@@ -14,161 +16,12 @@ use rvs_packet::MacAddr;
 
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
 use crate::numbers::{choose_of_port, kept_numbers};
-use crate::patch::Patch;
 use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
+
+pub use state::{BridgeState, Changes, IfaceState, PortState, Touched};
 
 /// Ports of the daemon, open or waiting. Past it a port is refused with an error in its row.
 pub const MAX_PORTS: usize = 4096;
-
-/// An interface as it is.
-#[derive(Debug)]
-pub struct IfaceState {
-    pub cfg: IfaceConfig,
-    /// What the device was made of, or is to be made of.
-    wish: PortSpec,
-    pub of_port: OfPort,
-    /// The open device.
-    pub open: Option<(DpPort, LinkInfo)>,
-    /// The end of a patch, when it is one and names its other end.
-    pub patch: Option<Patch>,
-    /// Why it is not open.
-    pub error: Option<String>,
-    /// How often carrier or administrative state changed since it was opened.
-    pub link_resets: u64,
-}
-
-impl IfaceState {
-    /// What is known of the port, once it is open.
-    pub fn link(&self) -> Option<&LinkInfo> {
-        let of_device = self.open.as_ref().map(|(_, link)| link);
-        of_device.or(self.patch.as_ref().map(|p| &p.link))
-    }
-
-    /// The bridge's setting applies to the bridge's own interface.
-    fn hwaddr(&self, of_bridge: Option<MacAddr>) -> Option<MacAddr> {
-        of_bridge.filter(|_| self.of_port == OfPort::LOCAL)
-    }
-
-    /// Says why it is not open, once for each reason.
-    pub(crate) fn refuse(&mut self, error: String, changes: &mut Changes) {
-        if self.error.as_ref() != Some(&error) {
-            changes.ifaces.insert(self.cfg.uuid);
-            changes
-                .warnings
-                .push(format!("Interface {}: {error}", self.cfg.name));
-            self.error = Some(error);
-        }
-    }
-
-    /// Changes the device where the wish has changed, and only there: what its user has set since stays.
-    fn adjust(&mut self, wish: PortSpec, platform: &mut impl Platform, changes: &mut Changes) {
-        if self.cfg.kind == IfaceKind::Patch {
-            return self.open_patch(changes);
-        }
-        let old = std::mem::replace(&mut self.wish, wish);
-        let new = &self.wish;
-        if old == *new {
-            return;
-        }
-        let Some((dp, link)) = &mut self.open else {
-            return;
-        };
-        let differing = PortSpec {
-            mac: new.mac.filter(|_| old.mac != new.mac),
-            mtu: new.mtu.filter(|_| old.mtu != new.mtu),
-            ..new.clone()
-        };
-        match platform.adjust(*dp, &differing) {
-            Ok(now) => *link = now,
-            Err(e) => changes
-                .warnings
-                .push(format!("Interface {}: {e}", self.cfg.name)),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub struct PortState {
-    pub cfg: PortConfig,
-    pub ifaces: Vec<IfaceState>,
-}
-
-#[derive(Debug)]
-pub struct BridgeState {
-    pub cfg: BridgeConfig,
-    pub ports: BTreeMap<Uuid, PortState>,
-}
-
-impl BridgeState {
-    pub fn ifaces(&self) -> impl Iterator<Item = (&PortState, &IfaceState)> {
-        self.ports
-            .values()
-            .flat_map(|p| p.ifaces.iter().map(move |i| (p, i)))
-    }
-
-    pub(crate) fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
-        self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
-    }
-
-    /// The MTU that internal interfaces get without a wish of their own: the smallest of the other ports'.
-    fn mtu(&self) -> Option<u32> {
-        self.ifaces()
-            .filter(|(_, i)| i.cfg.kind == IfaceKind::System)
-            .filter_map(|(_, i)| i.open.as_ref().map(|(_, l)| l.mtu))
-            .min()
-    }
-
-    /// 64 bits by which controllers know the bridge: configured, else its interface's MAC.
-    pub fn datapath_id(&self) -> u64 {
-        let local = self.ifaces().find(|(_, i)| i.of_port == OfPort::LOCAL);
-        self.cfg.datapath_id.unwrap_or_else(|| {
-            local
-                .and_then(|(_, i)| i.link())
-                .map_or(0, |l| l.mac.to_u64())
-        })
-    }
-}
-
-/// Rows of the configuration that a transaction touched.
-#[derive(Clone, Debug, Default)]
-pub struct Touched {
-    pub bridges: BTreeSet<Uuid>,
-    pub ports: BTreeSet<Uuid>,
-    pub ifaces: BTreeSet<Uuid>,
-}
-
-impl Touched {
-    /// Everything that there is: a setting of the whole switch has changed.
-    pub(crate) fn add_all(&mut self, topology: &Topology) {
-        for bridge in topology.bridges() {
-            self.bridges.insert(bridge.cfg.uuid);
-            self.ports.extend(&bridge.cfg.ports);
-        }
-    }
-
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.bridges.extend(other.bridges);
-        self.ports.extend(other.ports);
-        self.ifaces.extend(other.ifaces);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bridges.is_empty() && self.ports.is_empty() && self.ifaces.is_empty()
-    }
-}
-
-/// What a reconfiguration or an event changed.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
-    /// Bridges whose snapshot has to be made anew; gone ones too.
-    pub bridges: BTreeSet<Uuid>,
-    /// Interfaces whose status columns have to be written.
-    pub ifaces: BTreeSet<Uuid>,
-    /// Datapath ports that no longer exist.
-    pub closed: Vec<DpPort>,
-    pub opened: Vec<DpPort>,
-    pub warnings: Vec<String>,
-}
 
 /// All bridges.
 #[derive(Debug, Default)]
