@@ -9,7 +9,8 @@ use std::time::Duration;
 use rvs_dpif::{ActionText, DropReason};
 use rvs_flow::{DpPort, OdpFlow};
 use rvs_packet::Now;
-use rvs_slowpath::{DelReason, InstalledFlow};
+use rvs_pipeline::BridgeId;
+use rvs_slowpath::{DelReason, InstalledFlow, SlowPath};
 use rvs_switch::ports::BridgeState;
 use rvs_switch::Switch;
 use serde_json::{json, Map, Value};
@@ -371,6 +372,17 @@ fn flush_flows(daemon: &mut Daemon, _: &[String]) -> Answer {
     Ok(json!(""))
 }
 
+/// Cached flows, of one bridge or all, as they were installed.
+pub fn cached_flows(slow: &SlowPath, only: Option<BridgeId>) -> Vec<&InstalledFlow> {
+    let mut flows: Vec<&InstalledFlow> = slow
+        .flows()
+        .iter()
+        .filter(|f| only.is_none_or(|b| f.deps.bridges.contains(&b)))
+        .collect();
+    flows.sort_by_key(|f| f.flow.id);
+    flows
+}
+
 fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
     let only = params
         .first()
@@ -380,12 +392,7 @@ fn rvs_cache(daemon: &mut Daemon, params: &[String]) -> Answer {
     daemon.switch.credit();
     let now = clock::now();
     let slow = daemon.switch.slow();
-    let mut flows: Vec<&InstalledFlow> = slow
-        .flows()
-        .iter()
-        .filter(|f| only.is_none_or(|b| f.deps.bridges.contains(&b)))
-        .collect();
-    flows.sort_by_key(|f| f.flow.id);
+    let flows = cached_flows(&slow, only);
     let name = |dp: DpPort| daemon.port_name(dp);
     let kernel = daemon.switch.rim.devices.kernel().ok();
     let tier = |f: &InstalledFlow| match kernel {

@@ -7,6 +7,7 @@
 
 mod direct;
 mod events;
+mod open;
 mod way;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,20 +16,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rvs_flow::DpPort;
 use rvs_kcache::{Guard, IngressDrop, OldLink};
-use rvs_netdev::internal::{self, Internal, InternalError, InternalId, PuntPair, UserEnd};
-use rvs_netdev::packet::{self, PacketConfig, PacketTx};
-use rvs_netdev::rtnl::{Change, Link, LinkRef, NotAPort, Rtnl};
-use rvs_netdev::{tap, OpenError, Transmit};
-use rvs_packet::MacAddr;
+use rvs_netdev::internal::{self, Internal, PuntPair};
+use rvs_netdev::packet::PacketTx;
+use rvs_netdev::rtnl::{Change, LinkRef, Rtnl};
+use rvs_netdev::Transmit;
 use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
 
 use crate::devices::direct::Direct;
+use crate::devices::open::{info, open_error, Io, Opened};
 use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
 use crate::tier0::Tier0;
-use crate::worker::{Order, PuntCount, Source, WorkerHandle};
+use crate::worker::{add_queue, Order, PuntCount, Source, WorkerHandle};
 
 /// MTU of an internal port when neither the user nor the bridge has a wish.
 const DEFAULT_MTU: u32 = 1500;
@@ -134,19 +135,6 @@ pub struct Past {
     pub numbers: HashMap<(String, u32), DpPort>,
 }
 
-/// A device that was opened, and how frames go in and out.
-struct Opened {
-    base: Base,
-    link: LinkInfo,
-    io: Io,
-}
-
-enum Io {
-    Packet(PacketTx),
-    /// A tap's frames come from its file; the host never had them.
-    Tap(Box<dyn Source>, Arc<dyn Transmit>),
-}
-
 impl Devices {
     pub fn new(
         rtnl: Rtnl,
@@ -239,150 +227,6 @@ impl Devices {
         }
     }
 
-    fn open_system(&mut self, spec: &PortSpec) -> Result<Opened, PortError> {
-        let link = self
-            .rtnl
-            .link_by_name(&spec.name)
-            .map_err(|e| PortError(e.to_string()))?
-            .ok_or_else(|| {
-                PortError(format!(
-                    "could not open network device {} (No such device)",
-                    spec.name
-                ))
-            })?;
-        internal::can_be_port(&link).map_err(|e| self.not_a_port(&spec.name, &e))?;
-        let tx = packet::open_sender(&link, &PacketConfig::default())
-            .map_err(|e| open_error(&spec.name, &e))?;
-        let mut info = info(&link);
-        info.note = self.address_note(&link, &spec.bridge);
-        Ok(Opened {
-            base: Base::System { index: link.index },
-            link: info,
-            io: Io::Packet(tx),
-        })
-    }
-
-    fn not_a_port(&mut self, name: &str, why: &NotAPort) -> PortError {
-        let NotAPort::HasMaster(index) = why else {
-            return PortError(format!("{name} can't be a port: {why}"));
-        };
-        let at = LinkRef {
-            index: *index,
-            nsid: None,
-        };
-        let master = match self.rtnl.link(at) {
-            Ok(Some(link)) => format!("{} ({})", link.name, link.role()),
-            _ => format!("the device with index {index}"),
-        };
-        PortError(format!(
-            "{name} can't be a port: it belongs to {master}; take it out first (ip link set {name} nomaster)"
-        ))
-    }
-
-    /// A device with an address is no longer answered for by the host: say so, and how to go on.
-    fn address_note(&mut self, link: &Link, bridge: &str) -> Option<String> {
-        let addresses: Vec<String> = self
-            .rtnl
-            .addresses(link.index)
-            .ok()?
-            .into_iter()
-            .filter(|(ip, _)| !matches!(ip, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local()))
-            .map(|(ip, prefix)| format!("{ip}/{prefix}"))
-            .collect();
-        if addresses.is_empty() {
-            return None;
-        }
-        let moves: Vec<String> = addresses
-            .iter()
-            .map(|a| {
-                format!(
-                    "ip addr del {a} dev {name}; ip addr add {a} dev {bridge}",
-                    name = link.name
-                )
-            })
-            .collect();
-        Some(format!(
-            "{name} carries {list}, on which the host no longer answers while it is a port; move it to the bridge: {moves}; \
-             ip link set {bridge} up",
-            name = link.name,
-            list = addresses.join(", "),
-            moves = moves.join("; ")
-        ))
-    }
-
-    fn open_internal(&mut self, spec: &PortSpec) -> Result<Opened, PortError> {
-        let id = self.internal_id(spec);
-        let error = |e: InternalError| PortError(e.to_string());
-        let port = match internal::adopt(&mut self.rtnl, &id).map_err(error)? {
-            Some(found) => found,
-            None => {
-                let user = UserEnd {
-                    mtu: spec.mtu.unwrap_or(DEFAULT_MTU),
-                    mac: spec.mac.unwrap_or_else(|| id.stable_mac()),
-                };
-                internal::create(&mut self.rtnl, &id, user).map_err(error)?
-            }
-        };
-        let tx = packet::open_sender(&port.hidden, &PacketConfig::default())
-            .map_err(|e| open_error(&spec.name, &e))?;
-        let link = self.internal_info(&port);
-        Ok(Opened {
-            base: Base::Internal(Box::new(port)),
-            link,
-            io: Io::Packet(tx),
-        })
-    }
-
-    fn open_tap(&mut self, dp: DpPort, spec: &PortSpec) -> Result<Opened, PortError> {
-        let (rx, tx) = tap::open(&spec.name, dp.0).map_err(|e| {
-            PortError(format!(
-                "could not open tap {}: {e} (it needs /dev/net/tun and CAP_NET_ADMIN)",
-                spec.name
-            ))
-        })?;
-        let link = self.rtnl.link_by_name(&spec.name).ok().flatten();
-        let link = link.ok_or_else(|| {
-            PortError(format!(
-                "tap {} vanished while it was being made",
-                spec.name
-            ))
-        })?;
-        Ok(Opened {
-            base: Base::Tap { index: link.index },
-            link: info(&link),
-            io: Io::Tap(Box::new(rx), Arc::new(tx)),
-        })
-    }
-
-    fn internal_id(&self, spec: &PortSpec) -> InternalId {
-        InternalId {
-            database: self.database.clone(),
-            port: spec.name.clone(),
-        }
-    }
-
-    /// What the user sees of an internal port.
-    fn internal_info(&mut self, port: &Internal) -> LinkInfo {
-        match port.user_link(&mut self.rtnl) {
-            Ok(Some(user)) => LinkInfo {
-                ifindex: if user.nsid.is_none() { user.index } else { 0 },
-                link_up: user.is_up(),
-                driver: "veth".to_owned(),
-                ..info(&user)
-            },
-            // In a namespace that we can't look into: the hidden end's carrier still tells whether it is up.
-            _ => LinkInfo {
-                ifindex: 0,
-                mac: MacAddr::ZERO,
-                mtu: DEFAULT_MTU,
-                admin_up: port.hidden.has_carrier(),
-                link_up: port.hidden.has_carrier(),
-                driver: "veth".to_owned(),
-                note: None,
-            },
-        }
-    }
-
     /// Lets every worker send to the port.
     fn start_outputs(&self, dp: DpPort, device: &Device) {
         for worker in &self.workers {
@@ -399,11 +243,7 @@ impl Devices {
 
     /// Takes frames from a file.
     fn start_source(&self, dp: DpPort, source: Box<dyn Source>, owner: usize) {
-        let upcalls = self
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add_port(dp);
+        let upcalls = add_queue(&self.queues, dp);
         self.workers[owner].send(Order::Receive {
             port: dp,
             source,
@@ -592,28 +432,5 @@ impl Platform for Devices {
             tx_dropped: s.tx_queue_full + s.tx_port_down,
             tx_errors: s.tx_lost() - s.tx_queue_full - s.tx_port_down,
         }
-    }
-}
-
-fn open_error(name: &str, e: &OpenError) -> PortError {
-    match e {
-        OpenError::NoDevice => PortError(format!(
-            "could not open network device {name} (No such device)"
-        )),
-        e => PortError(format!("could not open network device {name}: {e}")),
-    }
-}
-
-fn info(link: &Link) -> LinkInfo {
-    LinkInfo {
-        ifindex: link.index,
-        mac: link.mac.unwrap_or_default(),
-        mtu: link.mtu,
-        admin_up: link.is_up(),
-        link_up: link.has_carrier(),
-        driver: link.kind.clone().unwrap_or_default(),
-        note: link.master.map(|m| {
-            format!("{} belongs to the device with index {m} now; take it out (ip link set {0} nomaster)", link.name)
-        }),
     }
 }

@@ -20,7 +20,7 @@ use rvs_switch::DATABASE;
 use serde_json::{json, Value};
 
 use crate::clock;
-use crate::commands::{Command, Daemon};
+use crate::commands::{cached_flows, Command, Daemon};
 use crate::dummy;
 
 const DATAPATH: &str = "system@ovs-system";
@@ -299,12 +299,7 @@ fn flows(daemon: &mut Daemon, style: Style, only: Option<BridgeId>) -> String {
     daemon.switch.credit();
     let now = clock::now();
     let slow = daemon.switch.slow();
-    let mut flows: Vec<&InstalledFlow> = slow
-        .flows()
-        .iter()
-        .filter(|f| only.is_none_or(|b| f.deps.bridges.contains(&b)))
-        .collect();
-    flows.sort_by_key(|f| f.flow.id);
+    let flows = cached_flows(&slow, only);
     let mut text = String::new();
     for f in flows {
         flow(&mut text, daemon, f, style, now);

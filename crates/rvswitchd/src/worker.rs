@@ -6,7 +6,7 @@
 use std::os::fd::BorrowedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use rvs_dpif::{DpCommand, DropReason, Megaflow, Standing, WorkerId};
 use rvs_flow::DpPort;
 use rvs_netdev::{FrameSource, Liveness, Received};
 use rvs_packet::{gso, Frame, Now};
-use rvs_slowpath::{UpcallSender, UpcallSenders};
+use rvs_slowpath::{UpcallQueues, UpcallSender, UpcallSenders};
 
 use crate::acks::AckBoard;
 use crate::clock;
@@ -63,6 +63,12 @@ impl Source for rvs_netdev::tap::TapRx {
     fn fd(&self) -> BorrowedFd<'_> {
         rvs_netdev::tap::TapRx::fd(self)
     }
+}
+
+/// Opens the queue in which a new port's misses go up.
+pub fn add_queue(queues: &Mutex<UpcallQueues>, port: DpPort) -> UpcallSender {
+    let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+    queues.add_port(port)
 }
 
 /// What the other threads tell a worker.

@@ -51,12 +51,7 @@ impl Devices {
             return;
         }
         self.punts_changed(link.index);
-        let found = self
-            .open
-            .iter()
-            .find(|(_, d)| d.base.index() == link.index)
-            .map(|(dp, _)| *dp);
-        let Some(dp) = found else {
+        let Some(dp) = self.port_on(link.index) else {
             out.push(PortEvent::Appeared(link.name.clone()));
             return;
         };
@@ -79,6 +74,13 @@ impl Devices {
         }
     }
 
+    /// The port that stands on the device.
+    fn port_on(&self, index: u32) -> Option<DpPort> {
+        let mut all = self.open.iter();
+        all.find(|(_, d)| d.base.index() == index)
+            .map(|(dp, _)| *dp)
+    }
+
     fn link_removed(&mut self, link: &Link, out: &mut Vec<PortEvent>) {
         let at = LinkRef {
             index: link.index,
@@ -91,8 +93,7 @@ impl Devices {
         }
         if link.nsid.is_none() {
             self.punts_changed(link.index);
-            let gone = self.open.iter().find(|(_, d)| d.base.index() == link.index);
-            out.extend(gone.map(|(dp, _)| PortEvent::Gone(*dp)));
+            out.extend(self.port_on(link.index).map(PortEvent::Gone));
             // Whoever waits for the name may try again: an internal port is made anew.
             out.push(PortEvent::Appeared(link.name.clone()));
         }

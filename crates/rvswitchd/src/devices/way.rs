@@ -10,7 +10,6 @@
 //! Frames of the moment between are lost; the host sees none of them.
 
 use std::sync::atomic::Ordering;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -26,7 +25,7 @@ use rvs_switch::platform::{LinkInfo, PortEvent};
 use crate::clock;
 use crate::devices::{Device, Devices, Past};
 use crate::tier0::LARGEST_MTU;
-use crate::worker::{Order, PUNTS};
+use crate::worker::{add_queue, Order, PUNTS};
 
 /// The worker that reads what is handed up.
 const PUNT_WORKER: usize = 0;
@@ -166,11 +165,7 @@ impl Devices {
         }
         let index = device.base.index();
         let old = self.past.links.remove(&index);
-        let upcalls = self
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add_port(dp);
+        let upcalls = add_queue(&self.queues, dp);
         self.workers[PUNT_WORKER].send(Order::Expect {
             port: dp,
             upcalls,
@@ -227,11 +222,7 @@ impl Devices {
         };
         if let Some(tx) = &device.packet {
             let source = tx.receive(dp.0, &PacketConfig::default())?;
-            let upcalls = self
-                .queues
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add_port(dp);
+            let upcalls = add_queue(&self.queues, dp);
             self.workers[owner].send(Order::Receive {
                 port: dp,
                 source: Box::new(source),

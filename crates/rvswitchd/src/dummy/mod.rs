@@ -23,7 +23,7 @@ use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEven
 use self::port::{Captures, DummyPort, DummyRx};
 use crate::egress::TxPort;
 use crate::handler::Rounds;
-use crate::worker::{Order, WorkerHandle};
+use crate::worker::{add_queue, Order, WorkerHandle};
 
 /// What the datapath is called.
 pub const DATAPATH: &str = "dummy@ovs-dummy";
@@ -175,11 +175,7 @@ impl Platform for Dummies {
             true,
             Arc::default(),
         )));
-        let upcalls = self
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add_port(dp);
+        let upcalls = add_queue(&self.queues, dp);
         self.worker.send(Order::Receive {
             port: dp,
             source: Box::new(DummyRx(port.clone())),
