@@ -112,6 +112,17 @@ pub fn ports_come_alive_in_any_order(lab: &Lab) {
 }
 
 /// An address that turns up behind another port is sent there with the next frame, cached flows or not.
+/// Green falls silent and blue has its MAC and IP addresses from here on. Returns the MAC.
+pub fn move_green_to_blue(lab: &Lab) -> String {
+    let mac = lab.mac("green", "eth0-g");
+    lab.sh("ip -n green link set eth0-g down");
+    lab.sh(&format!(
+        "ip -n blue link set eth0-b down; ip -n blue addr flush dev eth0-b; ip -n blue link set eth0-b address {mac}; \
+         ip -n blue addr add 10.0.0.2/24 dev eth0-b; ip -n blue link set eth0-b up"
+    ));
+    mac
+}
+
 pub fn mac_that_moves_takes_effect_at_once(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.namespaces(&["blue"]);
@@ -119,12 +130,7 @@ pub fn mac_that_moves_takes_effect_at_once(lab: &Lab) {
     switch.ctl("add-port br1 veth-b");
     lab.ping("red", "10.0.0.2");
     lab.ping("red", "10.0.0.9");
-    let mac = lab.mac("green", "eth0-g");
-    lab.sh("ip -n green link set eth0-g down");
-    lab.sh(&format!(
-        "ip -n blue link set eth0-b down; ip -n blue addr flush dev eth0-b; ip -n blue link set eth0-b address {mac}; \
-         ip -n blue addr add 10.0.0.2/24 dev eth0-b; ip -n blue link set eth0-b up"
-    ));
+    let mac = move_green_to_blue(lab);
     // Whatever the host says first teaches the switch; the very next ping must come through.
     lab.ping("blue", "10.0.0.1");
     lab.ping_size("red", "10.0.0.2", 56);

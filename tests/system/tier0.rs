@@ -8,7 +8,7 @@ use rvs_tests::{eventually, Daemon, Lab, Peer};
 use serde_json::Value;
 
 use crate::barrier;
-use crate::hosts::red_and_green;
+use crate::hosts::{move_green_to_blue, red_and_green};
 
 /// Flows of the cache that have `text` in what they match or do.
 fn flows(switch: &Daemon<'_>, text: &str) -> Vec<Value> {
@@ -316,12 +316,7 @@ pub fn a_mac_that_moves_leaves_the_kernel(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-g");
-    let mac = lab.mac("green", "eth0-g");
-    lab.sh("ip -n green link set eth0-g down");
-    lab.sh(&format!(
-        "ip -n blue link set eth0-b down; ip -n blue addr flush dev eth0-b; ip -n blue link set eth0-b address {mac}; \
-         ip -n blue addr add 10.0.0.2/24 dev eth0-b; ip -n blue link set eth0-b up"
-    ));
+    move_green_to_blue(lab);
     lab.ping("blue", "10.0.0.1");
     let old = lab.capture("", "veth-g", "icmp");
     ping(lab, "red", "10.0.0.2", 10);
