@@ -22,7 +22,6 @@ mod meters;
 mod metrics;
 mod mininet;
 mod ofctl;
-mod ofctl_more;
 mod ofctl_peer;
 mod offload;
 mod package;
@@ -178,7 +177,7 @@ fn main() -> ExitCode {
         ofctl::flows,
         ofctl::groups_and_meters,
         ofctl::refusals,
-        ofctl_more::rare_commands,
+        ofctl::rare_commands,
         ofctl::monitors,
         blackbox::fields,
         blackbox::actions,

@@ -95,14 +95,14 @@ fn clsact_tap_sees_what_the_stack_does_not() {
     the_tap_sees_what_the_stack_does_not(Mode::Clsact, "clsact_tap");
 }
 
-/// Not a test: the daemon's part, as a process of its own that can be killed. Run by [`spawn_holder`].
-#[test]
-#[ignore = "helper process of the kill tests"]
-fn holder() {
-    let Ok(args) = std::env::var("RVS_KCACHE_HOLDER") else {
-        return;
-    };
-    let (mode, port) = args.split_once(' ').unwrap();
+/// What a holder holds: the way and the port.
+const HOLDS: &str = "RVS_KCACHE_HOLDER";
+/// The test whose process a holder is, since this program has no other way in.
+const HOLDER_ENTERS_BY: &str = "tcx_kill9_gives_the_frames_back";
+
+/// The daemon's part, as a process of its own that can be killed.
+fn hold(what: &str) {
+    let (mode, port) = what.split_once(' ').unwrap();
     let mode = if mode == "clsact" {
         Mode::Clsact
     } else {
@@ -124,8 +124,8 @@ impl Holder {
     fn spawn(ns: &Netns, mode: &str, port: u32) -> Self {
         let mut child = ns.run(|| {
             Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "holder", "--ignored", "--nocapture"])
-                .env("RVS_KCACHE_HOLDER", format!("{mode} {port}"))
+                .args(["--exact", HOLDER_ENTERS_BY, "--nocapture"])
+                .env(HOLDS, format!("{mode} {port}"))
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap()
@@ -182,6 +182,9 @@ fn kill9_gives_the_frames_back(mode: &str, test: &str) {
 
 #[test]
 fn tcx_kill9_gives_the_frames_back() {
+    if let Ok(what) = std::env::var(HOLDS) {
+        return hold(&what);
+    }
     kill9_gives_the_frames_back("tcx", "tcx_kill9");
 }
 
@@ -439,8 +442,8 @@ fn without_privileges_the_error_names_them() {
         let out = Command::new("setpriv")
             .args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "holder", "--ignored", "--nocapture"])
-            .env("RVS_KCACHE_HOLDER", format!("{mode} 1"))
+            .args(["--exact", HOLDER_ENTERS_BY, "--nocapture"])
+            .env(HOLDS, format!("{mode} 1"))
             .output();
         let Ok(out) = out else {
             println!("SKIPPED without_privileges: no setpriv (util-linux)");

@@ -1,4 +1,4 @@
-//! The short way out of the kernel's cache: straight into the namespace behind a veth (`bpf_redirect_peer`).
+//! The direct way out of the kernel's cache: straight into the namespace behind a veth (`bpf_redirect_peer`).
 //!
 //! It saves a queue and a wake-up for each frame, and passes everything by that could see the frame leave the port. So a port
 //! is *direct* only while nothing could:

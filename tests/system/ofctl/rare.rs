@@ -2,13 +2,9 @@
 
 use rvs_tests::{Lab, Peer};
 
-const VERSIONS: [&str; 4] = ["10", "13", "14", "15"];
+use super::has;
 
-fn has(what: &str, text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "{what}: no \"{word}\" in\n{text}");
-    }
-}
+const VERSIONS: [&str; 4] = ["10", "13", "14", "15"];
 
 pub fn rare_commands(lab: &Lab) {
     let peer = Peer::start(lab);
