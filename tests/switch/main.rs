@@ -6,6 +6,7 @@
 mod attacks;
 mod effects;
 mod fuzz;
+mod guests;
 mod hosts;
 mod learning;
 mod limits;
@@ -14,4 +15,5 @@ mod parking;
 mod random;
 mod script;
 mod spanning;
+mod steady;
 mod vlan;

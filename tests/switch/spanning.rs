@@ -19,7 +19,7 @@ fn with_bridge(caches: Caches) -> TestSwitch {
 }
 
 /// A BPDU of a bridge that is a better root than any.
-fn from_the_root(rapid: bool, port: u16) -> Vec<u8> {
+pub fn from_the_root(rapid: bool, port: u16) -> Vec<u8> {
     let root = BridgeId::new(0, mac(0xaa));
     let body = Body {
         rapid,

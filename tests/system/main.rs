@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod applications;
+mod attacks;
 mod barrier;
 mod bench;
 mod blackbox;
@@ -167,6 +168,11 @@ fn main() -> ExitCode {
         applications::groups_and_meters_of_os_ken_1_3,
         applications::groups_and_meters_of_os_ken_1_4,
         hostile::nobody_suffers_from_a_bad_peer,
+        attacks::cve_2012_3449_nothing_is_for_everybody_to_write,
+        attacks::cve_2022_49086_nested_flows_come_and_go,
+        attacks::cve_2026_45840_devices_go_under_load,
+        attacks::b6_a_steady_flow_stays_where_it_is,
+        attacks::b9_vlans_and_bridges_change_under_new_flows,
         controlled::snoop_shows_what_is_said,
         controlled::forwards_alone_when_no_controller_answers,
         controlled::flow_commands_on_our_own_switch,

@@ -40,6 +40,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
+use nix::sys::stat::{umask, Mode};
 
 use crate::args::{Args, Generate, Level};
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     if let Some(what) = args.generate {
         return generate(what);
     }
+    nothing_for_everybody_to_write();
     if args.detach {
         return background::detach(&args);
     }
@@ -62,6 +64,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => give_up(format!("{e:#}")),
     }
+}
+
+/// Whoever starts the daemon may have no umask: what it makes is its user's to write, whatever was inherited.
+fn nothing_for_everybody_to_write() {
+    let others = Mode::S_IWGRP | Mode::S_IWOTH;
+    let inherited = umask(others);
+    umask(inherited | others);
 }
 
 /// One line, cause and cure; never a backtrace.
