@@ -160,6 +160,7 @@ fn main() -> ExitCode {
         tier0_trouble::clsact_devices_come_and_go,
         ways_out::straight_into_the_namespace_while_nobody_looks,
         ways_out::captures_see_all_of_a_direct_port,
+        ways_out::an_xdp_program_at_the_far_end_has_its_way,
         differential::random_rules_agree_with_open_vswitch,
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,

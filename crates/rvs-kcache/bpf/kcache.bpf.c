@@ -18,6 +18,7 @@
 
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
+#define PACKET_HOST 0
 
 INLINE struct cpu *this_cpu(void)
 {
@@ -277,14 +278,21 @@ INLINE long set_field(struct __sk_buff *skb, const struct parsed *p, const struc
 }
 
 /* Sends the frame itself out of a device, or, where nothing at the device wants to see it, straight into the namespace of
- * the other end. That there is nothing is only known while the daemon looks. */
-INLINE int leave(__u32 ifindex)
+ * the other end. That there is nothing is only known while the daemon looks. Who is given a frame that way takes it for its
+ * own (newer kernels say so whatever it is, older ones leave what it was on arrival here), so only what is addressed to the
+ * other end goes: broadcasts and what is flooded must not look like it. */
+INLINE int leave(struct __sk_buff *skb, __u32 ifindex)
 {
 	struct port *to = find_port(ifindex);
+	__u64 far = to ? to->far : 0;
 
-	if (to && to->flags & PORT_DIRECT &&
-	    (__s64)(bpf_ktime_get_coarse_ns() - config.heartbeat) < LOOKED_AT)
-		return bpf_redirect_peer(ifindex, 0);
+	if (far && (__s64)(bpf_ktime_get_coarse_ns() - config.heartbeat) < LOOKED_AT) {
+		void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+
+		if (data + 8 <= data_end && (*(__u64 *)data & MAC_BITS) == far &&
+		    (skb->pkt_type == PACKET_HOST || !bpf_skb_change_type(skb, PACKET_HOST)))
+			return bpf_redirect_peer(ifindex, 0);
+	}
 	return bpf_redirect(ifindex, 0);
 }
 
@@ -308,7 +316,7 @@ INLINE int execute(struct __sk_buff *skb, struct cpu *cpu, const struct entry *e
 			return TC_ACT_SHOT;
 		case OP_OUTPUT:
 			if (op.flags & OP_LAST)
-				return leave(op.arg32);
+				return leave(skb, op.arg32);
 			/* A copy that its way out refuses is that copy's loss. */
 			if (bpf_clone_redirect(skb, op.arg32, 0))
 				cpu->n[C_ERROR]++;
@@ -386,5 +394,9 @@ int rvs_key(struct __sk_buff *skb)
 {
 	struct cpu *cpu = this_cpu();
 
-	return cpu ? read_key(skb, skb->mark, &cpu->parsed) : SHORT;
+	if (!cpu)
+		return SHORT;
+	int verdict = read_key(skb, skb->mark, &cpu->parsed);
+	cpu->at = 1 + verdict;
+	return verdict;
 }

@@ -94,15 +94,14 @@ struct stat {
 
 #define PORTS 4096  /* places; a port is in one of two */
 
-#define PORT_DIRECT 1  /* a veth whose other end may be given frames without this end's seeing them */
-
 struct port {
 	__u32 dp_port;
 	__u32 ifindex;  /* 0: nobody */
-	__u32 cost;   /* ns that one punted frame costs: 1e9 / rate */
-	__u32 flags;
+	__u64 cost;   /* ns that one punted frame costs: 1e9 / rate */
 	__u64 burst;  /* ns */
 	__u64 tat;    /* theoretical arrival time of the next one (GCRA) */
+	__u64 far;    /* not 0: a veth whose other end has this address (as loaded from a frame, in the low 48 bits) and may be
+	               * given frames for it without this end's seeing them */
 };
 
 enum counter {
@@ -159,7 +158,7 @@ _Static_assert(sizeof(struct mask) == 128, "mask");
 _Static_assert(offsetof(struct config, masks) == 72, "config");
 _Static_assert(sizeof(struct config) == 72 + 16 * 128, "config");
 _Static_assert(sizeof(struct entry) == 256, "entry");
-_Static_assert(sizeof(struct port) == 32, "port");
+_Static_assert(sizeof(struct port) == 40, "port");
 _Static_assert(sizeof(struct cpu) == 64 + 136 + 8, "cpu");
 _Static_assert(sizeof(struct punt) == 16, "punt");
 

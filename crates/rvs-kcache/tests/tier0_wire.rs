@@ -3,13 +3,21 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use common::sender::Sender;
 use common::switch::{l2, mac, now, output, Switch};
+use nix::sys::socket::{
+    recvfrom, setsockopt, socket, sockopt, AddressFamily, LinkAddr, SockFlag, SockProtocol,
+    SockType,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 use rvs_dpif::FlowId;
 use rvs_flow::{DpPort, FlowKey, Present};
 use rvs_kcache::tier0::{Punt, PuntRate, PuntedFor};
 use rvs_kcache::Mode;
+use rvs_packet::MacAddr;
 
 #[test]
 fn a_miss_is_handed_up_as_it_came() {
@@ -77,20 +85,59 @@ fn straight_into_the_other_namespace() {
     let Some(mut s) = Switch::new("peer", 2, Mode::Auto) else {
         return;
     };
-    s.guards.iter().for_each(|g| g.set_direct(true));
+    for (guard, host) in s.guards.iter().zip(1..) {
+        guard.set_direct(Some(MacAddr(mac(host))));
+    }
     s.join();
     assert!(s.ping(1, 2, "") && s.ping(2, 1, "-s 1400"));
     s.tcp("10.9.0.2", ("10.9.0.2", 5001), 8);
     assert!(s.punted().is_empty());
     // Past the port itself: it has sent next to nothing.
-    let sent = s
-        .host
-        .sh("cat /proc/thread-self/net/dev | grep port2")
-        .split_whitespace()
-        .nth(9)
-        .unwrap()
-        .to_owned();
-    assert!(sent.parse::<u64>().unwrap() < 100_000, "{sent}");
+    let sent = s.sent(2);
+    assert!(sent < 50, "{sent}");
+}
+
+/// What is not addressed to the other end must not look to it as if it were: it would answer, or route it.
+#[test]
+fn straight_or_not_frames_are_for_whom_they_are_for() {
+    let Some(mut s) = Switch::new("pkttype", 2, Mode::Auto) else {
+        return;
+    };
+    let multicast = [1, 0, 0x5e, 0, 0, 9];
+    let to = [mac(2), mac(9), [0xff; 6], multicast];
+    for (id, dst) in (1..).zip(to) {
+        s.install(id, l2(1, mac(1), dst, None), &[output(2)]);
+    }
+    let open = |ns: &common::Netns| {
+        ns.run(|| {
+            let all = SockProtocol::EthAll;
+            let s = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), all).unwrap();
+            setsockopt(&s, sockopt::ReceiveTimeout, &TimeVal::milliseconds(500)).unwrap();
+            s
+        })
+    };
+    let there = open(&s.hosts[1]);
+    let Some(mut sender) = Sender::new(&s.hosts[0], "eth0") else {
+        return;
+    };
+    for (far, past_the_port) in [(None, 0), (Some(MacAddr(mac(2))), 1)] {
+        s.guards[1].set_direct(far);
+        let before = s.sent(2);
+        let mut seen = Vec::new();
+        for dst in to {
+            let mut frame = [dst, mac(1)].concat();
+            frame.extend([0x88, 0xb6]);
+            frame.resize(60, 7);
+            sender.send(&frame);
+            let mut buf = [0; 100];
+            let (n, at) = recvfrom::<LinkAddr>(there.as_raw_fd(), &mut buf).unwrap();
+            assert_eq!(buf[..n], frame);
+            seen.push(at.unwrap().pkttype());
+        }
+        // PACKET_HOST, PACKET_OTHERHOST, PACKET_BROADCAST, PACKET_MULTICAST
+        assert_eq!(seen, [0, 3, 1, 2], "to {far:?}");
+        assert_eq!(s.sent(2) - before, 4 - past_the_port);
+    }
 }
 
 #[test]

@@ -18,13 +18,13 @@ use rvs_flow::DpPort;
 use rvs_kcache::{Guard, IngressDrop, OldLink};
 use rvs_netdev::internal::{self, Internal, PuntPair};
 use rvs_netdev::packet::PacketTx;
-use rvs_netdev::rtnl::{Change, LinkRef, Rtnl};
+use rvs_netdev::rtnl::{Change, Rtnl};
 use rvs_netdev::Transmit;
 use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
 
-use crate::devices::direct::Direct;
+use crate::devices::direct::{Direct, FarEnd};
 use crate::devices::open::{info, open_error, Io, Opened};
 use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
@@ -65,7 +65,7 @@ struct Device {
     mtu_needed: Arc<AtomicU32>,
     way: Way,
     /// The other end of the veth, while the kernel's cache gives it frames directly.
-    direct: Option<LinkRef>,
+    direct: Option<FarEnd>,
     /// Keeps the host away while the port is between two ways.
     waiting_drop: Option<Guard>,
     /// What was handed up of its frames.

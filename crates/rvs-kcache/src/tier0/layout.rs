@@ -58,13 +58,12 @@ pub(crate) mod stat {
 pub(crate) mod port {
     /// dp_port, ifindex
     pub const PORT_IFINDEX: usize = 0;
-    /// cost, flags
-    pub const COST_FLAGS: usize = 1;
-    /// Of the flags: the other end may be given frames directly.
-    pub const DIRECT: u32 = 1;
+    pub const COST: usize = 1;
     pub const BURST: usize = 2;
     pub const TAT: usize = 3;
-    pub const WORDS: usize = 4;
+    /// The address of the other end, which may be given frames for it directly; 0: it may not.
+    pub const FAR: usize = 4;
+    pub const WORDS: usize = 5;
     /// Places.
     pub const PLACES: u32 = 4096;
 
@@ -82,8 +81,10 @@ pub(crate) mod cpu {
     /// `enum counter`
     pub const COUNTERS: usize = 8;
     pub const KEY: usize = COUNTERS;
-    /// Width, header, flags behind the key; then the step that is next.
-    pub const WORDS: usize = KEY + super::KEY_WORDS + 3;
+    /// The step that is next; of the parser alone 1 + its verdict.
+    pub const AT: usize = KEY + super::KEY_WORDS + 2;
+    /// Width, header, flags behind the key; then that step.
+    pub const WORDS: usize = AT + 1;
 }
 
 /// Two half words.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rvs_flow::DpPort;
+use rvs_packet::MacAddr;
 
 use crate::error::Error;
 use crate::hook::Guard;
@@ -47,8 +48,13 @@ impl Ports {
         Self(Mutex::new(Places { mapped, inherited }))
     }
 
-    /// The places as a dead daemon left them.
+    /// The places as a dead daemon left them, but that no port is direct: nobody has looked for as long as it is dead.
     pub fn inherit(mapped: Mapped) -> Self {
+        for place in mapped.words().chunks(port::WORDS) {
+            if let Some(far) = place.get(port::FAR) {
+                far.store(0, Ordering::Release);
+            }
+        }
         let held = mapped.words().chunks(port::WORDS).filter_map(|place| {
             let word = place.get(port::PORT_IFINDEX)?.load(Ordering::Relaxed);
             let ifindex = (word >> 32) as u32;
@@ -110,9 +116,10 @@ impl Ports {
         };
         let cost = 1_000_000_000 / rate.per_second.max(1);
         let figures = [
-            (port::COST_FLAGS, pair(cost, 0)),
+            (port::COST, u64::from(cost)),
             (port::BURST, u64::from(cost) * u64::from(rate.burst)),
             (port::TAT, 0),
+            (port::FAR, 0),
         ];
         let set = |word: usize, value: u64, order| {
             if let Some(w) = place(at).and_then(|p| p.get(word)) {
@@ -136,13 +143,13 @@ impl Ports {
 
 impl Ports {
     /// Changes what the program knows of a device that has a place.
-    fn set_direct(&self, at: u32, direct: bool) {
+    fn set_direct(&self, at: u32, far: Option<MacAddr>) {
         let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = at as usize * port::WORDS + port::COST_FLAGS;
+        let word = at as usize * port::WORDS + port::FAR;
         if let Some(word) = places.mapped.words().get(word) {
-            let cost = word.load(Ordering::Relaxed) as u32;
-            let flags = if direct { port::DIRECT } else { 0 };
-            word.store(pair(cost, flags), Ordering::Release);
+            let [a, b, c, d, e, f] = far.unwrap_or_default().0;
+            let loaded = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+            word.store(loaded, Ordering::Release);
         }
     }
 }
@@ -180,12 +187,13 @@ impl PortGuard {
         Self { guard, claim }
     }
 
-    /// Lets frames that leave by this port go straight into the namespace of its other end (`bpf_redirect_peer`), past
-    /// everything that would see them leave: a queueing discipline, programs and hooks on egress, packet sockets. Only for a
-    /// veth whose other end is in another namespace; the kernel drops frames of any other in silence.
-    pub fn set_direct(&self, direct: bool) {
+    /// Lets frames that leave by this port for `far`, the address of its other end, go straight into the namespace there
+    /// (`bpf_redirect_peer`), past everything that would see them leave: a queueing discipline, programs and hooks on egress,
+    /// packet sockets. Only for a veth whose other end is in another namespace; the kernel drops frames of any other in
+    /// silence. `None`: no more.
+    pub fn set_direct(&self, far: Option<MacAddr>) {
         if let Some(at) = self.claim.at {
-            self.claim.ports.set_direct(at, direct);
+            self.claim.ports.set_direct(at, far);
         }
     }
 
@@ -200,7 +208,7 @@ impl PortGuard {
     /// Lets go, and leaves the program on the device if its link has a name: the next daemon takes it over.
     pub fn leave(self) {
         // Nobody will look whether it still may be.
-        self.set_direct(false);
+        self.set_direct(None);
         let Self { guard, mut claim } = self;
         claim.at = None;
         guard.leave();

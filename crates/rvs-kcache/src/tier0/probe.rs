@@ -9,6 +9,7 @@ use rvs_flow::{DpPort, FlowKey, Key};
 use super::layout::{config, cpu, pair, KEY_WORDS};
 use super::{array, little_endian, object, possible_cpus};
 use crate::asm::MapRef;
+use crate::attr::TCX_INGRESS;
 use crate::error::Error;
 use crate::program;
 use crate::sys::bpf::{self, Map};
@@ -18,6 +19,8 @@ use crate::sys::mapped::Mapped;
 const SKB_MARK: usize = 2;
 pub(super) const SKB_IFINDEX: usize = 10;
 pub(super) const TC_ACT_REDIRECT: i32 = 7;
+/// What the program leaves of a frame that it knows: 1 + `PARSED`.
+const PARSED: u64 = 1;
 
 /// What the program's parser made of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,28 +76,42 @@ impl KeyProbe {
     pub fn key_of(&mut self, frame: &[u8], in_port: DpPort) -> Result<Parsed, Error> {
         let mut skb = [0; 12];
         skb[SKB_MARK] = in_port.0;
-        // The CPU that ran the program is the one that left a width, which is never 0.
-        let width = cpu::KEY + KEY_WORDS;
-        for cpu in self.cpus.words().chunks(cpu::WORDS) {
-            cpu.iter()
-                .skip(width)
-                .for_each(|word| word.store(0, Ordering::Relaxed));
-        }
-        let (verdict, ..) = bpf::test_run(self.prog.as_fd(), frame, &skb, 1, &mut [])
+        self.forget();
+        bpf::test_run(self.prog.as_fd(), frame, &skb, 1, &mut [])
             .map_err(|e| Error::new("run the kernel's parser", e))?;
-        if verdict != 0 {
-            return Ok(Parsed::Unparsed);
+        Ok(self.seen().unwrap_or(Parsed::Unparsed))
+    }
+
+    /// Has the parser read every frame that arrives on a device, until the descriptor is closed (tcx only). Frames go on as
+    /// if it were not there; [`Self::seen`] tells what it made of the last one, as of one that arrived on port 0.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn listen(&self, ifindex: u32) -> Result<OwnedFd, Error> {
+        bpf::link_create(self.prog.as_fd(), ifindex, TCX_INGRESS)
+            .map_err(|e| Error::on_device("attach the kernel's parser", ifindex, e))
+    }
+
+    /// Forgets what [`Self::seen`] tells.
+    pub fn forget(&mut self) {
+        for word in self.cpus.words().iter().skip(cpu::AT).step_by(cpu::WORDS) {
+            word.store(0, Ordering::Relaxed);
         }
-        let ran = |cpu: &&[AtomicU64]| {
-            cpu.get(width)
-                .is_some_and(|w| w.load(Ordering::Relaxed) != 0)
-        };
+    }
+
+    /// What the parser made of the frame that it read since [`Self::forget`]; `None`: there was none.
+    pub fn seen(&self) -> Option<Parsed> {
+        let verdict = |cpu: &[AtomicU64]| cpu.get(cpu::AT).map_or(0, |w| w.load(Ordering::Acquire));
+        let mut cpus = self.cpus.words().chunks(cpu::WORDS);
+        let cpu = cpus.find(|cpu| verdict(cpu) != 0)?;
+        if verdict(cpu) != PARSED {
+            return Some(Parsed::Unparsed);
+        }
         let mut key = FlowKey::default();
         let words = key.words_mut().iter_mut().take(KEY_WORDS);
-        let cpu = self.cpus.words().chunks(cpu::WORDS).find(ran);
-        for (to, from) in words.zip(cpu.into_iter().flatten().skip(cpu::KEY)) {
+        for (to, from) in words.zip(cpu.iter().skip(cpu::KEY)) {
             *to = from.load(Ordering::Relaxed);
         }
-        Ok(Parsed::Key(key))
+        Some(Parsed::Key(key))
     }
 }

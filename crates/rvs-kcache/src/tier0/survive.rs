@@ -61,6 +61,8 @@ impl KernelCache {
         let Some(table) = Table::inherit(arrays, shape) else {
             return Ok(None);
         };
+        // So are those that still saw what was cleared just now: it may be used again.
+        grace::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
         let survive = table.config(config::SURVIVE);
         let deadline = Now(table.config(config::HEARTBEAT).saturating_add(survive));
         if deadline <= now {

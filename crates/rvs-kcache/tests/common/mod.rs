@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod frames;
+pub mod sender;
 pub mod switch;
 
 use std::fs::File;

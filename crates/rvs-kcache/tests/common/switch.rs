@@ -135,6 +135,15 @@ impl Switch {
         self.host.wait_up(&format!("port{}", n + 1));
     }
 
+    /// Frames that have left through the device of a port.
+    pub fn sent(&self, port: u32) -> u64 {
+        let table = self
+            .host
+            .sh(&format!("grep port{port}: /proc/thread-self/net/dev"));
+        let after = table.split_once(':').unwrap().1;
+        after.split_whitespace().nth(9).unwrap().parse().unwrap()
+    }
+
     pub fn out(&self, mtu: u32) -> impl Fn(DpPort) -> Option<OutPort> {
         let ifindex = self.ifindex.clone();
         move |port| {

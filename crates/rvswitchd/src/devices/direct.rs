@@ -3,6 +3,8 @@
 //! It saves a queue and a wake-up for each frame, and passes everything by that could see the frame leave the port. So a port
 //! is *direct* only while nothing could:
 //!
+//! - the frame is addressed to the other end, which the program compares: who is given a frame this way takes it for its own,
+//!   so broadcasts and what is flooded go through the device;
 //! - the port is in the kernel's cache and up; it is a veth, and its other end is in another namespace (to the same one the
 //!   kernel would drop the frame in silence), takes frames as long, and has no XDP program, which would be passed by too;
 //! - its queueing discipline is `noqueue`; no tcx program, filter or netfilter chain works on its egress; it does not cut
@@ -10,7 +12,7 @@
 //! - no packet socket listens on it, and nobody but the switch has asked for promiscuous mode.
 //!
 //! Rtnetlink tells of most of this at once, also of a capture (promiscuous mode). What nobody tells of (tcx programs, chains,
-//! sockets without that mode) is looked for four times a second while the kernel forwards. When it has forwarded nothing for
+//! sockets without that mode, an XDP program put there by a link) is looked for four times a second while the kernel forwards. When it has forwarded nothing for
 //! a second no port is direct: an idle switch looks for nothing, and what comes next is seen by everybody.
 //!
 //! A change takes effect with the next frame; frames queued at the port may then be overtaken, once.
@@ -21,7 +23,7 @@ use rvs_flow::DpPort;
 use rvs_kcache::EgressHooks;
 use rvs_netdev::egress::{takes_super_frames, Listeners};
 use rvs_netdev::rtnl::{Link, LinkRef, Role};
-use rvs_packet::Now;
+use rvs_packet::{MacAddr, Now};
 
 use crate::devices::way::Way;
 use crate::devices::{Device, Devices};
@@ -43,6 +45,13 @@ pub(super) struct Direct {
     /// Frames that the kernel had forwarded at the last look, and looks since one more came.
     hits: u64,
     idle: u32,
+}
+
+/// The other end of a port that is direct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FarEnd {
+    at: LinkRef,
+    mac: MacAddr,
 }
 
 /// What was asked once for all ports.
@@ -89,12 +98,8 @@ impl Devices {
             let Some(device) = self.open.get(&dp) else {
                 continue;
             };
-            match device.direct {
-                None if !was_on => self.consider(dp, &seen),
-                Some(_) if !matches!(seen.nobody_on(device.base.index()), Ok(true)) => {
-                    self.set_direct(dp, None);
-                }
-                _ => {}
+            if device.direct.is_some() || !was_on {
+                self.consider(dp, &seen);
             }
         }
     }
@@ -112,7 +117,10 @@ impl Devices {
 
     /// The other end of a port has changed, or was moved or deleted.
     pub(super) fn far_end_changed(&mut self, at: LinkRef) {
-        let found = self.open.iter().find(|(_, d)| d.direct == Some(at));
+        let found = self
+            .open
+            .iter()
+            .find(|(_, d)| d.direct.is_some_and(|far| far.at == at));
         if let Some(dp) = found.map(|(dp, _)| *dp) {
             self.reconsider(dp);
         }
@@ -129,14 +137,14 @@ impl Devices {
         self.set_direct(dp, far);
     }
 
-    fn set_direct(&mut self, dp: DpPort, far: Option<LinkRef>) {
+    fn set_direct(&mut self, dp: DpPort, far: Option<FarEnd>) {
         if let Some(device) = self.open.get_mut(&dp) {
             device.set_direct(far);
         }
     }
 
     /// The other end, if the port may be direct.
-    fn far_end_for(&mut self, dp: DpPort, seen: &Seen) -> Option<LinkRef> {
+    fn far_end_for(&mut self, dp: DpPort, seen: &Seen) -> Option<FarEnd> {
         let device = self.open.get(&dp)?;
         if !matches!(device.way, Way::Kernel(_)) {
             return None;
@@ -149,7 +157,8 @@ impl Devices {
         let may = ends_allow(&near, &far)
             && takes_super_frames(&near.name).ok()?
             && seen.nobody_on(index).ok()?;
-        may.then_some(at)
+        let mac = far.mac?;
+        may.then_some(FarEnd { at, mac })
     }
 }
 
@@ -165,7 +174,7 @@ fn ends_allow(near: &Link, far: &Link) -> bool {
 }
 
 impl Device {
-    fn set_direct(&mut self, far: Option<LinkRef>) {
+    fn set_direct(&mut self, far: Option<FarEnd>) {
         if self.direct == far {
             return;
         }
@@ -175,7 +184,7 @@ impl Device {
         }
         self.direct = far;
         if let Way::Kernel(guard) = &self.way {
-            guard.set_direct(far.is_some());
+            guard.set_direct(far.map(|f| f.mac));
         }
     }
 }
