@@ -178,7 +178,7 @@ impl KernelCache {
         let (stat_map, stats) = array(stat::WORDS, per_cpu, "rvs_stats").map_err(fail)?;
         let (cpu_map, cpus) = array(cpu::WORDS, shape.cpus, "rvs_cpus").map_err(fail)?;
         let (port_map, ports) = array(port::WORDS, port::PLACES, "rvs_ports").map_err(fail)?;
-        let insns = object::program("tc/ingress", |name| {
+        let insns = object::program(object::OBJECT, "tc/ingress", |name| {
             let map = match name {
                 "config" => return Some((configs.as_fd(), MapRef::Value)),
                 "buckets" => &bucket_map,

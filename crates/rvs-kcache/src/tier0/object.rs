@@ -13,22 +13,23 @@ use crate::asm::{Insn, MapRef};
 use crate::pins::fnv;
 
 /// The program that ships; `bpf/build` makes it.
-const OBJECT: &[u8] = include_bytes!("../../bpf/kcache.bpf.o");
+pub(crate) const OBJECT: &[u8] = include_bytes!("../../bpf/kcache.bpf.o");
 
 /// The name of the program among what outlives a daemon: another program has another.
 pub(crate) fn name() -> String {
     format!("program-{:016x}", fnv(OBJECT))
 }
 
-/// The instructions of the program in `section`, with every map that it names filled in.
+/// The instructions of the program in `section` of an object, with every map that it names filled in.
 ///
 /// # Errors
 /// A sentence: our object is not what this crate expects, which is a mistake in the build.
 pub(crate) fn program<'a>(
+    object: &[u8],
     section: &str,
     maps: impl Fn(&str) -> Option<(BorrowedFd<'a>, MapRef)>,
 ) -> Result<Vec<Insn>, String> {
-    let elf = ElfFile64::<LittleEndian, &[u8]>::parse(OBJECT).map_err(|e| e.to_string())?;
+    let elf = ElfFile64::<LittleEndian, &[u8]>::parse(object).map_err(|e| e.to_string())?;
     let code = elf
         .section_by_name(section)
         .ok_or_else(|| format!("no section {section}"))?;

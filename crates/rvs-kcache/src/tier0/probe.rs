@@ -44,6 +44,14 @@ impl KeyProbe {
     /// # Errors
     /// As for [`super::KernelCache::open`].
     pub fn open(vlan_limit: u8) -> Result<Self, Error> {
+        Self::of_object(object::OBJECT, vlan_limit)
+    }
+
+    /// Loads the parser of another compilation of the same sources.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; octets that are no such object.
+    pub fn of_object(object: &[u8], vlan_limit: u8) -> Result<Self, Error> {
         const OP: &str = "load the kernel's parser";
         little_endian()?;
         let fail = |e| Error::new(OP, e);
@@ -55,7 +63,7 @@ impl KeyProbe {
                 Ordering::Relaxed,
             );
         }
-        let insns = object::program("tc/key", |name| match name {
+        let insns = object::program(object, "tc/key", |name| match name {
             "config" => Some((configs.as_fd(), MapRef::Value)),
             "cpus" => Some((cpu_map.as_fd(), MapRef::Map)),
             _ => None,
