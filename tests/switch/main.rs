@@ -12,6 +12,7 @@ mod learning;
 mod limits;
 mod openflow;
 mod parking;
+mod policing;
 mod random;
 mod script;
 mod spanning;

@@ -27,6 +27,7 @@ mod ofctl_peer;
 mod offload;
 mod package;
 mod perf;
+mod qos;
 mod refusals;
 mod spanning;
 mod storage;
@@ -158,6 +159,7 @@ fn main() -> ExitCode {
         tier0_trouble::clsact_ports_move_between_tiers,
         tier0_trouble::clsact_foreign_programs,
         tier0_trouble::clsact_devices_come_and_go,
+        qos::policed_ports_leave_the_kernel,
         ways_out::straight_into_the_namespace_while_nobody_looks,
         ways_out::captures_see_all_of_a_direct_port,
         ways_out::an_xdp_program_at_the_far_end_has_its_way,
@@ -202,6 +204,7 @@ fn main() -> ExitCode {
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
         meters::rates_hold_for_tcp_and_udp,
+        qos::policing_holds_for_tcp_and_udp,
         ways_out::shaping_starts_while_traffic_runs,
         blackbox::meters,
         blackbox::meters_of_os_ken,

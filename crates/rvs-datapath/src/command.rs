@@ -82,6 +82,12 @@ impl Datapath {
                     None => self.exec.meters.remove(&id),
                 };
             }
+            DpCommand::Police { port, policer } => {
+                match policer {
+                    Some(policer) => self.policers.insert(port, policer),
+                    None => self.policers.remove(&port),
+                };
+            }
             DpCommand::Ack(token) => return Some(token),
         }
         self.publish();

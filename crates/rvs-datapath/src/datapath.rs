@@ -18,7 +18,8 @@
 
 use std::sync::Arc;
 
-use rvs_dpif::{limits, DropReason, Egress, FlowStats, Megaflow, UpcallSink, WorkerId};
+use ahash::{HashMap, HashMapExt};
+use rvs_dpif::{limits, DropReason, Egress, FlowStats, Megaflow, Policer, UpcallSink, WorkerId};
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits, Present};
 use rvs_packet::{gso, Frame, FramePool, Now};
 
@@ -72,6 +73,8 @@ pub struct Datapath {
     pub(crate) tiers: Tiers,
     pub(crate) parking: Parking,
     pub(crate) exec: Executor,
+    /// Of ports whose frames are policed.
+    pub(crate) policers: HashMap<DpPort, Arc<Policer>>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) ranked: Now,
     nominations: Nominations,
@@ -127,6 +130,7 @@ impl Datapath {
             },
             parking: Parking::new(config.parking, config.seed),
             exec: Executor::new(config.worker, Arc::clone(&counters)),
+            policers: HashMap::new(),
             counters,
             ranked: Now::ZERO,
             nominations: Nominations::new(config.nominate),
@@ -205,6 +209,9 @@ impl Datapath {
         for i in 0..n {
             let Some((port, frame)) = batch.pop() else {
                 break;
+            };
+            let Some(frame) = self.police(&mut io, port, frame) else {
+                continue;
             };
             let (key, found) = (&self.scratch.keys[i], self.scratch.found[i]);
             let decided = found.and_then(|at| Some((at, self.tiers.flows.flow(at)?)));

@@ -12,6 +12,7 @@ mod execute;
 mod nominate;
 pub mod park;
 pub mod perf;
+mod police;
 pub mod stats;
 
 pub use batch::FrameBatch;

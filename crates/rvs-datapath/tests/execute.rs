@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{ethernet, ipv4, mac, tcp, udp, Rig};
+use common::{ethernet, mac, super_frame, tcp, udp, Rig};
 use rvs_datapath::Caches;
 use rvs_dpif::meter::{Band, BandKind, Meter, MeterUnit};
 use rvs_dpif::{
@@ -13,7 +13,7 @@ use rvs_dpif::{
     UpcallKind,
 };
 use rvs_flow::{extract, DpPort, FlowKey, ParseLimits, Present};
-use rvs_packet::{csum, Csum, EtherType, Frame, Gso, GsoKind, Offload, VlanId, VlanTci};
+use rvs_packet::{csum, Csum, EtherType, Frame, VlanId, VlanTci};
 
 fn out(port: u32) -> DpAction {
     DpAction::Output(DpPort(port))
@@ -33,38 +33,6 @@ fn through(actions: &[DpAction], frame: Frame) -> (Vec<(u32, Frame)>, Rig) {
 
 fn key(frame: &Frame) -> FlowKey {
     extract(frame, DpPort(0), ParseLimits::new(2))
-}
-
-/// A TCP super-frame of `segments` segments of `size` octets, checksum partial, as a veth hands it up.
-fn super_frame(segments: usize, size: usize) -> Frame {
-    let mut b = ethernet(1, 2, 0x0800);
-    b.extend_from_slice(&ipv4(6, 20 + segments * size, 1, 2));
-    b.extend_from_slice(&[
-        3, 0xe8, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff,
-    ]);
-    b.extend_from_slice(&[0, 0, 0, 0]);
-    b.extend((0..segments * size).map(|i| (i / size) as u8));
-    let mut f = Frame::from_slice(&b);
-    f.offload = Offload {
-        csum: Csum::Partial {
-            start: 34,
-            offset: 16,
-        },
-        gso: Some(Gso {
-            kind: GsoKind::TcpV4,
-            size: size as u16,
-            hdr_len: 54,
-            ecn: false,
-        }),
-    };
-    let pseudo = csum::Sum::pseudo_v4(
-        [10, 0, 0, 1].into(),
-        [10, 0, 0, 2].into(),
-        rvs_packet::IpProto::TCP,
-        20 + segments * size,
-    );
-    f.bytes_mut()[50..52].copy_from_slice(&pseudo.value().to_be_bytes());
-    f
 }
 
 #[test]

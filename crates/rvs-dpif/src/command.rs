@@ -9,6 +9,7 @@ use crate::action::{Actions, MeterId};
 use crate::drop::DropReason;
 use crate::flow::{FlowId, Megaflow};
 use crate::meter::Meter;
+use crate::policer::Policer;
 
 /// Names a moment in a worker's inbox: everything before it has taken effect once it is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +41,11 @@ pub enum DpCommand {
     Meter {
         id: MeterId,
         meter: Option<Arc<Meter>>,
+    },
+    /// Polices what comes in on a port, or no longer.
+    Police {
+        port: DpPort,
+        policer: Option<Arc<Policer>>,
     },
     /// Asks to be told when everything before this has taken effect.
     Ack(AckToken),

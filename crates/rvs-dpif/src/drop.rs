@@ -40,6 +40,7 @@ drop_reasons! {
     TooManyActions = "drop_too_many_actions", "The translation has more actions than the limit.";
     GroupEmpty = "drop_group_empty", "The group has no live bucket.";
     Meter = "drop_meter", "The meter's bucket is empty.";
+    Policed = "drop_policed", "The input port brings more than its policing lets in.";
     // NORMAL decided so.
     VlanTagOnAccess = "drop_vlan_tag_on_access", "A tagged frame arrived on an access port.";
     VlanNotInTrunk = "drop_vlan_not_in_trunk", "The VLAN is not carried by the input port.";

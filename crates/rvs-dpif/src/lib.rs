@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod bucket;
 pub mod command;
 pub mod drop;
 pub mod flow;
 pub mod limits;
 pub mod meter;
+pub mod policer;
 pub mod text;
 pub mod upcall;
 
@@ -26,5 +28,6 @@ pub use command::{AckToken, DpCommand};
 pub use drop::{DropCounters, DropReason};
 pub use flow::{FlowId, FlowSnapshot, FlowStats, Megaflow, Standing};
 pub use meter::Meter;
+pub use policer::{Policer, Policing};
 pub use text::ActionText;
 pub use upcall::{Egress, Upcall, UpcallKind, UpcallSink, WorkerId};

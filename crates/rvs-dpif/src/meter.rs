@@ -1,24 +1,10 @@
-//! Meters: token buckets that every worker shares.
-//!
-//! A bucket is one atomic word, the *theoretical arrival time* of the generic cell rate algorithm (ITU-T I.371): the moment
-//! at which the bucket is full again. A frame of size `s` moves it on by `s / rate` and conforms while it stays within
-//! `burst / rate` of now. One compare-and-swap per frame and band: no lock, and one meter lets through `rate * t + burst`
-//! however many workers charge it.
-//!
-//! A band without a burst has a bucket that suits TCP and still keeps its rate within 2 % over ten seconds from idle. It holds
-//! a tenth of a second of the rate ([`USUAL`]), so that little more than the rate passes at first. But a TCP that lost the tail of
-//! its window says nothing for a retransmission timeout, 200 ms and more, and what a tenth of a second can't hold would be
-//! lost to it each time: half of the rate at 20 Mbit/s. So the bucket holds more, [`AFTER_EXCESS`], for a second after a frame
-//! has exceeded the band; if it fills to the brim nobody wants that, and it is down to the tenth again. A burst that was
-//! asked for is kept to the letter: no interval carries more than the rate and the burst.
-//!
-//! Times are kept in 1/64 ns since the meter was made (nine years fit), and a frame's time is rounded up, so that a rate is
-//! never exceeded; at 100 Gbit/s and 64 octets that is 0.3 % short.
+//! Meters: bands with a token bucket each ([`crate::bucket`]), which every worker shares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rvs_packet::Now;
+
+use crate::bucket::{Bucket, Clock};
 
 /// What a meter's rates and bursts count (`OFPMF_KBPS`, `OFPMF_PKTPS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +28,7 @@ pub struct Band {
     pub kind: BandKind,
     /// At least 1; a band of rate 0 is always exceeded.
     pub rate: u32,
-    /// The bucket's size. `None`: one that suits TCP (see the head of the file).
+    /// The bucket's size. `None`: one that suits TCP.
     pub burst: Option<u32>,
 }
 
@@ -50,7 +36,7 @@ pub struct Band {
 #[derive(Debug)]
 pub struct Meter {
     unit: MeterUnit,
-    made: Now,
+    clock: Clock,
     bands: Box<[BandState]>,
     packets: AtomicU64,
     bytes: AtomicU64,
@@ -59,13 +45,7 @@ pub struct Meter {
 #[derive(Debug)]
 struct BandState {
     band: Band,
-    /// How far the bucket may be filled ahead of now.
-    depth: u64,
-    /// How much of that is lost while nothing exceeds the band.
-    extra: u64,
-    full_again: AtomicU64,
-    /// Until when the bucket may hold all of `depth`.
-    deep_until: AtomicU64,
+    bucket: Bucket,
     packets: AtomicU64,
     bytes: AtomicU64,
 }
@@ -85,26 +65,12 @@ pub struct MeterCount {
     pub bytes: u64,
 }
 
-/// Parts of a nanosecond in which buckets count.
-const PARTS: u128 = 64;
-
-/// What a bucket without a burst holds, in time.
-pub const USUAL: Duration = Duration::from_millis(100);
-/// What it holds after a frame has exceeded its band: a little more than Linux's retransmission timeout to a near peer.
-pub const AFTER_EXCESS: Duration = Duration::from_millis(260);
-/// For how long: a TCP that lost something is back by then.
-const EXCESS_COUNTS: Duration = Duration::from_secs(1);
-/// What it holds at least: two frames of an Ethernet.
-const LEAST_OCTETS: u64 = 2 * 1518;
-/// Likewise where frames are counted: as many, unless that is more than a second's.
-const LEAST_FRAMES: u32 = 10;
-
 impl Meter {
     /// A meter whose buckets are full of tokens.
     pub fn new(now: Now, unit: MeterUnit, bands: &[Band]) -> Self {
         Self {
             unit,
-            made: now,
+            clock: Clock::started(now),
             bands: bands.iter().map(|b| BandState::new(unit, *b)).collect(),
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -114,12 +80,12 @@ impl Meter {
     /// Charges one frame of `bytes` octets.
     pub fn charge(&self, now: Now, bytes: u64) -> Metered {
         self.count(1, bytes);
-        let at = self.at(now);
+        let at = self.clock.at(now);
         let mut worst: Option<&BandState> = None;
         for b in &self.bands {
-            let exceeded = !b.take(at, self.time(b, 1, bytes));
+            let exceeded = !b.bucket.take(at, 1, bytes);
             if exceeded {
-                b.deepen(at);
+                b.bucket.deepen(at);
             }
             if exceeded && worst.is_none_or(|w| b.band.rate > w.band.rate) {
                 worst = Some(b);
@@ -136,12 +102,11 @@ impl Meter {
     /// Charges a super-frame of `packets` frames and `bytes` octets together if every band covers it whole. False, and
     /// nothing charged or counted, if one does not: then its segments are charged one by one.
     pub fn charge_whole(&self, now: Now, packets: u64, bytes: u64) -> bool {
-        let at = self.at(now);
+        let at = self.clock.at(now);
         for (i, b) in self.bands.iter().enumerate() {
-            if !b.take(at, self.time(b, packets, bytes)) {
+            if !b.bucket.take(at, packets, bytes) {
                 for b in &self.bands[..i] {
-                    let time = self.time(b, packets, bytes);
-                    b.full_again.fetch_sub(time, Ordering::Relaxed);
+                    b.bucket.give_back(packets, bytes);
                 }
                 return false;
             }
@@ -175,124 +140,28 @@ impl Meter {
 
     /// When the meter was made.
     pub const fn made(&self) -> Now {
-        self.made
+        self.clock.start()
     }
 
     fn count(&self, packets: u64, bytes: u64) {
         self.packets.fetch_add(packets, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
-
-    fn at(&self, now: Now) -> u64 {
-        let parts = u128::from(now.0.saturating_sub(self.made.0)) * PARTS;
-        u64::try_from(parts).unwrap_or(u64::MAX)
-    }
-
-    fn time(&self, b: &BandState, packets: u64, bytes: u64) -> u64 {
-        let amount = match self.unit {
-            MeterUnit::Kbps => u128::from(bytes) * 8,
-            MeterUnit::Pktps => u128::from(packets),
-        };
-        time_of(self.unit, b.band.rate, amount)
-    }
 }
 
 impl BandState {
     /// A bucket that is full of tokens.
     fn new(unit: MeterUnit, band: Band) -> Self {
-        let (depth, extra) = match band.burst {
-            Some(burst) => (depth_of(unit, band.rate, burst), 0),
-            None => depth_without_burst(unit, band.rate),
-        };
         Self {
             band,
-            depth,
-            extra,
-            full_again: AtomicU64::new(0),
-            deep_until: AtomicU64::new(0),
+            bucket: match band.burst {
+                Some(burst) => Bucket::strict(unit, band.rate, burst),
+                None => Bucket::usual(unit, band.rate),
+            },
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
     }
-
-    /// Takes `time` worth of tokens if they are there.
-    fn take(&self, at: u64, time: u64) -> bool {
-        let may_be_deep = at < self.deep_until.load(Ordering::Relaxed);
-        let mut full = self.full_again.load(Ordering::Relaxed);
-        loop {
-            // To the brim: idle.
-            let fullest = if may_be_deep && full > at {
-                full
-            } else {
-                full.max(at.saturating_add(self.extra))
-            };
-            let new = fullest.saturating_add(time);
-            if new - at > self.depth {
-                return false;
-            }
-            match self.full_again.compare_exchange_weak(
-                full,
-                new,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(other) => full = other,
-            }
-        }
-    }
-
-    /// A frame exceeded the band: what its sender leaves out now it may send later.
-    fn deepen(&self, at: u64) {
-        if self.extra == 0 {
-            return;
-        }
-        if at >= self.deep_until.load(Ordering::Relaxed) {
-            // What was lost while the bucket was shallow stays lost.
-            let fullest = at.saturating_add(self.extra);
-            self.full_again.fetch_max(fullest, Ordering::Relaxed);
-        }
-        let until = at.saturating_add(parts_of(EXCESS_COUNTS));
-        self.deep_until.fetch_max(until, Ordering::Relaxed);
-    }
-}
-
-/// A bucket of `burst` kilobits or frames.
-fn depth_of(unit: MeterUnit, rate: u32, burst: u32) -> u64 {
-    let amount = match unit {
-        MeterUnit::Kbps => u128::from(burst) * 1000,
-        MeterUnit::Pktps => u128::from(burst),
-    };
-    time_of(unit, rate, amount)
-}
-
-/// The bucket of a band without a burst, and how much of it is for after an excess.
-fn depth_without_burst(unit: MeterUnit, rate: u32) -> (u64, u64) {
-    let least = match unit {
-        MeterUnit::Kbps => time_of(unit, rate, u128::from(LEAST_OCTETS) * 8),
-        MeterUnit::Pktps => time_of(unit, rate, LEAST_FRAMES.min(rate).into()),
-    };
-    let usual = parts_of(USUAL).max(least);
-    let deep = parts_of(AFTER_EXCESS).max(usual);
-    (deep, deep - usual)
-}
-
-fn parts_of(d: Duration) -> u64 {
-    let parts = d.as_nanos() * PARTS;
-    u64::try_from(parts).unwrap_or(u64::MAX)
-}
-
-/// How long `amount` (bits or frames) takes at `rate`, rounded up; for ever at rate 0.
-fn time_of(unit: MeterUnit, rate: u32, amount: u128) -> u64 {
-    let per_second = match unit {
-        MeterUnit::Kbps => u128::from(rate) * 1000,
-        MeterUnit::Pktps => u128::from(rate),
-    };
-    if per_second == 0 {
-        return if amount == 0 { 0 } else { u64::MAX };
-    }
-    let parts = (amount * 1_000_000_000 * PARTS).div_ceil(per_second);
-    u64::try_from(parts).unwrap_or(u64::MAX)
 }
 
 /// `tos` (DSCP and ECN) with the drop precedence of an assured-forwarding class raised by `levels`, at most to 3

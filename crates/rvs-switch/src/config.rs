@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rvs_dpif::Policing;
 use rvs_flow::OfPort;
 use rvs_l2::{PriorityTags, VlanMode, VlanSet};
 use rvs_ovsdb::{RowRef, Uuid};
@@ -87,6 +88,8 @@ pub struct IfaceConfig {
     /// Column `mac`: asked for by the user, for internal interfaces.
     pub mac: Option<MacAddr>,
     pub mtu_request: Option<u32>,
+    /// `ingress_policing_*`
+    pub policing: Policing,
     /// `options:peer`: the interface at the other end of a patch.
     pub peer: Option<String>,
     /// Of column `options` what a dummy knows.
@@ -254,6 +257,7 @@ impl IfaceConfig {
             mtu_request: row
                 .opt_int("mtu_request")
                 .and_then(|n| u32::try_from(n).ok()),
+            policing: read_policing(row),
             peer: row.map_value("options", "peer").map(str::to_owned),
             ofport_request: number("ofport_request"),
             kernel_cache: row
@@ -261,6 +265,20 @@ impl IfaceConfig {
                 .and_then(on_or_off),
             ofport: number("ofport"),
         }
+    }
+}
+
+/// Rates and bursts; what is counted in thousands of frames is told in frames.
+fn read_policing(row: RowRef<'_>) -> Policing {
+    let number = |column: &str, unit: i64| {
+        let n = row.int(column).max(0).saturating_mul(unit);
+        u32::try_from(n).unwrap_or(u32::MAX)
+    };
+    Policing {
+        kbps: number("ingress_policing_rate", 1),
+        kbits: number("ingress_policing_burst", 1),
+        pps: number("ingress_policing_kpkts_rate", 1000),
+        frames: number("ingress_policing_kpkts_burst", 1000),
     }
 }
 

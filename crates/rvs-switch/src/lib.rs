@@ -8,6 +8,7 @@ mod openflow;
 pub mod patch;
 mod plant;
 pub mod platform;
+mod policing;
 pub mod ports;
 pub mod prepare;
 mod remote;

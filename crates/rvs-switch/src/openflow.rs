@@ -85,6 +85,7 @@ impl<R: Rim> Switch<R> {
             topology: &self.topology,
             bridge_ids: &self.bridge_ids,
             meters: &mut self.meters,
+            policers: &self.policers,
             opened: &self.opened,
             waiting: &mut self.waiting,
             restoring: self.restoring,

@@ -14,6 +14,7 @@ use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState};
 use rvs_slowpath::SlowPath;
 
 use crate::platform::PortCounters;
+use crate::policing::Policers;
 use crate::ports::{IfaceState, Topology};
 use crate::survive::Waiting;
 use crate::switch::Rim;
@@ -48,6 +49,7 @@ pub struct SwitchPlant<'a, R> {
     pub(crate) topology: &'a Topology,
     pub(crate) bridge_ids: &'a BTreeMap<Uuid, BridgeId>,
     pub(crate) meters: &'a mut MeterPool,
+    pub(crate) policers: &'a Policers,
     pub(crate) opened: &'a AHashMap<Uuid, Now>,
     /// Flows of a dead daemon that wait to be judged.
     pub(crate) waiting: &'a mut Option<Waiting>,
@@ -133,7 +135,7 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
         let c = match (&iface.open, &iface.patch) {
             (Some((dp, _)), _) => {
                 let dp = *dp;
-                self.rim.counters(dp)
+                self.policers.counters(dp, self.rim)
             }
             (None, Some(patch)) => patch.counters(),
             (None, None) => return None,

@@ -21,6 +21,8 @@ pub struct PortSpec {
     pub mtu: Option<u32>,
     /// Whether its frames may be switched in the kernel (tier 0), where that is possible.
     pub kernel_cache: bool,
+    /// What comes in is policed, by the workers.
+    pub policed: bool,
     /// For dummies: column `options`.
     pub options: Vec<(String, String)>,
 }
@@ -48,6 +50,8 @@ pub struct PortCounters {
     pub rx_bytes: u64,
     pub rx_dropped: u64,
     pub rx_errors: u64,
+    /// Of those dropped, what policing did not let in; `None`: nothing is policed.
+    pub rx_policed: Option<u64>,
     pub tx_packets: u64,
     pub tx_bytes: u64,
     pub tx_dropped: u64,
@@ -63,6 +67,7 @@ impl PortCounters {
         rx_bytes: Self::NOT_COUNTED,
         rx_dropped: Self::NOT_COUNTED,
         rx_errors: Self::NOT_COUNTED,
+        rx_policed: None,
         tx_packets: Self::NOT_COUNTED,
         tx_bytes: Self::NOT_COUNTED,
         tx_dropped: Self::NOT_COUNTED,

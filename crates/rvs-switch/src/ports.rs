@@ -482,6 +482,7 @@ fn spec(
         mac: cfg.mac.or(hwaddr),
         mtu: cfg.mtu_request,
         kernel_cache,
+        policed: cfg.policing.is_on(),
         options: cfg.options.clone(),
     }
 }

@@ -162,7 +162,10 @@ fn wire_port(port: OfPort) -> i64 {
 
 /// Counters of an interface.
 pub fn statistics(row: Uuid, c: &PortCounters) -> RowStatus {
+    // As Open vSwitch's user-space datapath names it.
+    let policed = c.rx_policed.unwrap_or(PortCounters::NOT_COUNTED);
     let counters = [
+        ("ovs_rx_qos_drops", policed),
         ("rx_packets", c.rx_packets),
         ("rx_bytes", c.rx_bytes),
         ("rx_dropped", c.rx_dropped),

@@ -28,6 +28,7 @@ use crate::openflow::Office;
 use crate::patch::Patch;
 use crate::plant::MeterPool;
 use crate::platform::{Platform, PortEvent};
+use crate::policing::Policers;
 use crate::ports::{Changes, Topology, Touched};
 use crate::prepare::root;
 use crate::remote::database;
@@ -87,6 +88,7 @@ pub struct Switch<R> {
     closed: Vec<(SessionId, CloseReason)>,
     pub(crate) offices: BTreeMap<BridgeId, Office>,
     pub(crate) meters: MeterPool,
+    pub(crate) policers: Policers,
     /// When each interface was opened.
     pub(crate) opened: AHashMap<Uuid, Now>,
     pub(crate) openflow_epoch: u64,
@@ -118,6 +120,7 @@ impl<R: Rim> Switch<R> {
             closed: Vec::new(),
             offices: BTreeMap::new(),
             meters: MeterPool::default(),
+            policers: Policers::default(),
             opened: AHashMap::default(),
             openflow_epoch: 0,
             trees: Trees::default(),
@@ -300,6 +303,7 @@ impl<R: Rim> Switch<R> {
         for warning in &changes.warnings {
             tracing::warn!("{warning}");
         }
+        self.policers.follow(changes, &self.topology, &mut self.rim);
         for dp in &changes.closed {
             self.forget_port(*dp);
         }
@@ -471,12 +475,20 @@ impl<R: Rim> Switch<R> {
         if self.topology.has_patches() {
             self.credit();
         }
-        let Self { topology, rim, .. } = self;
+        let Self {
+            topology,
+            rim,
+            policers,
+            ..
+        } = self;
         let mut rows: Vec<RowStatus> = topology
             .bridges()
             .flat_map(|b| b.ifaces())
             .filter_map(|(_, i)| match (&i.open, &i.patch) {
-                (Some((dp, _)), _) => Some(status::statistics(i.cfg.uuid, &rim.counters(*dp))),
+                (Some((dp, _)), _) => {
+                    let counters = policers.counters(*dp, rim);
+                    Some(status::statistics(i.cfg.uuid, &counters))
+                }
                 (None, Some(patch)) => {
                     Some(status::patch_statistics(i.cfg.uuid, &patch.counters()))
                 }

@@ -353,7 +353,8 @@ impl Platform for Devices {
             .open
             .get_mut(&dp)
             .ok_or_else(|| PortError("the port is not open".to_owned()))?;
-        let moves = device.spec.kernel_cache != spec.kernel_cache;
+        let old = (device.spec.kernel_cache, device.spec.policed);
+        let moves = old != (spec.kernel_cache, spec.policed);
         device.spec = spec.clone();
         if moves {
             self.place(dp).map_err(|e| open_error(&spec.name, &e))?;
@@ -427,6 +428,7 @@ impl Platform for Devices {
             rx_bytes: s.rx_bytes,
             rx_dropped: s.rx_dropped,
             rx_errors: s.rx_lost() - s.rx_dropped,
+            rx_policed: None,
             tx_packets: s.tx_packets,
             tx_bytes: s.tx_bytes,
             tx_dropped: s.tx_queue_full + s.tx_port_down,

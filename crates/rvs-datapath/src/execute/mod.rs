@@ -59,7 +59,7 @@ pub(crate) struct Executor {
     recirculated: VecDeque<Recirculated>,
     recirculated_of_frame: usize,
     /// Scratch for segments.
-    segments: Vec<Frame>,
+    pub segments: Vec<Frame>,
 }
 
 impl Executor {
@@ -345,7 +345,7 @@ impl Executor {
     }
 
     /// Copies of what the wire would see: checksums complete, super-frames cut. Empty, and counted, when that can't be.
-    fn plain(&mut self, frame: &Frame) -> Vec<Frame> {
+    pub(crate) fn plain(&mut self, frame: &Frame) -> Vec<Frame> {
         let mut out = std::mem::take(&mut self.segments);
         match gso::segment(frame, &mut self.pool, &mut out) {
             Ok(()) => self

@@ -11,7 +11,7 @@ use rvs_dpif::{
     UpcallSink, WorkerId,
 };
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
-use rvs_packet::{Frame, MacAddr, Now};
+use rvs_packet::{Csum, Frame, Gso, GsoKind, MacAddr, Now, Offload};
 
 /// What left, in order.
 #[derive(Debug, Default)]
@@ -256,4 +256,36 @@ pub fn ipv4(proto: u8, payload: usize, src: u32, dst: u32) -> [u8; 20] {
     let sum = rvs_packet::csum::Sum::of(&h).checksum();
     h[10..12].copy_from_slice(&sum.to_be_bytes());
     h
+}
+
+/// A TCP super-frame of `segments` segments of `size` octets, checksum partial, as a veth hands it up.
+pub fn super_frame(segments: usize, size: usize) -> Frame {
+    let mut b = ethernet(1, 2, 0x0800);
+    b.extend_from_slice(&ipv4(6, 20 + segments * size, 1, 2));
+    b.extend_from_slice(&[
+        3, 0xe8, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff,
+    ]);
+    b.extend_from_slice(&[0, 0, 0, 0]);
+    b.extend((0..segments * size).map(|i| (i / size) as u8));
+    let mut f = Frame::from_slice(&b);
+    f.offload = Offload {
+        csum: Csum::Partial {
+            start: 34,
+            offset: 16,
+        },
+        gso: Some(Gso {
+            kind: GsoKind::TcpV4,
+            size: size as u16,
+            hdr_len: 54,
+            ecn: false,
+        }),
+    };
+    let pseudo = rvs_packet::csum::Sum::pseudo_v4(
+        [10, 0, 0, 1].into(),
+        [10, 0, 0, 2].into(),
+        rvs_packet::IpProto::TCP,
+        20 + segments * size,
+    );
+    f.bytes_mut()[50..52].copy_from_slice(&pseudo.value().to_be_bytes());
+    f
 }

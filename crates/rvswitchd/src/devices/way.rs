@@ -85,6 +85,11 @@ impl Devices {
         if !device.spec.kernel_cache {
             return quiet("other_config:kernel-cache=off");
         }
+        if device.spec.policed {
+            return quiet(
+                "what it brings in is policed (ingress_policing_*), which user space does",
+            );
+        }
         if device.link.mtu > LARGEST_MTU {
             let mtu = device.link.mtu;
             return quiet(&format!(
