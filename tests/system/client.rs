@@ -119,7 +119,7 @@ pub fn of_a_stock_server(lab: &Lab) {
     assert!(lab.link("br1").is_none() && lab.link("in0").is_none());
     switch.signal(Signal::SIGTERM);
     assert_eq!(switch.wait(), 0);
-    assert!(!switch.err().contains("ERROR"), "{}", switch.err());
+    assert!(!switch.err().contains("|ERR|"), "{}", switch.err());
 }
 
 /// Of two daemons one acts; the other waits for the lock, and takes over.

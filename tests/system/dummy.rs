@@ -61,7 +61,7 @@ impl<'a> Suite<'a> {
     /// Asks for the end, as the suite does, and looks at the log.
     fn stop(self) {
         let log = self.sh("cat ovs-vswitchd.log");
-        assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+        assert!(!log.contains("|WARN|") && !log.contains("|ERR|"), "{log}");
         self.sh("pid=$(cat ovs-vswitchd.pid); ovs-appctl -t ovs-vswitchd exit; while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
         self.sh("ovs-appctl -t ovsdb-server exit");
     }

@@ -127,7 +127,7 @@ pub fn clean_end(lab: &Lab) {
     let mut switch = Daemon::start(lab, "--bridge br1");
     let log = |switch: &Daemon<'_>| {
         let log = switch.log();
-        assert!(!log.contains("panic") && !log.contains("ERROR"), "{log}");
+        assert!(!log.contains("panic") && !log.contains("|ERR|"), "{log}");
     };
     let files = |lab: &Lab| std::fs::read_dir(lab.path("switch")).map_or(0, Iterator::count);
     assert_eq!(switch.terminate(), 0);

@@ -61,7 +61,7 @@ pub fn every_host_reaches_every_other(lab: &Lab) {
     ] {
         pings(lab, arguments);
     }
-    assert!(!switch.err().contains("ERROR"), "{}", switch.err());
+    assert!(!switch.err().contains("|ERR|"), "{}", switch.err());
 }
 
 pub fn remote_controller(lab: &Lab) {

@@ -1,13 +1,24 @@
 //! The log: lines on standard error and in a file, the level of each changed at run time.
+//!
+//! A line is `TIME|NUMBER|MODULE|LEVEL|TEXT`, the form of Open vSwitch's daemons, for which scripts and test suites look: the
+//! time in UTC, to the second on the console and to the millisecond in the file; lines counted from 1 at each place; the part
+//! of the program that speaks; `EMER` (never said), `ERR`, `WARN`, `INFO` or `DBG`.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::Registry;
@@ -47,19 +58,78 @@ impl Write for ToFile {
     }
 }
 
+/// Octets of a time (`2026-01-02T03:04:05.678901Z`) that stand on the console.
+const TO_THE_SECOND: usize = 19;
+/// Octets of it that stand in the file.
+const TO_THE_MILLISECOND: usize = 23;
+
+/// How a line looks.
+struct Form {
+    /// Octets of the time that are shown.
+    time: usize,
+    /// Lines so far.
+    said: AtomicU32,
+}
+
+impl Form {
+    const fn new(time: usize) -> Self {
+        Self {
+            time,
+            said: AtomicU32::new(0),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Form
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let number = self.said.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let level = word(*event.metadata().level());
+        let module = module(event.metadata().target());
+        let time = time.get(..self.time).unwrap_or(&time);
+        write!(to, "{time}Z|{number:05}|{module}|{level}|")?;
+        context.format_fields(to.by_ref(), event)?;
+        writeln!(to)
+    }
+}
+
+const fn word(level: tracing::Level) -> &'static str {
+    match level {
+        tracing::Level::ERROR => "ERR",
+        tracing::Level::WARN => "WARN",
+        tracing::Level::INFO => "INFO",
+        tracing::Level::DEBUG | tracing::Level::TRACE => "DBG",
+    }
+}
+
+/// The part of the program that a path of modules names: its last word.
+fn module(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path)
+}
+
 /// Starts the log. Called once, before any thread.
 pub fn start(level: Level) {
     let (to_console, console) = reload::Layer::new(filter(Some(level)));
     let (to_file, file) = reload::Layer::new(filter(Some(level)));
     let on_console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
+        .with_ansi(false)
+        .event_format(Form::new(TO_THE_SECOND))
         .with_filter(to_console);
     let in_file = tracing_subscriber::fmt::layer()
         .with_writer(|| ToFile)
         .with_ansi(false)
-        .with_target(false)
+        .event_format(Form::new(TO_THE_MILLISECOND))
         .with_filter(to_file);
     let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
         vec![Box::new(on_console), Box::new(in_file)];
@@ -108,6 +178,7 @@ pub fn level(place: Place) -> Option<Level> {
 pub fn open(path: &Path) -> Result<(), String> {
     let file = append(path)?;
     *lock(&FILE) = (Some(path.to_owned()), Some(file));
+    tracing::info!("opened log file {}", path.display());
     Ok(())
 }
 
@@ -150,5 +221,45 @@ fn filter(level: Option<Level>) -> LevelFilter {
         Some(Level::Info) => LevelFilter::INFO,
         Some(Level::Debug) => LevelFilter::DEBUG,
         Some(Level::Trace) => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What a subscriber has written.
+    static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct ToMemory;
+
+    impl Write for ToMemory {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&WRITTEN).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_have_the_form_that_scripts_look_for() {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(|| ToMemory)
+            .with_ansi(false)
+            .event_format(Form::new(TO_THE_MILLISECOND));
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::warn!("port {} has no {}", 7, "name");
+            tracing::error!(target: "rvs_switch::openflow", "broken");
+        });
+        let text = String::from_utf8(lock(&WRITTEN).clone()).unwrap();
+        let (first, second) = text.trim_end().split_once('\n').unwrap();
+        assert_eq!(&first[10..11], "T");
+        assert_eq!(&first[19..20], ".");
+        assert_eq!(&first[23..], "Z|00001|tests|WARN|port 7 has no name");
+        assert_eq!(&second[23..], "Z|00002|openflow|ERR|broken");
     }
 }

@@ -19,6 +19,18 @@ pub const COMMANDS: &[Command] = &[
         run: close,
     },
     Command {
+        name: "vlog/disable-rate-limit",
+        usage: "[MODULE]...",
+        params: (0, usize::MAX),
+        run: rate_limit,
+    },
+    Command {
+        name: "vlog/enable-rate-limit",
+        usage: "[MODULE]...",
+        params: (0, usize::MAX),
+        run: rate_limit,
+    },
+    Command {
         name: "vlog/list",
         usage: "",
         params: (0, 0),
@@ -106,6 +118,11 @@ fn set(_: &mut Daemon, params: &[String]) -> Answer {
     Ok(json!(""))
 }
 
+/// Nothing that this daemon logs depends on how much it has logged.
+fn rate_limit(_: &mut Daemon, _: &[String]) -> Answer {
+    Ok(json!(""))
+}
+
 fn list(_: &mut Daemon, _: &[String]) -> Answer {
     let word = |place| match logging::level(place) {
         None => "OFF",
@@ -125,7 +142,9 @@ fn list(_: &mut Daemon, _: &[String]) -> Answer {
 
 fn list_pattern(_: &mut Daemon, _: &[String]) -> Answer {
     Ok(json!(
-        "         format\n         ------\nconsole  TIME LEVEL MESSAGE\nfile     TIME LEVEL MESSAGE\n"
+        "         prefix                            format\n         ------                            ------\n\
+         CONSOLE  none                              %D{%Y-%m-%dT%H:%M:%SZ}|%05N|%c%T|%p|%m\n\
+         FILE     none                              %D{%Y-%m-%dT%H:%M:%S.###Z}|%05N|%c%T|%p|%m\n"
     ))
 }
 
