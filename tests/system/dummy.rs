@@ -211,6 +211,20 @@ pub fn states_and_traces(lab: &Lab) {
             TCP.replace("(1)", "(77)")
         ))
         .contains("no bridge has a port 77"));
+    for flow in [
+        "priority=9,dl_type=0x2000,actions=resubmit(,1),output:2",
+        "table=1,actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],resubmit(,2)",
+    ] {
+        suite.sh(&format!("ovs-ofctl add-flow br0 '{flow}'"));
+    }
+    let told =
+        suite.sh("ovs-appctl ofproto/trace br0 in_port=1,dl_src=00:00:00:00:00:01,dl_type=0x2000");
+    let (told, _) = told.split_once("\nFinal flow: ").unwrap();
+    let wanted = "Flow: in_port=1,vlan_tci=0x0000,dl_src=00:00:00:00:00:01,dl_dst=00:00:00:00:00:00,dl_type=0x2000\n\n\
+                  bridge(\"br0\")\n-------------\n 0. dl_type=0x2000, priority 9\n    resubmit(,1)\n     1. priority 32768\n            \
+                  move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]\n             -> NXM_OF_ETH_DST[] is now 00:00:00:00:00:01\n            \
+                  resubmit(,2)\n         2. No match.\n            drop\n    output:2\n";
+    assert_eq!(told, wanted);
     let states = || suite.sh("ovs-vsctl get interface p1 admin_state link_state");
     assert_eq!(
         suite.sh("ovs-appctl netdev-dummy/set-admin-state p1 down"),

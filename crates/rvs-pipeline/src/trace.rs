@@ -1,7 +1,7 @@
 //! Telling what a translation does while it does it. `ofproto/trace` walks the very same code as the packets.
 
 use rvs_dpif::DropReason;
-use rvs_flow::{Match, OfPort, PipelineKey};
+use rvs_flow::{Match, OfPort, PipelineKey, SubField};
 use rvs_openflow::{Action, GroupId, Instructions, TableId};
 
 /// Hears of each step. The cheap implementer is compiled away.
@@ -30,10 +30,22 @@ pub enum TraceEvent {
     Instruction(Box<Instructions>),
     /// The action set is about to run.
     ActionSet,
-    /// Bucket number `index` of a group is about to run.
-    Bucket { group: GroupId, index: usize },
-    /// What an action did, in words.
+    /// Bucket number `index` of a group is about to run; `chosen` from among others.
+    Bucket {
+        group: GroupId,
+        index: usize,
+        chosen: bool,
+    },
+    /// What an action did, in the words of the field's traces.
     Note(String),
+    /// What it did, of which the field's traces say nothing.
+    Aside(String),
+    /// An action wrote `value` into this field, or part of one.
+    Written { dst: SubField, value: u128 },
+    /// The action set, after actions were written into it.
+    ActionSetIs(Vec<Action>),
+    /// The action set that was cleared.
+    ActionSetWas(Vec<Action>),
     /// A copy, or the frame, goes nowhere.
     Drop(DropReason),
     /// The frame as the tables saw it last.

@@ -28,21 +28,24 @@ use rvs_pipeline::{
 };
 use serde_json::{json, Value};
 
+use self::layout::Layout;
 use crate::commands::Daemon;
+
+mod layout;
 
 /// Rounds of recirculation that are followed.
 const MAX_ROUNDS: usize = 32;
-/// TTL of a frame whose flow names none: what hosts send.
+/// TTL of a frame whose flow names none: what hosts send. `ofproto/trace` takes flows to the letter.
 const USUAL_TTL: u8 = 64;
 
 /// `ofproto/trace`: as text.
 pub fn as_text(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> {
-    trace(daemon, params).map(|t| json!(t.text()))
+    trace(daemon, params, true).map(|t| json!(t.text()))
 }
 
 /// `rvs/trace`: as JSON, with the text in it.
 pub fn as_json(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> {
-    trace(daemon, params).map(|t| {
+    trace(daemon, params, false).map(|t| {
         json!({
             "text": t.text(),
             "rounds": t.rounds.iter().map(Round::json).collect::<Vec<_>>(),
@@ -58,11 +61,16 @@ struct Asked<'t> {
     /// Octets of the frame; the flow then only says where it comes in.
     packet: Option<Vec<u8>>,
     names: bool,
+    /// What Open vSwitch's daemon would say, and nothing else.
+    stock: bool,
 }
 
 impl<'t> Asked<'t> {
-    fn parse(params: &'t [String]) -> Result<Self, String> {
-        let mut asked = Self::default();
+    fn parse(params: &'t [String], stock: bool) -> Result<Self, String> {
+        let mut asked = Self {
+            stock,
+            ..Self::default()
+        };
         let mut words = Vec::new();
         for p in params {
             match p.as_str() {
@@ -138,10 +146,11 @@ struct Round {
     drop: Option<DropReason>,
     actions: String,
     to_controller: bool,
+    stock: bool,
 }
 
-fn trace(daemon: &Daemon, params: &[String]) -> Result<Told, String> {
-    let asked = Asked::parse(params)?;
+fn trace(daemon: &Daemon, params: &[String], stock: bool) -> Result<Told, String> {
+    let asked = Asked::parse(params, stock)?;
     let slow = daemon.switch.slow();
     let view = slow.view();
     let (bridge, key) = match odp_text::parse(asked.flow) {
@@ -156,7 +165,7 @@ fn trace(daemon: &Daemon, params: &[String]) -> Result<Told, String> {
             (&**bridge, arrival(bridge, &asked)?)
         }
     };
-    Ok(follow(view, bridge, &key, asked.names))
+    Ok(follow(view, bridge, &key, &asked))
 }
 
 /// The key of a frame that is described in the words of the datapath, and the bridge that its port belongs to.
@@ -193,7 +202,7 @@ fn arrival(bridge: &Bridge, asked: &Asked<'_>) -> Result<PipelineKey, String> {
         Some(bytes) => {
             key.flow = extract_bytes(bytes, DpPort::NONE, ParseLimits::new(0));
         }
-        None if !has_ttl && is_ip(&key.flow) => key.flow.nw_ttl = USUAL_TTL,
+        None if !asked.stock && !has_ttl && is_ip(&key.flow) => key.flow.nw_ttl = USUAL_TTL,
         None => {}
     }
     key.flow.in_port = dp.unwrap_or(DpPort::NONE).0;
@@ -254,7 +263,7 @@ fn complete(f: &mut FlowKey) {
 }
 
 /// Translates, and goes on where the frame recirculates.
-fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, names: bool) -> Told {
+fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, asked: &Asked<'_>) -> Told {
     let world = view.world;
     let mut rounds = Vec::new();
     let mut frozen = FrozenStates::default();
@@ -290,7 +299,8 @@ fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, names: boo
         let shown = Shown {
             world,
             ports: BridgePorts(&bridge.ports),
-            names,
+            names: asked.names,
+            stock: asked.stock,
         };
         rounds.push(shown.round(resumed, &key, &recorder.lines, &t));
     }
@@ -346,6 +356,7 @@ struct Shown<'a> {
     world: &'a World,
     ports: BridgePorts<'a>,
     names: bool,
+    stock: bool,
 }
 
 impl Shown<'_> {
@@ -387,7 +398,7 @@ impl Shown<'_> {
         };
         Round {
             resumed,
-            steps: self.steps(lines),
+            steps: self.steps(key, lines),
             end: if end == flow {
                 "unchanged".to_owned()
             } else {
@@ -398,6 +409,7 @@ impl Shown<'_> {
             drop: t.drop,
             actions: actions.to_string(),
             to_controller: punts(&t.actions),
+            stock: self.stock,
         }
     }
 
@@ -412,10 +424,11 @@ impl Shown<'_> {
         with_eth(&said)
     }
 
-    fn steps(&self, lines: &[TraceLine]) -> Vec<(usize, String)> {
-        let mut layout = Layout::default();
-        lines.iter().for_each(|l| layout.line(l, &self.words()));
-        layout.steps
+    fn steps(&self, key: &PipelineKey, lines: &[TraceLine]) -> Vec<(usize, String)> {
+        let mut layout = Layout::new(self.words(), self.stock);
+        layout.dl_type = EtherType(key.flow.dl_type.get());
+        lines.iter().for_each(|l| layout.line(l));
+        layout.finish()
     }
 }
 
@@ -440,99 +453,6 @@ fn punts(actions: &[DpAction]) -> bool {
     })
 }
 
-/// Places steps: a table at its level, its actions below it. A table that another went to lies a level deeper, too.
-#[derive(Default)]
-struct Layout {
-    /// For each depth of the translation, the tables looked up at it so far.
-    tables: Vec<usize>,
-    steps: Vec<(usize, String)>,
-}
-
-impl Layout {
-    fn line(&mut self, line: &TraceLine, words: &Words<'_>) {
-        let depth = usize::from(line.depth);
-        match &line.event {
-            TraceEvent::Bridge { name, .. } => {
-                self.tables.clear();
-                let head = format!("bridge(\"{name}\")");
-                self.steps.push((0, String::new()));
-                self.steps.push((0, head.clone()));
-                self.steps.push((0, "-".repeat(head.len())));
-            }
-            TraceEvent::Rule {
-                table,
-                priority,
-                cookie,
-                matching,
-            } => {
-                let mut text = format!("{:2}. ", table.0);
-                let said = matching.display(words.ports).to_string();
-                if !said.is_empty() {
-                    let _ = write!(text, "{said}, ");
-                }
-                let _ = write!(text, "priority {priority}");
-                if *cookie != 0 {
-                    let _ = write!(text, ", cookie {cookie:#x}");
-                }
-                self.table(depth, *table, text);
-            }
-            TraceEvent::Miss { table } => {
-                self.table(depth, *table, format!("{:2}. No match.", table.0));
-            }
-            TraceEvent::Action(a) => {
-                let text = words.actions(std::slice::from_ref(a)).to_string();
-                self.below(depth, text);
-            }
-            TraceEvent::Instruction(alone) => {
-                let text = words.instructions(alone).to_string();
-                self.below(depth, text);
-            }
-            TraceEvent::ActionSet => {
-                self.tables.truncate(depth + 1);
-                let at = (8 * self.level(depth)).saturating_sub(4);
-                self.steps
-                    .push((at, "--. Executing action set:".to_owned()));
-            }
-            TraceEvent::Bucket { index, .. } => {
-                self.below(depth, format!(" -> using bucket {index}"));
-            }
-            TraceEvent::Note(text) => self.below(depth, format!(" -> {text}")),
-            TraceEvent::Drop(reason) => {
-                self.below(depth, "drop".to_owned());
-                self.below(depth, format!(" >> {}", reason.text()));
-            }
-            TraceEvent::Final { .. } => {}
-        }
-    }
-
-    /// How many tables lead to the one at `depth`.
-    fn level(&self, depth: usize) -> usize {
-        let seen = self.tables.iter().take(depth + 1);
-        seen.sum::<usize>().saturating_sub(1)
-    }
-
-    fn table(&mut self, depth: usize, table: TableId, text: String) {
-        if self.tables.len() <= depth {
-            self.tables.resize(depth + 1, 0);
-        }
-        self.tables.truncate(depth + 1);
-        if self.tables.last().is_some_and(|n| *n > 0) {
-            self.below(depth, format!("goto_table:{}", table.0));
-        }
-        if let Some(n) = self.tables.last_mut() {
-            *n += 1;
-        }
-        let level = self.level(depth);
-        self.steps.push(((8 * level).saturating_sub(4), text));
-    }
-
-    /// An action of the table that was looked up last at `depth`, or above it.
-    fn below(&mut self, depth: usize, text: String) {
-        self.tables.truncate(depth + 1);
-        self.steps.push((8 * self.level(depth) + 4, text));
-    }
-}
-
 impl Round {
     fn text(&self) -> String {
         let mut text = String::new();
@@ -546,11 +466,11 @@ impl Round {
         }
         let _ = writeln!(text, "\nFinal flow: {}", self.end);
         let _ = writeln!(text, "Megaflow: {}", self.megaflow);
-        if let Some(reason) = self.drop {
+        if let Some(reason) = self.drop.filter(|_| !self.stock) {
             let _ = writeln!(text, "Drop reason: {}: {}", reason.name(), reason.text());
         }
         let _ = writeln!(text, "Datapath actions: {}", self.actions);
-        if self.to_controller {
+        if self.to_controller && !self.stock {
             text.push_str(
                 "This flow is handled by the userspace slow path because it:\n  \
                  - Sends \"packet-in\" messages to the OpenFlow controller.\n",

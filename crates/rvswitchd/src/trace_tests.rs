@@ -23,8 +23,8 @@ fn told(flow: &str, names: bool) -> Result<String, String> {
     let asked = Asked {
         bridge: "br1",
         flow,
-        packet: None,
         names,
+        ..Asked::default()
     };
     let key = arrival(&bridge, &asked)?;
     let world = World::new(0).with_bridge(1, bridge.clone());
@@ -33,7 +33,7 @@ fn told(flow: &str, names: bool) -> Result<String, String> {
         macs: &MacTables::default(),
         frozen: &FrozenStates::default(),
     };
-    Ok(follow(view, &bridge, &key, names).text())
+    Ok(follow(view, &bridge, &key, &asked).text())
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn what_a_flow_announces_is_there() {
 fn parameters_are_read() {
     let words = |t: &str| t.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let p = words("br1 in_port=1 -generate --names");
-    let a = Asked::parse(&p).unwrap();
+    let a = Asked::parse(&p, false).unwrap();
     assert_eq!((a.bridge, a.flow, a.names), ("br1", "in_port=1", true));
     let p = words("br1 in_port=1 ffffffffffff0000000000010806");
-    assert_eq!(Asked::parse(&p).unwrap().packet.unwrap().len(), 14);
+    assert_eq!(Asked::parse(&p, false).unwrap().packet.unwrap().len(), 14);
     for bad in [
         "br1",
         "br1 x 00",
@@ -119,7 +119,7 @@ fn parameters_are_read() {
         "br1 x y z",
         "--frob br1 x",
     ] {
-        assert!(Asked::parse(&words(bad)).is_err(), "{bad}");
+        assert!(Asked::parse(&words(bad), false).is_err(), "{bad}");
     }
 }
 
@@ -136,47 +136,51 @@ fn rule(table: u8, priority: u16, cookie: u64) -> TraceEvent {
     }
 }
 
+fn bridge_event() -> TraceEvent {
+    TraceEvent::Bridge {
+        name: "br1".to_owned(),
+        in_port: OfPort(1),
+    }
+}
+
+/// The lines of these events, as they are printed.
+fn laid_out(events: impl IntoIterator<Item = (u16, TraceEvent)>, stock: bool) -> Vec<String> {
+    let mut layout = Layout::new(Words::default(), stock);
+    for (depth, event) in events {
+        layout.line(&TraceLine { depth, event });
+    }
+    let lines = layout.finish();
+    lines.iter().map(|(n, s)| format!("{:n$}{s}", "")).collect()
+}
+
 #[test]
 fn tables_nest_and_actions_stand_below_them() {
     let resubmit = Action::Resubmit {
         port: None,
         table: Some(TableId(1)),
     };
+    let bucket = TraceEvent::Bucket {
+        group: GroupId(5),
+        index: 1,
+        chosen: true,
+    };
     let events = [
-        (
-            0,
-            TraceEvent::Bridge {
-                name: "br1".to_owned(),
-                in_port: OfPort(1),
-            },
-        ),
+        (0, bridge_event()),
         (0, rule(0, 100, 0xabc)),
         (0, TraceEvent::Action(resubmit.clone())),
-        (1, rule(1, 7, 0)),
+        (0, rule(1, 7, 0)),
         (1, TraceEvent::Action(Action::output(OfPort(2)))),
         (0, TraceEvent::Action(resubmit)),
-        (1, TraceEvent::Miss { table: TableId(1) }),
-        (1, TraceEvent::Drop(DropReason::NoRule)),
+        (0, TraceEvent::Miss { table: TableId(1) }),
         (0, TraceEvent::Note("said".to_owned())),
+        (0, TraceEvent::Aside("kept to itself".to_owned())),
         (0, rule(2, 0, 0)),
         (0, TraceEvent::Action(Action::Group(GroupId(5)))),
-        (
-            0,
-            TraceEvent::Bucket {
-                group: GroupId(5),
-                index: 1,
-            },
-        ),
+        (0, bucket),
+        (1, TraceEvent::Action(Action::output(OfPort(3)))),
+        (0, TraceEvent::Action(Action::output(OfPort(1)))),
+        (0, TraceEvent::Drop(DropReason::InPort)),
     ];
-    let mut layout = Layout::default();
-    for (depth, event) in events {
-        layout.line(&TraceLine { depth, event }, &Words::default());
-    }
-    let text: Vec<String> = layout
-        .steps
-        .iter()
-        .map(|(n, s)| format!("{:n$}{s}", ""))
-        .collect();
     let wanted = [
         "",
         "bridge(\"br1\")",
@@ -188,14 +192,17 @@ fn tables_nest_and_actions_stand_below_them() {
         "    resubmit(,1)",
         "     1. No match.",
         "            drop",
-        "             >> No rule matched and the table's miss behaviour is drop.",
         "     -> said",
         "    goto_table:2",
-        "     2. priority 0",
-        "            group:5",
-        "             -> using bucket 1",
+        " 2. priority 0",
+        "    group:5",
+        "     -> using bucket 1",
+        "    bucket 1",
+        "            output:3",
+        "    output:1",
+        "     >> skipping output to input port",
     ];
-    assert_eq!(text, wanted);
+    assert_eq!(laid_out(events, true), wanted);
 }
 
 #[test]
@@ -208,41 +215,109 @@ fn instructions_and_the_action_set_have_lines_of_their_own() {
         TraceEvent::Instruction(Box::new(flow.instructions))
     };
     let events = [
+        bridge_event(),
         rule(0, 1, 0),
         alone("meter:5"),
-        TraceEvent::Note("if meter 5 has tokens".to_owned()),
+        TraceEvent::Aside("if meter 5 has tokens".to_owned()),
         alone("clear_actions"),
+        TraceEvent::ActionSetWas(Vec::new()),
         alone("write_actions(output:2)"),
+        TraceEvent::ActionSetIs(vec![Action::output(OfPort(2))]),
         alone("write_metadata:0x5/0xff"),
         rule(1, 1, 0),
         TraceEvent::Drop(DropReason::Action),
         TraceEvent::ActionSet,
         TraceEvent::Action(Action::output(OfPort(2))),
     ];
-    let mut layout = Layout::default();
-    for event in events {
-        layout.line(&TraceLine { depth: 0, event }, &Words::default());
-    }
-    let text: Vec<String> = layout
-        .steps
-        .iter()
-        .map(|(n, s)| format!("{:n$}{s}", ""))
-        .collect();
     let wanted = [
+        "",
+        "bridge(\"br1\")",
+        "-------------",
         " 0. in_port=1, priority 1",
         "    meter:5",
         "     -> if meter 5 has tokens",
         "    clear_actions",
+        "     -> action set was empty",
         "    write_actions(output:2)",
+        "     -> action set is: output:2",
         "    write_metadata:0x5/0xff",
         "    goto_table:1",
         "     1. in_port=1, priority 1",
         "            drop",
         "             >> The matching rule has no output.",
-        "    --. Executing action set:",
-        "            output:2",
+        "--. Executing action set:",
+        "    output:2",
     ];
-    assert_eq!(text, wanted);
+    assert_eq!(laid_out(events.map(|e| (0, e)), false), wanted);
+}
+
+#[test]
+fn another_bridge_stands_where_its_patch_port_is_and_what_was_written_is_told() {
+    let whole = |name: &str| name.parse().unwrap();
+    let events = [
+        (0, bridge_event()),
+        (0, rule(0, 1, 0)),
+        (0, TraceEvent::Action(Action::output(OfPort(9)))),
+        (1, bridge_event()),
+        (1, rule(0, 0, 0)),
+        (1, TraceEvent::Drop(DropReason::Action)),
+        (
+            0,
+            TraceEvent::Written {
+                dst: whole("NXM_OF_ETH_DST[]"),
+                value: 0x1122_3344_5566,
+            },
+        ),
+        (
+            0,
+            TraceEvent::Written {
+                dst: whole("NXM_NX_REG0[0..3]"),
+                value: 0,
+            },
+        ),
+    ];
+    let wanted = [
+        "",
+        "bridge(\"br1\")",
+        "-------------",
+        " 0. in_port=1, priority 1",
+        "    output:9",
+        "",
+        "    bridge(\"br1\")",
+        "    -------------",
+        "         0. priority 0",
+        "            drop",
+        "     -> NXM_OF_ETH_DST[] is now 11:22:33:44:55:66",
+        "     -> NXM_NX_REG0[0..3] is now 0",
+    ];
+    assert_eq!(laid_out(events, true), wanted);
+}
+
+/// What stock tools get is what they would get of the field's daemon: no reasons, and flows to the letter.
+#[test]
+fn stock_traces_say_what_the_fields_say() {
+    let bridge = bridge();
+    let asked = Asked {
+        bridge: "br1",
+        flow: "in_port=1,ip",
+        stock: true,
+        ..Asked::default()
+    };
+    let key = arrival(&bridge, &asked).unwrap();
+    let world = World::new(0).with_bridge(1, bridge.clone());
+    let view = PipelineView {
+        world: &world,
+        macs: &MacTables::default(),
+        frozen: &FrozenStates::default(),
+    };
+    let text = follow(view, &bridge, &key, &asked).text();
+    assert!(text.contains("nw_ttl=0"), "{text}");
+    let (steps, _) = text.split_once("\nMegaflow: ").unwrap();
+    assert!(
+        steps.ends_with(" 0. No match.\n    drop\n\nFinal flow: unchanged"),
+        "{text}"
+    );
+    assert!(!text.contains("Drop reason"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The interpreter of action lists.
 
 use rvs_dpif::{DpAction, DropReason};
-use rvs_flow::field::FieldId;
+use rvs_flow::field::{FieldId, SubField};
 use rvs_flow::{OfPort, Present};
 use rvs_openflow::{Action, ControllerId, PacketInReason, TableId};
 
@@ -35,6 +35,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Action::OutputTruncated { port, max_len } => self.output_truncated(*port, *max_len),
             Action::OutputReg { src, max_len } => {
                 if let Some(port) = self.read(*src) {
+                    self.note(|| TraceEvent::Note(format!("output port is {port}")));
                     self.output(port_number(port, src.bits()), *max_len);
                 }
             }
@@ -54,6 +55,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Action::Pop(dst) => {
                 if let Some(v) = self.stack.pop() {
                     self.write(*dst, v);
+                    self.note_written(*dst, v);
                 }
             }
             Action::Clone(list) => self.isolated(|ctx| ctx.run_actions(list)),
@@ -78,6 +80,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
     }
 
+    /// For a trace: what an action wrote that does not say it itself.
+    pub(super) fn note_written(&mut self, dst: SubField, value: u128) {
+        self.note(|| TraceEvent::Written { dst, value });
+    }
+
     /// Actions that change the packet.
     fn run_edit(&mut self, action: &Action) {
         use FieldId as F;
@@ -94,6 +101,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Action::Move { src, dst } => {
                 if let Some(v) = self.read(*src) {
                     self.write(*dst, v);
+                    self.note_written(*dst, v);
                 }
             }
             Action::SetVlanVid { vid, push } => {
@@ -175,7 +183,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.resubmit_to(table);
     }
 
-    fn push_stack(&mut self, src: rvs_flow::field::SubField) {
+    fn push_stack(&mut self, src: SubField) {
         if self.stack.len() >= MAX_STACK {
             return self.abort(DropReason::TooDeep);
         }

@@ -7,7 +7,7 @@ use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::key::TCI_PRESENT;
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_l2::Tag;
-use rvs_openflow::{ActionSet, PacketInReason, TableId};
+use rvs_openflow::{Action, ActionSet, PacketInReason, TableId};
 use rvs_packet::IpProto;
 
 use super::compose::Composer;
@@ -270,6 +270,13 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
     }
 
     pub(super) fn note(&mut self, event: impl FnOnce() -> TraceEvent) {
+        self.trace.record(self.depth, event);
+    }
+
+    /// For a trace: the action set as it is.
+    pub(super) fn note_set(&mut self, event: impl FnOnce(Vec<Action>) -> TraceEvent) {
+        let set = &self.action_set;
+        let event = || event(set.in_order().cloned().collect());
         self.trace.record(self.depth, event);
     }
 

@@ -112,7 +112,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             FreezeKind::Recirculate => {
                 let id = self.frozen.len() as u32;
                 self.frozen.push(state);
-                self.note(|| TraceEvent::Note("recirculate".into()));
+                self.note(|| TraceEvent::Aside("recirculate".into()));
                 self.emit(DpAction::Recirc(id));
             }
             FreezeKind::Pause(mut note) => {

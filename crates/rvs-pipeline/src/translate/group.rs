@@ -89,7 +89,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return;
         };
         let id = entry.group.id;
-        self.note(|| TraceEvent::Bucket { group: id, index });
+        let chosen = matches!(
+            entry.group.kind,
+            GroupKind::Select | GroupKind::FastFailover
+        );
+        self.note(|| TraceEvent::Bucket {
+            group: id,
+            index,
+            chosen,
+        });
         let mut set = ActionSet::default();
         set.write(&bucket.actions);
         let in_order: Vec<_> = set.in_order().cloned().collect();

@@ -113,12 +113,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         if what.clear {
             self.note_instruction(|i| i.clear = true);
+            self.note_set(TraceEvent::ActionSetWas);
             self.action_set.clear();
             self.key.actset_output = OfPort::UNSET.0;
         }
         if !what.write.is_empty() {
             self.note_instruction(|i| i.write = what.write.clone());
             self.action_set.write(&what.write);
+            self.note_set(TraceEvent::ActionSetIs);
             self.key.actset_output = self.action_set.output_port().unwrap_or(OfPort::UNSET).0;
         }
         if let Some(m) = &what.metadata {

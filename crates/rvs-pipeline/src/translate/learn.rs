@@ -64,7 +64,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             limit: what.limit,
             teacher: self.at.cookie,
         });
-        self.note(|| TraceEvent::Note("learned a flow".into()));
+        self.note(|| TraceEvent::Aside("learned a flow".into()));
         self.effects.push(CachedEffect::LearnFlow {
             bridge: bridge.id,
             flow,

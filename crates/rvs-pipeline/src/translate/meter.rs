@@ -15,7 +15,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         };
         push(&mut self.deps.meters, (bridge.id, id));
         if let Some(entry) = bridge.meters.get(&id) {
-            self.note(|| TraceEvent::Note(format!("if meter {id} has tokens")));
+            self.note(|| TraceEvent::Aside(format!("if meter {id} has tokens")));
             self.emit(DpAction::Meter(entry.dp));
         }
     }

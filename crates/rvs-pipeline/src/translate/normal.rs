@@ -46,12 +46,12 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             return self.flood_vlan(bridge, bundle, &inside);
         }
         match self.find(bridge, &inside, dst) {
-            None => {
-                self.note(|| TraceEvent::Note(format!("no learned MAC for {dst}, flooding")));
-                self.flood_vlan(bridge, bundle, &inside)
-            }
+            None => self.flood_vlan(bridge, bundle, &inside),
             Some(to) if bundle.is_some_and(|b| b.id == to.id) => Err(DropReason::SplitHorizon),
-            Some(to) => self.send(bridge, bundle, &inside, &[to]),
+            Some(to) => {
+                self.note(|| TraceEvent::Note("forwarding to learned port".into()));
+                self.send(bridge, bundle, &inside, &[to])
+            }
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 lesson,
             });
         }
-        self.note(|| TraceEvent::Note(format!("{src} in VLAN {} is here", inside.vlan)));
+        self.note(|| TraceEvent::Aside(format!("{src} in VLAN {} is here", inside.vlan)));
     }
 
     /// Where the address was learned, as long as that port still is.
@@ -131,6 +131,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         from: Option<&'a Bundle>,
         inside: &Inside,
     ) -> Result<(), DropReason> {
+        self.note(|| TraceEvent::Note("no learned MAC for destination, flooding".into()));
         let others: Vec<&Bundle> = bridge
             .ports
             .bundles()

@@ -29,7 +29,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             PortKind::Patch { peer } => self.cross_patch(port, peer),
         }
         if port.dp().is_some() {
-            self.note(|| TraceEvent::Note(format!("output to {}", port.name)));
+            self.note(|| TraceEvent::Aside(format!("output to {}", port.name)));
         }
     }
 

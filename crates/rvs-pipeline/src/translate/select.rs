@@ -46,6 +46,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             MultipathAlgorithm::IterHash => iter_hash(hash, n, what.arg),
         };
         self.write(what.dst, u128::from(link));
+        self.note_written(what.dst, u128::from(link));
     }
 
     /// Outputs to a member, or writes its number.
