@@ -132,3 +132,54 @@ pub fn over_tls(lab: &Lab) {
     let plain = lab.try_sh("ovsdb-client --timeout=2 list-dbs tcp:127.0.0.1:6641");
     assert_ne!(plain.code, 0, "{}", plain.out);
 }
+
+/// Processor time that the daemon takes within a second; seconds.
+fn busy(switch: &Daemon<'_>) -> f64 {
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", switch.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    (ticks() - before) / 100.0
+}
+
+/// Targets that can't be had, and clients for whom there are no file descriptors: said, and waited for.
+pub fn trouble_costs_no_time(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    vsctl(
+        lab,
+        &switch,
+        "set-manager ptcp:6640:name.example tcp: ptcp:6641:127.0.0.1",
+    );
+    let spent = busy(&switch);
+    assert!(spent < 0.3, "bad targets: {spent} s a second");
+    let files = std::fs::read_dir(format!("/proc/{}/fd", switch.pid()))
+        .unwrap()
+        .count();
+    let limit = |n: usize| {
+        lab.sh(&format!(
+            "prlimit --pid {} --nofile={n}:65536",
+            switch.pid()
+        ))
+    };
+    limit(files);
+    let waiting = std::net::TcpStream::connect("127.0.0.1:6641").unwrap();
+    let spent = busy(&switch);
+    let said = switch.log().matches("no new database clients").count();
+    assert!(spent < 0.3, "no descriptors: {spent} s a second");
+    assert!((1..=4).contains(&said), "{}", switch.log());
+    // Whoever waited is served when there are some again.
+    limit(65536);
+    let mut client = waiting;
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    client
+        .write_all(br#"{"id":1,"method":"list_dbs","params":[]}"#)
+        .unwrap();
+    let mut answer = [0; 256];
+    let n = client.read(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer[..n]).contains("Open_vSwitch"));
+}

@@ -271,6 +271,40 @@ echo \"something is left\"; exit 1
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
 }
 
+/// The monitor starts what ran before when an upgrade has replaced its file meanwhile, and neither it nor the daemon keeps
+/// the caller's standard error open.
+pub fn monitored_through_an_upgrade(lab: &Lab) {
+    let daemon = rvs_tests::daemon::binary("rvswitchd");
+    std::fs::write(
+        lab.path("script"),
+        format!(
+            "set -eu
+cp {} new; mv new ovs-vswitchd
+# Until the pipe of its standard error is closed by everybody, the command isn't over.
+timeout 20 sh -c 'PATH=$PWD:$PATH ovs-vswitchd unix:/var/run/openvswitch/db.sock --no-chdir --db conf.db \
+    --log-file=$PWD/switch.log --pidfile --detach --monitor 2>&1 | cat'
+ovs-vsctl --timeout=10 add-br br1
+cp {} new; mv new ovs-vswitchd
+first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
+kill -ABRT $first
+for i in $(seq 200); do
+    sleep 0.1
+    now=$(cat /var/run/openvswitch/ovs-vswitchd.pid 2>/dev/null || :)
+    [ -n \"$now\" ] && [ \"$now\" != $first ] && ovs-appctl version 2>/dev/null && break
+done
+[ \"$(ovs-vsctl --timeout=10 list-br)\" = br1 ]
+grep -q 'crashed (SIGABRT)' switch.log
+ovs-appctl exit --cleanup
+",
+            daemon.display(),
+            daemon.display(),
+        ),
+    )
+    .unwrap();
+    let ran = lab.try_sh("unshare --mount --pid --fork --mount-proc --kill-child bash script");
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
 /// On Open vSwitch's own run directory its tools need no option.
 pub fn stock_tools_without_options(lab: &Lab) {
     let mut process = lab.spawn(

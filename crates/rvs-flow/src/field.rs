@@ -29,7 +29,7 @@ pub(crate) use prereq::{matched_eth_type, matched_proto};
 pub use prereq::{Prereq, PrereqError};
 pub use subfield::{BadSubField, SubField};
 pub use table::{FieldId, FIELDS};
-pub(crate) use text::{fmt_ipv6_addr, fmt_port, hex};
+pub(crate) use text::{fmt_ipv6_addr, fmt_port, hex, parse_number};
 pub use text::{BadValue, FieldValue, NoPortNames, PortNames};
 
 /// OpenFlow wire versions, as [`OxmName::since`] counts them.

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::field::parse_number;
+
 /// Nesting of `encap()` that is followed.
 const DEPTH: usize = 3;
 
@@ -201,11 +203,7 @@ fn masked(text: &str, all: u16) -> Option<(u16, u16)> {
 }
 
 fn number(text: &str) -> Option<u16> {
-    let text = text.trim();
-    match text.strip_prefix("0x") {
-        Some(hex) => u16::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
-    }
+    u16::try_from(parse_number(text.trim())?).ok()
 }
 
 /// `syn|ack`, `+syn-ack`, or a number with a mask.
@@ -227,6 +225,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_those_of_other_fields() {
+        assert_eq!(number("0x1F"), Some(0x1f));
+        assert_eq!(number(" 65535 "), Some(65535));
+        for bad in ["", "0x", "+1", "0x+1", "010", "65536"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
+    }
 
     fn said(text: &str) -> (Option<String>, String) {
         let flow = parse(text).unwrap();

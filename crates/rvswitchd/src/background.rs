@@ -1,8 +1,9 @@
 //! The daemon in the background, and started again when it crashes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::args::{self, Args};
@@ -14,9 +15,17 @@ const IN_BACKGROUND: &str = "--in-background";
 /// A daemon that crashed sooner after its start than this is started again only after this long.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// The file of this program. An upgrade may have replaced it since the start; what runs is still there by another name.
+fn program() -> PathBuf {
+    match std::env::current_exe() {
+        Ok(path) if path.exists() => path,
+        _ => PathBuf::from("/proc/self/exe"),
+    }
+}
+
 /// This program with the arguments that it was given, less some.
-fn again(without: &[&str]) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn again(without: &[&str]) -> Command {
+    let mut command = Command::new(program());
     // The name by which it was called says what it is to be.
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
@@ -26,22 +35,21 @@ fn again(without: &[&str]) -> std::io::Result<Command> {
             .skip(1)
             .filter(|a| !without.iter().any(|w| a == w)),
     );
-    Ok(command)
+    command
 }
 
 /// Starts the daemon anew in the background and waits until it is ready, or says why it is not.
 pub fn detach(args: &Args) -> ExitCode {
-    let child = again(&["--detach"]).and_then(|mut command| {
-        if !args.no_chdir {
-            command.current_dir("/");
-        }
-        command
-            .arg(IN_BACKGROUND)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-    });
+    let mut command = again(&["--detach"]);
+    if !args.no_chdir {
+        command.current_dir("/");
+    }
+    let child = command
+        .arg(IN_BACKGROUND)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(e) => {
@@ -49,12 +57,7 @@ pub fn detach(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut line = String::new();
-    if let Some(out) = child.stdout.take() {
-        // An end without a line means that the daemon gave up; it has said why on standard error.
-        let _ = BufReader::new(out).read_line(&mut line);
-    }
-    if line.starts_with(READY) {
+    if let Some(line) = child.stdout.take().and_then(announcement) {
         if !args::is_stock() {
             print!("{line}");
         }
@@ -64,10 +67,22 @@ pub fn detach(args: &Args) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A daemon in the background that goes by the other one's name leaves the terminal alone once it is up, as that one does.
+/// Waits until the daemon that writes to `out` is ready, and returns its line. An end without that line means that it gave
+/// up; it has said why on standard error.
+fn announcement(out: ChildStdout) -> Option<String> {
+    let mut line = String::new();
+    let _ = BufReader::new(out).read_line(&mut line);
+    line.starts_with(READY).then_some(line)
+}
+
+fn is_in_background() -> bool {
+    std::env::args_os().any(|a| a == IN_BACKGROUND)
+}
+
+/// A daemon in the background that goes by the other one's name, and its monitor, leave the terminal alone once it is up, as
+/// that one does.
 pub fn let_go_of_the_terminal() {
-    let mut arguments = std::env::args_os();
-    if !args::is_stock() || !arguments.any(|a| a == IN_BACKGROUND) {
+    if !args::is_stock() || !is_in_background() {
         return;
     }
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
@@ -87,11 +102,10 @@ pub fn monitor() -> ExitCode {
     ];
     loop {
         let started = Instant::now();
-        let child = again(&["--monitor"]).and_then(|mut c| c.spawn());
-        let status = match child.and_then(|mut c: Child| c.wait()) {
+        let status = match again_and_wait() {
             Ok(status) => status,
             Err(e) => {
-                eprintln!("rvswitchd: can't start the daemon: {e}");
+                tracing::error!("can't start the daemon: {e}");
                 return ExitCode::FAILURE;
             }
         };
@@ -100,9 +114,26 @@ pub fn monitor() -> ExitCode {
             let code = status.code().unwrap_or(0);
             return ExitCode::from(u8::try_from(code).unwrap_or(1));
         };
-        eprintln!("rvswitchd: it crashed ({signal}) and is started again");
+        tracing::error!("the daemon crashed ({signal}) and is started again");
         if started.elapsed() < PAUSE {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// Starts the daemon and waits for its end. In the background it is waited for, too, until it is ready: who started the
+/// monitor is told, and its terminal let go of.
+fn again_and_wait() -> std::io::Result<ExitStatus> {
+    let mut command = again(&["--monitor"]);
+    if is_in_background() {
+        command.stdout(Stdio::piped());
+    }
+    let mut child: Child = command.spawn()?;
+    if let Some(line) = child.stdout.take().and_then(announcement) {
+        // Whoever waited may be gone.
+        let mut out = std::io::stdout();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        let_go_of_the_terminal();
+    }
+    child.wait()
 }

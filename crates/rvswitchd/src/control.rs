@@ -183,7 +183,7 @@ impl Control {
         }));
         let interests = self.channels.interests(clock::now());
         fds.extend(interests.iter().map(|i| PollFd::new(i.fd, i.flags)));
-        let managers = self.managers.interests(server);
+        let managers = self.managers.interests(clock::now(), server);
         fds.extend(
             managers
                 .iter()

@@ -53,17 +53,18 @@ fn main() -> ExitCode {
     if args.detach {
         return background::detach(&args);
     }
-    if args.monitor {
-        return background::monitor();
-    }
     logging::start(args.log.unwrap_or(Level::Info));
-    match set_up_log(&args).and_then(|()| match args.clean {
-        true => clean::clean(&args),
-        false => setup::run(&args),
-    }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => give_up(format!("{e:#}")),
-    }
+    let done = set_up_log(&args).and_then(|()| {
+        if args.monitor {
+            return Ok(background::monitor());
+        }
+        let done = match args.clean {
+            true => clean::clean(&args),
+            false => setup::run(&args),
+        };
+        done.map(|()| ExitCode::SUCCESS)
+    });
+    done.unwrap_or_else(|e| give_up(format!("{e:#}")))
 }
 
 /// Whoever starts the daemon may have no umask: what it makes is its user's to write, whatever was inherited.

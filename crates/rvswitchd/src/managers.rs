@@ -5,8 +5,13 @@
 //! blocking, bounded in clients of a listener and in what is moved in a turn. When the database is another server's, so
 //! are its managers, and nothing is opened here.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,23 +22,14 @@ use rvs_packet::Now;
 use rvs_switch::controllers::{ManagerConfig, ManagerStatus};
 use rvs_switch::{Rim, Switch};
 
-use crate::channel::door::Door;
-use crate::channel::reconnect::{Reconnect, Step};
+use crate::channel::means::{Client, Dialled, Guest, Knock, Means, Porch, ACCEPTS};
 use crate::channel::resolve::Resolver;
-use crate::channel::seal;
-use crate::channel::session::Session;
 use crate::channel::stream::Stream;
 use crate::channel::target::Target;
 use crate::channel::tls::Credentials;
 use crate::control::ovsdb_time;
 use crate::source::DATABASE_PORT;
 
-/// Clients of a listener.
-const MAX_CLIENTS: usize = 64;
-/// Time for a client's TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// After this long a listener that could not be opened is tried again.
-const REOPEN: Duration = Duration::from_secs(2);
 /// How often status is written while nothing changes.
 const REPORT: Duration = Duration::from_secs(5);
 /// Octets written to one client before the others' turn.
@@ -41,20 +37,11 @@ const SEND: usize = 1 << 20;
 
 /// A row.
 struct Post {
+    /// For logs.
+    name: String,
     cfg: ManagerConfig,
     target: Result<Target, String>,
     means: Means,
-}
-
-enum Means {
-    Dial {
-        reconnect: Box<Reconnect>,
-        attempt: usize,
-    },
-    Listen {
-        door: Result<Door, String>,
-        retry_at: Now,
-    },
 }
 
 /// A connection.
@@ -63,8 +50,10 @@ struct Link {
     stream: Stream,
     /// There once the stream is open.
     session: Option<SessionId>,
-    /// Until when it has to be open.
-    deadline: Now,
+    /// Of a client.
+    source: Option<IpAddr>,
+    /// Until when a client's stream has to be open; an attempt to connect has a deadline of its own.
+    deadline: Option<Now>,
     found: PollFlags,
     blocked: bool,
 }
@@ -86,6 +75,7 @@ pub struct Managers {
     links: BTreeMap<u64, Link>,
     last_link: u64,
     knocks: Vec<Uuid>,
+    porch: Porch,
     /// What was written last: connected, and how many.
     reported: BTreeMap<Uuid, (bool, usize)>,
     report_at: Now,
@@ -104,6 +94,7 @@ impl Managers {
             links: BTreeMap::new(),
             last_link: 0,
             knocks: Vec::new(),
+            porch: Porch::new("database clients of managers"),
             reported: BTreeMap::new(),
             report_at: Now::ZERO,
             buffer: Vec::new(),
@@ -113,11 +104,12 @@ impl Managers {
     /// What to poll for until the next turn.
     pub fn interests(
         &self,
+        now: Now,
         server: &Server,
     ) -> Vec<(Token, std::os::fd::BorrowedFd<'_>, PollFlags)> {
         let mut list = Vec::new();
-        for (uuid, post) in &self.posts {
-            if let Means::Listen { door: Ok(door), .. } = &post.means {
+        for (uuid, post) in self.posts.iter().filter(|_| self.porch.hears(now)) {
+            if let Some(door) = post.means.door() {
                 list.push((Token::Door(*uuid), door.fd(), PollFlags::POLLIN));
             }
         }
@@ -149,17 +141,14 @@ impl Managers {
 
     /// When the next turn is due if nothing happens.
     pub fn deadline(&self) -> Option<Now> {
-        let posts = self.posts.values().filter_map(|p| match &p.means {
-            Means::Dial { reconnect, .. } => reconnect.deadline(),
-            Means::Listen {
-                door: Err(_),
-                retry_at,
-            } => Some(*retry_at),
-            Means::Listen { .. } => None,
-        });
+        let posts = self.posts.values().filter_map(|p| p.means.deadline());
         let opening = self.links.values().filter(|l| l.session.is_none());
         let report = (!self.posts.is_empty()).then_some(self.report_at);
-        posts.chain(opening.map(|l| l.deadline)).chain(report).min()
+        posts
+            .chain(opening.filter_map(|l| l.deadline))
+            .chain(report)
+            .chain(self.porch.deadline())
+            .min()
     }
 
     /// The server has dropped a session; true if it was one of these.
@@ -182,6 +171,7 @@ impl Managers {
         if switch.remote.is_some() {
             return;
         }
+        self.porch.tick(now);
         self.configure(now, switch);
         self.open_doors(now);
         self.dial(now, switch);
@@ -237,20 +227,9 @@ impl Managers {
 
     fn open_doors(&mut self, now: Now) {
         for post in self.posts.values_mut() {
-            let (Means::Listen { door, retry_at }, Ok(target)) = (&mut post.means, &post.target)
-            else {
-                continue;
-            };
-            let Err(last) = &door else { continue };
-            if *retry_at > now {
-                continue;
+            if let Ok(target) = &post.target {
+                post.means.open(now, &post.name, target);
             }
-            let opened = Door::open(target);
-            if let Some(why) = opened.as_ref().err().filter(|why| *why != last) {
-                tracing::warn!("manager {}: {why}", post.cfg.target);
-            }
-            *door = opened;
-            *retry_at = now + REOPEN;
         }
     }
 
@@ -258,78 +237,50 @@ impl Managers {
     fn dial<R: Rim>(&mut self, now: Now, switch: &mut Switch<R>) {
         let mut late = Vec::new();
         for (uuid, post) in &mut self.posts {
-            let (Means::Dial { reconnect, attempt }, Ok(target)) = (&mut post.means, &post.target)
-            else {
+            let Ok(target) = &post.target else {
                 continue;
             };
-            match reconnect.step(now) {
-                Step::Nothing => {}
-                Step::GiveUp => {
-                    late.extend(
-                        self.links
-                            .iter()
-                            .filter(|(_, l)| l.post == *uuid)
-                            .map(|(id, _)| *id),
-                    );
+            let dialled = post
+                .means
+                .dial(now, target, &mut self.credentials, &self.resolver);
+            match dialled {
+                Dialled::Nothing => {}
+                Dialled::Begun(stream) => {
+                    self.last_link += 1;
+                    self.links.insert(self.last_link, Link::new(*uuid, *stream));
                 }
-                Step::Connect => {
-                    *attempt += 1;
-                    let begun = seal(target, &mut self.credentials)
-                        .and_then(|tls| Stream::dial(target, tls, *attempt, &self.resolver));
-                    match begun {
-                        Ok(stream) => {
-                            self.last_link += 1;
-                            // The attempt has a deadline of its own.
-                            let link = Link::new(*uuid, stream, now + Duration::from_secs(3600));
-                            self.links.insert(self.last_link, link);
-                        }
-                        Err(why) => reconnect.failed(now, why),
-                    }
-                }
+                Dialled::Failed(why) => post.failed(now, &why),
+                Dialled::Late => late.push(*uuid),
             }
         }
-        for id in late {
-            self.end(now, id, "no connection in time", switch);
+        for uuid in late {
+            let link = self.links.iter().find(|(_, l)| l.post == uuid);
+            if let Some(id) = link.map(|(id, _)| *id) {
+                self.end(now, id, "no connection in time", switch);
+            }
         }
     }
 
     fn accept(&mut self, now: Now) {
         for uuid in std::mem::take(&mut self.knocks) {
-            let Some(Post {
-                means: Means::Listen { door: Ok(door), .. },
-                cfg,
-                ..
-            }) = self.posts.get(&uuid)
-            else {
-                continue;
-            };
-            let Ok(Some(visitor)) = door.accept() else {
-                continue;
-            };
-            if self.links.values().filter(|l| l.post == uuid).count() >= MAX_CLIENTS {
-                tracing::warn!(
-                    "manager {}: a client was turned away: it has {MAX_CLIENTS}",
-                    cfg.target
-                );
-                continue;
-            }
-            let tls = match door.is_tls() {
-                true => self
-                    .credentials
-                    .listening()
-                    .and_then(Session::accept)
-                    .map(Some),
-                false => Ok(None),
-            };
-            let begun = tls
-                .and_then(|tls| Stream::accepted(visitor.socket, tls).map_err(|e| e.to_string()));
-            match begun {
-                Ok(stream) => {
-                    self.last_link += 1;
-                    self.links
-                        .insert(self.last_link, Link::new(uuid, stream, now + HANDSHAKE));
+            for _ in 0..ACCEPTS {
+                let Some(post) = self.posts.get_mut(&uuid) else {
+                    break;
+                };
+                let guests = self.links.values().map(|l| l.as_guest(uuid));
+                let (name, means) = (&post.name, &mut post.means);
+                match self
+                    .porch
+                    .knock(now, name, means, &mut self.credentials, guests)
+                {
+                    Knock::Nobody => break,
+                    Knock::TurnedAway => {}
+                    Knock::Client(client) => {
+                        self.last_link += 1;
+                        self.links
+                            .insert(self.last_link, Link::of_client(uuid, *client));
+                    }
                 }
-                Err(why) => tracing::warn!("manager {}: {why}", cfg.target),
             }
         }
     }
@@ -339,13 +290,13 @@ impl Managers {
         let Some(link) = self.links.get_mut(&id) else {
             return Ok(());
         };
-        let found = std::mem::replace(&mut link.found, PollFlags::empty());
+        let mut found = std::mem::replace(&mut link.found, PollFlags::empty());
         let session = match link.session {
             Some(session) => session,
             None if !link.stream.establish()? => {
-                return match link.deadline <= now {
-                    true => Err("no connection in time".to_owned()),
-                    false => Ok(()),
+                return match link.deadline {
+                    Some(at) if at <= now => Err("no TLS handshake in time".to_owned()),
+                    _ => Ok(()),
                 };
             }
             None => {
@@ -356,6 +307,8 @@ impl Managers {
                 if let Means::Dial { reconnect, .. } = &mut post.means {
                     reconnect.connected(now);
                 }
+                // TLS may have the first request already, and no poll would tell of it.
+                found.insert(PollFlags::POLLIN);
                 let probe = post.cfg.inactivity_probe.map_or(0, |p| p.as_nanos() as u64);
                 let session = switch.server.connect(ovsdb_time(now), probe);
                 *link.session.insert(session.map_err(|e| e.to_string())?)
@@ -381,23 +334,19 @@ impl Managers {
             let Some(session) = link.session else {
                 continue;
             };
-            let mut sent = 0;
-            while !link.blocked && sent < SEND {
+            if link.blocked {
+                continue;
+            }
+            let pumped = link.stream.pump(SEND, &mut |write| {
                 let bytes = switch.server.output(session);
-                if bytes.is_empty() && !link.stream.holds_back() {
-                    break;
-                }
-                match link.stream.write(bytes) {
-                    Ok(n) => {
-                        link.blocked = n < bytes.len() || n == 0;
-                        sent += n;
-                        switch.server.sent(session, n, ovsdb_time(now));
-                    }
-                    Err(why) => {
-                        failed.push((*id, why));
-                        break;
-                    }
-                }
+                let there = bytes.len();
+                let taken = write(bytes);
+                switch.server.sent(session, taken, ovsdb_time(now));
+                (there, taken)
+            });
+            match pumped {
+                Ok(pumped) => link.blocked = pumped.left,
+                Err(why) => failed.push((*id, why)),
             }
         }
         for (id, why) in failed {
@@ -413,12 +362,8 @@ impl Managers {
             switch.server.disconnect(session);
         }
         link.stream.close();
-        if let Some(Post {
-            means: Means::Dial { reconnect, .. },
-            ..
-        }) = self.posts.get_mut(&link.post)
-        {
-            reconnect.failed(now, why);
+        if let Some(post) = self.posts.get_mut(&link.post) {
+            post.failed(now, why);
         }
     }
 
@@ -453,14 +398,32 @@ impl Managers {
 }
 
 impl Link {
-    fn new(post: Uuid, stream: Stream, deadline: Now) -> Self {
+    fn new(post: Uuid, stream: Stream) -> Self {
         Self {
             post,
             stream,
             session: None,
-            deadline,
+            source: None,
+            deadline: None,
             found: PollFlags::empty(),
             blocked: false,
+        }
+    }
+
+    fn of_client(post: Uuid, client: Client) -> Self {
+        Self {
+            source: client.source,
+            deadline: Some(client.deadline),
+            ..Self::new(post, client.stream)
+        }
+    }
+
+    /// As it counts against new clients of `post`.
+    fn as_guest(&self, post: Uuid) -> Guest {
+        Guest {
+            is_same_door: self.post == post,
+            source: self.source,
+            is_opening: self.deadline.is_some() && self.session.is_none(),
         }
     }
 }
@@ -469,24 +432,21 @@ impl Post {
     fn new(now: Now, cfg: ManagerConfig, rundir: &Path) -> Self {
         let target =
             Target::parse_with(&cfg.target, rundir, DATABASE_PORT).map_err(|e| e.to_string());
-        if let Err(why) = &target {
-            tracing::warn!("manager {why}");
+        let name = format!("manager {}", cfg.target);
+        let seed = RandomState::new().hash_one(cfg.uuid);
+        Self {
+            means: Means::new(now, &name, &target, cfg.max_backoff, seed),
+            name,
+            cfg,
+            target,
         }
-        let means = match &target {
-            Ok(t) if t.is_passive() => Means::Listen {
-                door: Err(String::new()),
-                retry_at: now,
-            },
-            _ => Means::Dial {
-                reconnect: Box::new(Reconnect::new(
-                    now,
-                    cfg.max_backoff,
-                    RandomState::new().hash_one(cfg.uuid),
-                )),
-                attempt: 0,
-            },
-        };
-        Self { cfg, target, means }
+    }
+
+    /// An attempt failed, or a connection ended.
+    fn failed(&mut self, now: Now, why: &str) {
+        if let Means::Dial { reconnect, .. } = &mut self.means {
+            reconnect.failed(now, why);
+        }
     }
 
     /// Column `status`.
@@ -503,13 +463,12 @@ impl Post {
                 for (key, seconds) in since {
                     seconds.into_iter().for_each(|s| say(key, s.to_string()));
                 }
-                let error =
-                    reconnect
-                        .last_error()
-                        .or(self.target.as_ref().err().map(String::as_str));
-                error
-                    .into_iter()
-                    .for_each(|e| say("last_error", e.to_owned()));
+                let error = reconnect.last_error().map(str::to_owned);
+                error.into_iter().for_each(|e| say("last_error", e));
+            }
+            Means::Unusable(why) => {
+                say("state", "VOID".to_owned());
+                say("last_error", why.clone());
             }
             Means::Listen { door, .. } => {
                 say(

@@ -11,9 +11,9 @@ use rvs_ovsdb::client::Follower;
 use rvs_packet::Now;
 use rvs_switch::controllers::SslConfig;
 
-use crate::channel::reconnect::{Reconnect, Step};
+use crate::channel::means::{step, Dialled};
+use crate::channel::reconnect::Reconnect;
 use crate::channel::resolve::Resolver;
-use crate::channel::seal;
 use crate::channel::stream::Stream;
 use crate::channel::target::Target;
 use crate::channel::tls::Credentials;
@@ -79,18 +79,13 @@ impl Remote {
 
     /// Dials, gives up, and takes what has come.
     pub fn take(&mut self, now: Now, follower: &mut Follower) {
-        match self.reconnect.step(now) {
-            Step::Nothing => {}
-            Step::GiveUp => self.failed(now, "no connection in time", follower),
-            Step::Connect => {
-                self.attempt += 1;
-                let begun = seal(&self.target, &mut self.credentials)
-                    .and_then(|tls| Stream::dial(&self.target, tls, self.attempt, &self.resolver));
-                match begun {
-                    Ok(stream) => self.stream = Some(stream),
-                    Err(why) => self.failed(now, &why, follower),
-                }
-            }
+        let (reconnect, attempt) = (&mut self.reconnect, &mut self.attempt);
+        let (credentials, resolver) = (&mut self.credentials, &self.resolver);
+        match step(now, reconnect, attempt, &self.target, credentials, resolver) {
+            Dialled::Nothing => {}
+            Dialled::Begun(stream) => self.stream = Some(*stream),
+            Dialled::Failed(why) => self.failed(now, &why, follower),
+            Dialled::Late => self.failed(now, "no connection in time", follower),
         }
         let found = std::mem::replace(&mut self.found, PollFlags::empty());
         if let Err(why) = self.read(now, found, follower) {
@@ -100,7 +95,12 @@ impl Remote {
         }
     }
 
-    fn read(&mut self, now: Now, found: PollFlags, follower: &mut Follower) -> Result<(), String> {
+    fn read(
+        &mut self,
+        now: Now,
+        mut found: PollFlags,
+        follower: &mut Follower,
+    ) -> Result<(), String> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
@@ -112,6 +112,8 @@ impl Remote {
             self.blocked = false;
             follower.connected(ovsdb_time(now));
             tracing::info!("{}: connected", self.name);
+            // TLS may have the first message already, and no poll would tell of it.
+            found.insert(PollFlags::POLLIN);
         }
         if found.intersects(PollFlags::POLLOUT) {
             self.blocked = false;
@@ -128,23 +130,18 @@ impl Remote {
 
     /// Sends what waits.
     pub fn send(&mut self, now: Now, follower: &mut Follower) {
-        let mut sent = 0;
-        while !self.blocked && sent < SEND {
-            let Some(stream) = self.stream.as_mut() else {
-                return;
-            };
-            let bytes = follower.output();
-            if bytes.is_empty() && !stream.holds_back() {
-                return;
-            }
-            match stream.write(bytes) {
-                Ok(n) => {
-                    self.blocked = n < bytes.len() || n == 0;
-                    sent += n;
-                    follower.sent(n);
-                }
-                Err(why) => return self.failed(now, &why, follower),
-            }
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.blocked) else {
+            return;
+        };
+        let pumped = stream.pump(SEND, &mut |write| {
+            let there = follower.output().len();
+            let taken = write(follower.output());
+            follower.sent(taken);
+            (there, taken)
+        });
+        match pumped {
+            Ok(pumped) => self.blocked = pumped.left,
+            Err(why) => self.failed(now, &why, follower),
         }
     }
 

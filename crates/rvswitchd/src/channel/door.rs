@@ -54,7 +54,7 @@ impl Door {
             }
             Target::ListenUnix(path) => Listening::Unix(listen_unix(path)?, path.clone()),
             Target::Dial { .. } | Target::DialUnix(_) => {
-                return Err("a controller's address is not listened on".to_owned())
+                return Err("an address that is dialled is not listened on".to_owned())
             }
         };
         Ok(Self {

@@ -8,6 +8,7 @@ use rvs_ofproto::ConnId;
 use rvs_packet::Now;
 
 use super::host::Host;
+use super::means::{Client, Guest};
 use super::post::PostKey;
 use super::stream::Stream;
 
@@ -65,8 +66,20 @@ impl Link {
         }
     }
 
-    pub fn is_client(&self) -> bool {
-        self.deadline.is_some()
+    pub fn of_client(post: PostKey, client: Client) -> Self {
+        let mut link = Self::new(post, client.stream);
+        link.source = client.source;
+        link.deadline = Some(client.deadline);
+        link
+    }
+
+    /// As it counts against new clients of `post`.
+    pub fn as_guest(&self, post: PostKey) -> Guest {
+        Guest {
+            is_same_door: self.post == post,
+            source: self.source,
+            is_opening: self.deadline.is_some() && self.conn.is_none(),
+        }
     }
 
     /// What to poll for; nothing: not to be polled.
@@ -161,31 +174,16 @@ impl Link {
 
     /// Writes until nothing is left or the socket is full. Whether the agent had so much that it may have waited for room.
     fn push(&mut self, host: &mut impl Host, conn: ConnId) -> Result<bool, String> {
-        let (mut total, mut long) = (0, false);
-        loop {
-            let mut failed = None;
-            let stream = &mut self.stream;
-            let mute = self.mute.is_some();
-            let (there, taken) = host.send(self.post.0, conn, &mut |bytes| {
-                // Without bytes, TLS writes what it held back.
-                if mute || (bytes.is_empty() && !stream.holds_back()) {
-                    return bytes.len();
-                }
-                stream.write(bytes).unwrap_or_else(|why| {
-                    failed = Some(why);
-                    0
-                })
-            });
-            if let Some(why) = failed {
-                return Err(why);
-            }
-            total += taken;
-            long |= there >= LONG && taken > 0;
-            let left = !mute && (there > taken || self.stream.holds_back());
-            if !left || taken == 0 || total >= SEND {
-                self.blocked = left;
-                return Ok(long);
-            }
+        let bridge = self.post.0;
+        let mut offer = |write: &mut dyn FnMut(&[u8]) -> usize| host.send(bridge, conn, write);
+        if self.mute.is_some() {
+            // Nobody takes it, and the agent is to go on.
+            let (there, _) = offer(&mut |bytes| bytes.len());
+            self.blocked = false;
+            return Ok(there >= LONG);
         }
+        let pumped = self.stream.pump(SEND, &mut offer)?;
+        self.blocked = pumped.left;
+        Ok(pumped.most >= LONG)
     }
 }

@@ -8,8 +8,7 @@
 //! Words: a *post* is a configured channel (a row of table Controller, or a service socket). It dials or has a *door*. A
 //! *link* is one connection of a post: a socket, its TLS session, and the agent's connection behind it.
 //!
-//! What is bounded: clients of a door and of a source, TLS handshakes and their time, the time of a connection attempt, what
-//! is read and written of one link before the others' turn, and the farewell of a link that ends. What waits inside is the
+//! What is bounded, besides what [`means`] bounds: the time of a connection attempt, what is read and written of one link before the others' turn, and the farewell of a link that ends. What waits inside is the
 //! agent's to bound: a link whose agent wants no input isn't read.
 //!
 //! A link that ends gets its last requests handled and answered first: `echo commands | client` closes at once, and means
@@ -18,8 +17,9 @@
 pub(crate) mod door;
 mod host;
 mod link;
+pub(crate) mod means;
 #[cfg(test)]
-mod pki;
+pub(crate) mod pki;
 mod post;
 pub(crate) mod reconnect;
 mod report;
@@ -34,10 +34,8 @@ pub(crate) mod tls;
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::poll::PollFlags;
 use rvs_packet::Now;
@@ -45,32 +43,12 @@ use rvs_pipeline::BridgeId;
 
 pub use self::host::Host;
 
-use self::door::{Door, Visitor};
 use self::link::{Link, Turn};
-use self::post::{Means, Post, PostKey};
-use self::reconnect::Step;
+use self::means::{Dialled, Knock, Means, Porch, ACCEPTS};
+use self::post::{Post, PostKey};
 use self::report::Desk;
 use self::resolve::Resolver;
-use self::session::Session;
-use self::stream::Stream;
-use self::target::Target;
 use self::tls::Credentials;
-
-/// Clients of a listener.
-const MAX_CLIENTS: usize = 64;
-/// Clients of a listener from one address.
-const MAX_CLIENTS_OF_SOURCE: usize = 8;
-/// Clients in the TLS handshake, of all listeners together, and how long each may take.
-const MAX_HANDSHAKES: usize = 16;
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Clients taken from one listener in a turn.
-const ACCEPTS: usize = 16;
-/// After this long a listener that could not be opened is tried again.
-const REOPEN: Duration = Duration::from_secs(2);
-/// No clients are accepted for this long when there are no file descriptors left.
-const DEAF: Duration = Duration::from_secs(1);
-/// A listener says that it turns clients away this often.
-const REFUSAL_LOG: Duration = Duration::from_secs(10);
 
 /// A descriptor to poll for.
 pub struct Interest<'a> {
@@ -104,7 +82,7 @@ pub struct Channels {
     /// An agent has more to do at once.
     more: bool,
     agents_due: Option<Now>,
-    deaf_until: Now,
+    porch: Porch,
     desk: Desk,
     buffer: Vec<u8>,
     /// Octets came in the last turn.
@@ -126,7 +104,7 @@ impl Channels {
             knocks: Vec::new(),
             more: false,
             agents_due: None,
-            deaf_until: Now::ZERO,
+            porch: Porch::new("OpenFlow clients"),
             desk: Desk::default(),
             buffer: Vec::new(),
             took: false,
@@ -136,9 +114,9 @@ impl Channels {
     /// What to poll for until the next turn.
     pub fn interests(&self, now: Now) -> Vec<Interest<'_>> {
         let mut list = Vec::with_capacity(self.posts.len() + self.links.len());
-        if self.deaf_until <= now {
+        if self.porch.hears(now) {
             for (key, post) in &self.posts {
-                if let Means::Listen { door: Ok(door), .. } = &post.means {
+                if let Some(door) = post.means.door() {
                     list.push(Interest {
                         token: Token(Which::Door(*key)),
                         fd: door.fd(),
@@ -178,14 +156,13 @@ impl Channels {
         if self.more {
             return Some(Now::ZERO);
         }
-        let posts = self.posts.values().filter_map(Post::deadline);
+        let posts = self.posts.values().filter_map(|p| p.means.deadline());
         let links = self.links.values().filter_map(Link::due);
-        let deaf = (self.deaf_until > Now::ZERO).then_some(self.deaf_until);
         posts
             .chain(links)
             .chain(self.agents_due)
             .chain(self.desk.due())
-            .chain(deaf)
+            .chain(self.porch.deadline())
             .min()
     }
 
@@ -196,9 +173,7 @@ impl Channels {
 
     /// Follows the configuration, moves bytes both ways, and serves every agent once.
     pub fn turn(&mut self, now: Now, host: &mut impl Host) {
-        if self.deaf_until <= now {
-            self.deaf_until = Now::ZERO;
-        }
+        self.porch.tick(now);
         self.configure(now, host);
         self.open_doors(now);
         self.dial(now, host);
@@ -267,56 +242,35 @@ impl Channels {
 
     fn open_doors(&mut self, now: Now) {
         for post in self.posts.values_mut() {
-            let Means::Listen { door, retry_at, .. } = &mut post.means else {
-                continue;
-            };
-            let (Err(last), Ok(target)) = (&door, &post.spec.target) else {
-                continue;
-            };
-            if *retry_at > now {
-                continue;
+            if let Ok(target) = &post.spec.target {
+                post.means.open(now, &post.spec.name, target);
             }
-            let opened = Door::open(target);
-            match &opened {
-                Err(why) if why == last => {}
-                Err(why) => tracing::warn!("{}: {why}", post.spec.name),
-                Ok(_) => tracing::debug!("{}: listening", post.spec.name),
-            }
-            *door = opened;
-            *retry_at = now + REOPEN;
         }
     }
 
     /// Lets posts that dial begin, or give up.
     fn dial(&mut self, now: Now, host: &mut impl Host) {
-        let keys: Vec<PostKey> = self.posts.keys().copied().collect();
-        for key in keys {
-            let Some(post) = self.posts.get_mut(&key) else {
+        let mut begun = Vec::new();
+        let mut late = Vec::new();
+        for (key, post) in &mut self.posts {
+            let Ok(target) = &post.spec.target else {
                 continue;
             };
-            let (Means::Dial { reconnect, attempt }, Ok(target)) =
-                (&mut post.means, &post.spec.target)
-            else {
-                continue;
-            };
-            match reconnect.step(now) {
-                Step::Nothing => {}
-                Step::GiveUp => {
-                    let link = self.links.iter().find(|(_, l)| l.post == key);
-                    if let Some(id) = link.map(|(id, _)| *id) {
-                        self.drop_link(now, id, "no connection in time", host);
-                    }
-                }
-                Step::Connect => {
-                    *attempt += 1;
-                    let tls = seal(target, &mut self.credentials);
-                    let begun =
-                        tls.and_then(|tls| Stream::dial(target, tls, *attempt, &self.resolver));
-                    match begun {
-                        Ok(stream) => self.add_link(Link::new(key, stream)),
-                        Err(why) => post.failed(now, &why),
-                    }
-                }
+            let dialled = post
+                .means
+                .dial(now, target, &mut self.credentials, &self.resolver);
+            match dialled {
+                Dialled::Nothing => {}
+                Dialled::Begun(stream) => begun.push(Link::new(*key, *stream)),
+                Dialled::Failed(why) => post.failed(now, &why),
+                Dialled::Late => late.push(*key),
+            }
+        }
+        begun.into_iter().for_each(|link| self.add_link(link));
+        for key in late {
+            let link = self.links.iter().find(|(_, l)| l.post == key);
+            if let Some(id) = link.map(|(id, _)| *id) {
+                self.drop_link(now, id, "no connection in time", host);
             }
         }
     }
@@ -329,76 +283,19 @@ impl Channels {
     fn accept(&mut self, now: Now) {
         for key in std::mem::take(&mut self.knocks) {
             for _ in 0..ACCEPTS {
-                let Some(post) = self.posts.get(&key) else {
+                let Some(post) = self.posts.get_mut(&key) else {
                     break;
                 };
-                let Means::Listen { door: Ok(door), .. } = &post.means else {
-                    break;
-                };
-                match door.accept() {
-                    Ok(None) => break,
-                    Ok(Some(visitor)) => {
-                        let sealed = door.is_tls();
-                        if let Err(why) = self.admit(now, key, visitor, sealed) {
-                            self.refuse(now, key, &why);
-                        }
-                    }
-                    Err(e) => {
-                        tracing::warn!("no new OpenFlow clients for a second: {e}");
-                        self.deaf_until = now + DEAF;
-                        return;
-                    }
+                let guests = self.links.values().map(|l| l.as_guest(key));
+                let (name, means) = (&post.spec.name, &mut post.means);
+                match self
+                    .porch
+                    .knock(now, name, means, &mut self.credentials, guests)
+                {
+                    Knock::Nobody => break,
+                    Knock::TurnedAway => {}
+                    Knock::Client(client) => self.add_link(Link::of_client(key, *client)),
                 }
-            }
-        }
-    }
-
-    /// Makes a visitor a client, if there is room for it.
-    fn admit(
-        &mut self,
-        now: Now,
-        key: PostKey,
-        visitor: Visitor,
-        sealed: bool,
-    ) -> Result<(), String> {
-        let clients = || self.links.values().filter(|l| l.post == key);
-        if clients().count() >= MAX_CLIENTS {
-            return Err(format!("it has {MAX_CLIENTS} clients"));
-        }
-        if let Some(ip) = visitor.source {
-            let same = |source: Option<IpAddr>| source == Some(ip);
-            if clients().filter(|l| same(l.source)).count() >= MAX_CLIENTS_OF_SOURCE {
-                return Err(format!("{ip} has {MAX_CLIENTS_OF_SOURCE} connections"));
-            }
-        }
-        let tls = if sealed {
-            let busy = |l: &&Link| l.is_client() && l.conn.is_none();
-            if self.links.values().filter(busy).count() >= MAX_HANDSHAKES {
-                return Err(format!("{MAX_HANDSHAKES} TLS handshakes are under way"));
-            }
-            Some(Session::accept(self.credentials.listening()?)?)
-        } else {
-            None
-        };
-        let stream = Stream::accepted(visitor.socket, tls).map_err(|e| e.to_string())?;
-        let mut link = Link::new(key, stream);
-        link.source = visitor.source;
-        link.deadline = Some(now + HANDSHAKE);
-        self.add_link(link);
-        Ok(())
-    }
-
-    /// A visitor was turned away; says so now and then.
-    fn refuse(&mut self, now: Now, key: PostKey, why: &str) {
-        let Some(post) = self.posts.get_mut(&key) else {
-            return;
-        };
-        if let Means::Listen { refused, .. } = &mut post.means {
-            refused.0 += 1;
-            if refused.1.is_none_or(|t| now.since(t) >= REFUSAL_LOG) {
-                refused.1 = Some(now);
-                let (name, count) = (&post.spec.name, refused.0);
-                tracing::warn!("{name}: a client was turned away ({count} so far): {why}");
             }
         }
     }
@@ -410,19 +307,23 @@ impl Channels {
         self.took = false;
         for (id, link) in &mut self.links {
             buffer.clear();
-            let turn = link.take(now, host, &mut buffer);
-            self.took |= !buffer.is_empty();
-            match turn {
-                Turn::Open => {}
-                Turn::Gone(why) => gone.push((*id, why)),
-                Turn::Opened => {
-                    let post = self.posts.get(&link.post);
-                    let manner = post.map(|p| &p.spec.manner);
-                    link.conn = manner.and_then(|m| host.connect(now, link.post.0, m));
-                    if link.conn.is_none() {
-                        gone.push((*id, "the bridge is not up".to_owned()));
+            let mut turn = link.take(now, host, &mut buffer);
+            if matches!(turn, Turn::Opened) {
+                let post = self.posts.get(&link.post);
+                let manner = post.map(|p| &p.spec.manner);
+                link.conn = manner.and_then(|m| host.connect(now, link.post.0, m));
+                turn = match link.conn {
+                    Some(_) => {
+                        // TLS may have the first message already, and no poll would tell of it.
+                        link.found(PollFlags::POLLIN);
+                        link.take(now, host, &mut buffer)
                     }
-                }
+                    None => Turn::Gone("the bridge is not up".to_owned()),
+                };
+            }
+            self.took |= !buffer.is_empty();
+            if let Turn::Gone(why) = turn {
+                gone.push((*id, why));
             }
         }
         self.buffer = buffer;
@@ -482,18 +383,5 @@ impl Channels {
         if let Some(post) = self.posts.get_mut(&link.post) {
             post.failed(now, why);
         }
-    }
-}
-
-/// The TLS session to begin with, for targets that have one.
-pub(crate) fn seal(
-    target: &Target,
-    credentials: &mut Credentials,
-) -> Result<Option<Session>, String> {
-    match target {
-        Target::Dial {
-            host, tls: true, ..
-        } => Session::dial(credentials.dialling()?, host).map(Some),
-        _ => Ok(None),
     }
 }

@@ -10,9 +10,8 @@ use rvs_packet::Now;
 use rvs_pipeline::BridgeId;
 use rvs_switch::controllers::{ControllerConfig, OpenflowConfig};
 
-use super::door::Door;
 use super::host::Manner;
-use super::reconnect::Reconnect;
+use super::means::Means;
 use super::target::Target;
 
 /// Which of a bridge's channels.
@@ -61,23 +60,6 @@ pub struct Post {
 
 /// The part of a status that people and programs wait for.
 pub type Summary = (bool, Option<rvs_openflow::message::Role>, &'static str);
-
-/// How a channel gets its connections.
-pub enum Means {
-    Dial {
-        reconnect: Box<Reconnect>,
-        /// Attempts so far.
-        attempt: usize,
-    },
-    Listen {
-        door: Result<Door, String>,
-        /// When to try again if there is none.
-        retry_at: Now,
-        /// Clients that were turned away, and when that was last said.
-        refused: (u64, Option<Now>),
-    },
-    Unusable(String),
-}
 
 /// Everything that `configs` want, in the run directory `rundir`.
 pub fn wanted(configs: &[OpenflowConfig], rundir: &Path) -> BTreeMap<PostKey, Spec> {
@@ -147,21 +129,7 @@ fn controller(config: &OpenflowConfig, row: &ControllerConfig, rundir: &Path) ->
 
 impl Post {
     pub fn new(now: Now, spec: Spec, seed: u64) -> Self {
-        let means = match &spec.target {
-            Err(why) => {
-                tracing::warn!("{}: {why}", spec.name);
-                Means::Unusable(why.clone())
-            }
-            Ok(target) if target.is_passive() => Means::Listen {
-                door: Err(String::new()),
-                retry_at: now,
-                refused: (0, None),
-            },
-            Ok(_) => Means::Dial {
-                reconnect: Box::new(Reconnect::new(now, spec.max_backoff, seed)),
-                attempt: 0,
-            },
-        };
+        let means = Means::new(now, &spec.name, &spec.target, spec.max_backoff, seed);
         Self {
             spec,
             means,
@@ -212,19 +180,6 @@ impl Post {
         match &self.means {
             Means::Dial { reconnect, .. } => reconnect.alone_for(now),
             Means::Listen { .. } | Means::Unusable(_) => now.since(self.created),
-        }
-    }
-
-    /// When time alone brings something to do.
-    pub fn deadline(&self) -> Option<Now> {
-        match &self.means {
-            Means::Dial { reconnect, .. } => reconnect.deadline(),
-            Means::Listen {
-                door: Err(_),
-                retry_at,
-                ..
-            } => Some(*retry_at),
-            Means::Listen { .. } | Means::Unusable(_) => None,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! When to connect to a controller again: a state machine without I/O.
+//! When to connect again (to a controller, a manager, a database server): a state machine without I/O.
 //!
 //! A failed attempt, or a connection that ended, is followed by a wait: 1 s after a connection that had been healthy,
 //! twice the last wait otherwise, `max_backoff` at most. A connection has been healthy when it lasted `max_backoff`: a
-//! controller that accepts and drops at once is not asked each second for ever. Waits are shortened by up to an eighth, by
+//! peer that accepts and drops at once is not asked each second for ever. Waits are shortened by up to an eighth, by
 //! chance, so that the bridges of many machines do not come back in step.
 //!
-//! *Connected* means that the OpenFlow handshake is done, not that there is a socket.
+//! *Connected* means that the protocol's handshake is done where it has one (OpenFlow's HELLO), not that there is a socket.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use rvs_packet::Now;
 
 /// First wait.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// An attempt (connection, TLS and OpenFlow handshake) is given `max_backoff`, within these bounds.
+/// An attempt (connection and handshakes) is given `max_backoff`, within these bounds.
 const ATTEMPT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
-/// Where a controller's connection stands.
+/// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Waits for `until`.
@@ -37,7 +37,7 @@ pub enum Step {
     GiveUp,
 }
 
-/// The life of one controller's connections.
+/// The life of one peer's connections.
 #[derive(Clone, Debug)]
 pub struct Reconnect {
     state: State,

@@ -13,7 +13,8 @@ use rvs_switch::controllers::{ControllerConfig, ControllerStatus, OpenflowConfig
 
 use super::host::Host;
 use super::link::Link;
-use super::post::{Means, Post, PostKey, Slot, Summary};
+use super::means::Means;
+use super::post::{Post, PostKey, Slot, Summary};
 
 /// Changes are told this often at most.
 const SOON: Duration = Duration::from_secs(1);

@@ -21,10 +21,10 @@ use super::target::{Host, Target};
 const READ: usize = 65_536;
 /// Octets of the first read.
 const SHORT: usize = 2048;
-/// Traffic class of packets to controllers: DSCP CS6, network control (RFC 4594 section 3.1).
+/// Traffic class of packets to controllers and managers: DSCP CS6, network control (RFC 4594 section 3.1).
 const TRAFFIC_CLASS: i32 = 48 << 2;
 
-/// A byte stream to a controller or client.
+/// A byte stream to whoever was dialled, or to a client.
 pub struct Stream {
     wire: Wire,
     tls: Option<Session>,
@@ -45,6 +45,17 @@ enum Phase {
     Connecting,
     Handshake,
     Open,
+}
+
+/// Calls back with what is to be sent, which is then told how much of it was taken; returns what there was and what was taken.
+pub type Offer<'a> = dyn FnMut(&mut dyn FnMut(&[u8]) -> usize) -> (usize, usize) + 'a;
+
+/// What came of [`Stream::pump`].
+pub struct Pumped {
+    /// Something is left, for when the socket has room or its turn comes again.
+    pub left: bool,
+    /// The most that was offered at a time, and taken in part at least; octets.
+    pub most: usize,
 }
 
 pub enum Socket {
@@ -260,8 +271,40 @@ impl Stream {
         }
     }
 
+    /// Writes what is offered until nothing is left, the socket takes no more, or about `limit` octets have gone.
+    ///
+    /// # Errors
+    /// Why nothing goes any more, in words.
+    pub fn pump(&mut self, limit: usize, offer: &mut Offer<'_>) -> Result<Pumped, String> {
+        let (mut total, mut most) = (0, 0);
+        loop {
+            let mut failed = None;
+            let (there, taken) = offer(&mut |bytes| {
+                // Without bytes, TLS writes what it held back.
+                if bytes.is_empty() && !self.holds_back() {
+                    return 0;
+                }
+                self.write(bytes).unwrap_or_else(|why| {
+                    failed = Some(why);
+                    0
+                })
+            });
+            if let Some(why) = failed {
+                return Err(why);
+            }
+            total += taken;
+            if taken > 0 {
+                most = most.max(there);
+            }
+            let left = there > taken || self.holds_back();
+            if !left || taken == 0 || total >= limit {
+                return Ok(Pumped { left, most });
+            }
+        }
+    }
+
     /// Whether TLS holds back what it took.
-    pub fn holds_back(&self) -> bool {
+    fn holds_back(&self) -> bool {
         self.tls.as_ref().is_some_and(Session::wants_write)
     }
 
@@ -320,7 +363,7 @@ fn connect_unix(to: &Path) -> Result<Socket, String> {
     let address = UnixAddr::new(to).map_err(|_| "the name of the socket is too long".to_owned())?;
     match begin(AddressFamily::Unix, &address) {
         Ok(fd) => Ok(Socket::Unix(fd.into())),
-        Err(Errno::EAGAIN) => Err("the controller does not accept connections fast enough".into()),
+        Err(Errno::EAGAIN) => Err("connections are not accepted fast enough there".into()),
         Err(e) => Err(errno_words(e)),
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// IANA's port of OpenFlow.
 pub const DEFAULT_PORT: u16 = 6653;
 
-/// Where a controller is, or where controllers' connections are expected.
+/// Where a peer (a controller, a manager, a database server) is, or where connections are expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `tcp:`, `ssl:`: this switch connects.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use super::super::{MAX_CLIENTS, MAX_CLIENTS_OF_SOURCE};
+use super::super::means::{MAX_CLIENTS, MAX_CLIENTS_OF_SOURCE};
 use super::lab::{Lab, ROOM};
 
 fn dial(lab: &Lab) -> UnixStream {
@@ -53,22 +53,7 @@ fn many_knock_at_once() {
 fn an_address_has_8_connections_and_the_9th_is_turned_away() {
     let (port, mut lab) = listening();
     let dial = |from: &str| {
-        // Loopback has more than one address.
-        use nix::sys::socket::SockaddrIn;
-        use nix::sys::socket::{bind, connect, socket, AddressFamily, SockFlag, SockType};
-        use std::os::fd::AsRawFd;
-        let fd = socket(
-            AddressFamily::Inet,
-            SockType::Stream,
-            SockFlag::empty(),
-            None,
-        )
-        .unwrap();
-        let from: std::net::SocketAddrV4 = format!("{from}:0").parse().unwrap();
-        bind(fd.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
-        let to: std::net::SocketAddrV4 = format!("127.0.0.1:{port}").parse().unwrap();
-        connect(fd.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
-        let s = TcpStream::from(fd);
+        let s = super::super::pki::dial_from(from, port);
         s.set_nonblocking(true).unwrap();
         s
     };

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use rvs_switch::controllers::SslConfig;
 
+use super::super::means::{HANDSHAKE, MAX_HANDSHAKES};
 use super::super::pki::Pki;
 use super::super::session::Session;
 use super::super::stream::{Socket, Stream};
 use super::super::target::{Host, Target};
 use super::super::tls::Credentials;
-use super::super::{HANDSHAKE, MAX_HANDSHAKES};
 use super::lab::Lab;
 
 fn credentials(files: SslConfig) -> Credentials {
@@ -297,4 +297,12 @@ fn without_table_ssl_the_row_says_what_to_do() {
     lab.pass(Duration::from_secs(1));
     let why = lab.row(1).2;
     assert!(why.contains("set-ssl"), "{why}");
+}
+
+#[test]
+fn words_that_come_with_the_end_of_the_handshake_are_heard() {
+    let pki = Pki::new();
+    let (port, mut lab) = listening(&pki);
+    let mut client = pki.dial_early(port, b"hello");
+    lab.until(|_| client.hears() == "Hhello");
 }
