@@ -17,8 +17,7 @@ pub(super) struct Dying {
 }
 
 impl Dying {
-    pub(super) fn new(table: Arc<Table>) -> Self {
-        let told = table.counters();
+    pub(super) fn new(table: Arc<Table>, told: (u64, u64)) -> Self {
         Self { table, told }
     }
 }
@@ -70,7 +69,7 @@ impl Ofproto {
                 return;
             };
             let Dying { table, told } = &mut self.dying[at];
-            // Flows that were cached when the table went have counted on.
+            // Until it went, and for flows that were cached then, the table has counted on.
             let (lookups, matches) = table.counters();
             if let Some(heir) = bridge.table(table.id) {
                 heir.count(lookups - told.0, matches - told.1);

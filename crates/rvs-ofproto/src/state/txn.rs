@@ -41,10 +41,11 @@ pub(super) enum Step {
         why: Option<FlowRemovedReason>,
         learned: Option<Now>,
     },
-    /// A table gave way to an empty one, with so many flows.
+    /// A table gave way to an empty one, with so many flows, which was told of its counters.
     Emptied {
         table: Arc<Table>,
         flows: usize,
+        told: (u64, u64),
     },
     /// What was there before.
     Group(GroupId, Option<GroupInfo>),
@@ -255,14 +256,15 @@ impl<'a, P: Plant> Txn<'a, P> {
             return false;
         }
         let empty = Table::new(table.id, self.state.classifier_config());
-        let (lookups, matches) = table.counters();
-        empty.count(lookups, matches);
+        let told = table.counters();
+        empty.count(told.0, told.1);
         self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(Arc::new(empty)));
         self.state.index.flows -= flows;
         self.changed_everything();
         self.w.steps.push(Step::Emptied {
             table: table.clone(),
             flows,
+            told,
         });
         true
     }
@@ -368,7 +370,7 @@ impl<'a, P: Plant> Txn<'a, P> {
                 self.state.index.add(self.w.now, id, &rule, learned);
                 self.w.undone.insert(id.table);
             }
-            Step::Emptied { table, flows } => {
+            Step::Emptied { table, flows, .. } => {
                 self.state.index.flows += flows;
                 self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table));
             }
@@ -487,7 +489,9 @@ impl<'a, P: Plant> Txn<'a, P> {
                     self.report(*id, rule, FlowChangeKind::Removed(*why));
                 }
             }
-            Step::Emptied { table, .. } => self.state.dying.push(Dying::new(table.clone())),
+            Step::Emptied { table, told, .. } => {
+                self.state.dying.push(Dying::new(table.clone(), *told));
+            }
             Step::Port(port, old) => self.configured(*port, *old),
             _ => {}
         }

@@ -176,6 +176,30 @@ fn all_flows_go_at_once_and_come_back() {
     assert_eq!((stats[0].lookups, stats[0].matched), (15, 12));
 }
 
+/// Between slices packets go on by the table that is to go.
+#[test]
+fn a_table_counts_until_it_is_gone() {
+    let mut lab = Lab::new(Version::Of13);
+    for n in 0..1100 {
+        lab.all(&[&format!("add priority={n},ip,actions=output:1")]);
+    }
+    let table = lab.plant.up().table(rvs_openflow::TableId(0)).unwrap();
+    let table = table.clone();
+    table.count(10, 7);
+    let tasks = vec![lab.parse("del ").unwrap().into()];
+    let author = lab.author();
+    let tasks = Box::new(tasks.into_iter());
+    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    assert!(lab.state.proceed(1, &mut lab.plant).is_none());
+    table.count(5, 5);
+    assert_eq!(lab.state.proceed(usize::MAX, &mut lab.plant), Some(Ok(())));
+    drop(table);
+    while lab.state.tidy(&lab.plant) {}
+    let stats = lab.state.table_stats(&mut lab.plant);
+    let told = stats.first().map(|s| (s.active, s.lookups, s.matched));
+    assert_eq!(told, Some((0, 15, 12)));
+}
+
 /// Each table for itself: one whose flows nobody asks after, one with a flow that somebody does, one that the bundle has
 /// changed before.
 #[test]
