@@ -210,14 +210,18 @@ impl Dialect {
     }
 
     fn pull_experimenter(&self, r: &mut Reader<'_>, xid: u32) -> Result<Message, OfError> {
-        let (vendor, sub) = (r.u32()?, r.u32()?);
+        let vendor = r.u32()?;
+        // What follows is the vendor's own: in 1.0 there need not be a type.
+        if !matches!(vendor, NICIRA | ONF) {
+            return Err(
+                ErrorCode::BrcBadVendor.because(format!("message of experimenter {vendor:#x}"))
+            );
+        }
+        let sub = r.u32()?;
         match vendor {
             NICIRA => self.pull_nicira(r, sub),
-            ONF if self.version == Version::Of13 => self.pull_onf(r, sub, xid),
-            ONF => Err(bad_subtype("ONF", sub)),
-            _ => {
-                Err(ErrorCode::BrcBadVendor.because(format!("message of experimenter {vendor:#x}")))
-            }
+            _ if self.version == Version::Of13 => self.pull_onf(r, sub, xid),
+            _ => Err(bad_subtype("ONF", sub)),
         }
     }
 

@@ -77,6 +77,11 @@ impl FlowFlags {
     }
 
     fn pull(v: u16, command: FlowCommand, version: Version) -> Result<Self, OfError> {
+        const EMERGENCY: u16 = 1 << 2;
+        if version == Version::Of10 && v & EMERGENCY != 0 {
+            return Err(ErrorCode::FmfcTableFull
+                .because("a flow for emergencies; there is no table for such"));
+        }
         let unknown = v & !Self::known(version);
         if unknown != 0 {
             return Err(ErrorCode::FmfcBadFlags

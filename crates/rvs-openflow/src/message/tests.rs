@@ -63,6 +63,32 @@ fn buckets_to_insert_are_not_judged_by_the_type_in_the_message() {
     assert_eq!(d.decode(&bytes).map(|(_, m)| m), Ok(m));
 }
 
+/// There is no cache for emergencies, which 1.0 alone has: it is full.
+#[test]
+fn flows_for_emergencies_find_no_room() {
+    let d = Dialect::new(Version::Of10);
+    let m = FlowMod::new(FlowCommand::Add, crate::FlowMatch::any());
+    let mut bytes = d.encode(&Message::FlowMod(Box::new(m)), 1).unwrap();
+    let flags = bytes.len() - 1;
+    bytes[flags] |= 4;
+    let refused = d.decode(&bytes).map_err(|e| e.code);
+    assert_eq!(refused.map(|_| ()), Err(ErrorCode::FmfcTableFull));
+}
+
+/// Only the number of the vendor is common to the messages of all vendors.
+#[test]
+fn a_vendors_message_may_be_its_number_alone() {
+    for (vendor, code) in [
+        (0x0012_3456, ErrorCode::BrcBadVendor),
+        (crate::error::NICIRA, ErrorCode::BrcBadLen),
+    ] {
+        let mut bytes = vec![1, 4, 0, 12, 0, 0, 0, 1];
+        bytes.extend_from_slice(&u32::to_be_bytes(vendor));
+        let refused = Dialect::new(Version::Of10).decode(&bytes);
+        assert_eq!(refused.map(|_| ()).map_err(|e| e.code), Err(code));
+    }
+}
+
 proptest::proptest! {
     /// The same on inputs that shrink.
     #[test]
