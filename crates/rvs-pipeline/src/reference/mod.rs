@@ -147,6 +147,11 @@ impl<'w> Packet<'w> {
         }
     }
 
+    fn clear_action_set(&mut self) {
+        self.action_set.clear();
+        self.fields.actset_output = OfPort::UNSET.0;
+    }
+
     /// The frame as the tables see it.
     fn key(&self) -> PipelineKey {
         let mut inner = self.frame.clone();
@@ -216,7 +221,10 @@ impl<'w> Run<'w, '_> {
                 Some((rule, is_miss)) => self.rule(p, &rule, is_miss)?,
                 None if !miss => None,
                 None => match p.bridge.miss(id) {
-                    Miss::Drop => None,
+                    Miss::Drop => {
+                        p.clear_action_set();
+                        None
+                    }
                     Miss::Continue => (id < TableId::MAX).then(|| TableId(id.0 + 1)),
                     Miss::Controller => {
                         p.at = Place {
@@ -225,6 +233,7 @@ impl<'w> Run<'w, '_> {
                             ..Place::default()
                         };
                         self.packet_in(p, PacketInReason::NoMatch, ControllerId(0));
+                        p.clear_action_set();
                         None
                     }
                 },

@@ -70,7 +70,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 None if self.stopped() => None,
                 None => match self.miss(table) {
                     Miss::Continue => following(table),
-                    Miss::Drop | Miss::Controller => None,
+                    Miss::Drop | Miss::Controller => {
+                        // The packet ends here, and what was to become of it (OpenFlow 1.3.5 section 5.4).
+                        self.clear_action_set();
+                        None
+                    }
                 },
             };
         }
@@ -114,8 +118,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if what.clear {
             self.note_instruction(|i| i.clear = true);
             self.note_set(TraceEvent::ActionSetWas);
-            self.action_set.clear();
-            self.key.actset_output = OfPort::UNSET.0;
+            self.clear_action_set();
         }
         if !what.write.is_empty() {
             self.note_instruction(|i| i.write = what.write.clone());
@@ -132,6 +135,11 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.forget(&mask);
         }
         what.goto
+    }
+
+    fn clear_action_set(&mut self) {
+        self.action_set.clear();
+        self.key.actset_output = OfPort::UNSET.0;
     }
 
     /// For a trace: an instruction, set by `with` in none.

@@ -184,6 +184,22 @@ fn a_table_miss_drops_or_asks_or_goes_on() {
     assert_eq!(fate.packet_ins[0].cookie, u64::MAX);
 }
 
+/// What is dropped for want of a flow takes its action set along; a flow without instructions executes it.
+#[test]
+fn a_miss_drops_the_action_set_too() {
+    let collects = Instructions {
+        write: Box::new([out(2)]),
+        goto: Some(TableId(1)),
+        ..Instructions::default()
+    };
+    let lab = flows(vec![
+        rule(0, 1, "", collects),
+        rule(1, 1, "udp,tp_dst=2", Instructions::default()),
+    ]);
+    assert_eq!(lab.ports(&udp(1, 3, &[]), 1), Vec::<u32>::new());
+    assert_eq!(lab.ports(&udp(1, 2, &[]), 1), vec![2]);
+}
+
 #[test]
 fn registers_alias_and_load_and_move_and_stack() {
     let lab = flows(vec![
