@@ -136,6 +136,32 @@ const NOT_OF_OVS: &[&str] = &[
     "match/",
 ];
 
+/// Rules of the specifications that are written down in `clients/rules_*.py`, message by message.
+fn rules(lab: &Lab, what: &str) {
+    let peer = Peer::start(lab);
+    peer.wires(4);
+    let ran = lab.try_sh_in(
+        "wire",
+        &format!(
+            "env PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 {} {} {what}",
+            client("rules.py").display(),
+            peer.mgmt().display()
+        ),
+    );
+    println!("{}", ran.out.lines().last().unwrap_or_default());
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+/// The type and code of the error for each message that is malformed or asks for what cannot be.
+pub fn errors(lab: &Lab) {
+    rules(lab, "errors");
+}
+
+/// Packet-ins, removed flows, counters, reserved ports, port settings, fragments, groups and bundles of each version.
+pub fn behaviour(lab: &Lab) {
+    rules(lab, "behaviour");
+}
+
 fn switch_tests(lab: &Lab, version: &str, more: &str) {
     let peer = Peer::start(lab);
     peer.wires(3);

@@ -194,6 +194,8 @@ fn main() -> ExitCode {
         blackbox::actions,
         blackbox::tables,
         blackbox::groups,
+        blackbox::errors,
+        blackbox::behaviour,
         blackbox::timeouts,
         blackbox::switch_tests_1_0,
         blackbox::switch_tests_1_3,
