@@ -15,8 +15,15 @@ use nix::sched::{unshare, CloneFlags};
 
 use crate::lab::Lab;
 
-/// A test that takes longer is stuck: the process says so and ends, and everything it started ends with it.
+/// A test that takes longer is stuck: the process says so and ends, and everything it started ends with it. `RVS_TOO_LONG`
+/// seconds instead are for tests that are asked by a variable of their own to do more than usual.
 const TOO_LONG: Duration = Duration::from_secs(120);
+
+fn too_long() -> Duration {
+    let given = std::env::var("RVS_TOO_LONG");
+    let given = given.ok().and_then(|s| s.parse().ok());
+    given.map_or(TOO_LONG, Duration::from_secs)
+}
 /// Most of a test's time is waiting, so that several may run on a small machine.
 const AT_ONCE: usize = 3;
 
@@ -140,7 +147,7 @@ fn one(test: Test) -> Outcome {
         .name(test.name.to_owned())
         .spawn(body)
         .unwrap();
-    match told.recv_timeout(TOO_LONG) {
+    match told.recv_timeout(too_long()) {
         Ok(outcome) => {
             // Processes of the test die with its thread.
             let _ = thread.join();
@@ -150,7 +157,7 @@ fn one(test: Test) -> Outcome {
             println!(
                 "test {} is stuck after {} s: giving up",
                 test.name,
-                TOO_LONG.as_secs()
+                too_long().as_secs()
             );
             std::process::exit(101);
         }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use rvs_tests::wire::{client, python};
 use rvs_tests::{eventually, Daemon, Lab};
 
 fn vsctl(lab: &Lab, switch: &Daemon<'_>, words: &str) -> String {
@@ -11,6 +12,31 @@ fn vsctl(lab: &Lab, switch: &Daemon<'_>, words: &str) -> String {
         "ovs-vsctl --timeout=10 --db=unix:{}/db.sock {words}",
         switch.rundir().display()
     ))
+}
+
+/// The Python IDL from PyPI over a manager's connection: what OpenStack's agents and others are made of.
+pub fn python_idl(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    vsctl(lab, &switch, "set-manager ptcp:6640:127.0.0.1");
+    eventually("it listens", || {
+        lab.sh("ss -Hltn sport = 6640").contains("6640")
+    });
+    let program = client("idl.py");
+    let mut idl = lab.spawn(
+        "idl",
+        &format!(
+            "env PYTHONWARNINGS=ignore {} {} tcp:127.0.0.1:6640",
+            python().display(),
+            program.display()
+        ),
+    );
+    eventually("the port is there, or it ended", || {
+        idl.out().contains("added") || idl.ended().is_some()
+    });
+    assert_eq!(idl.ended(), None, "{}{}", idl.out(), idl.err());
+    vsctl(lab, &switch, "set port in0 tag=9");
+    eventually("it ends", || idl.ended().is_some());
+    assert!(idl.out().contains("removed"), "{}{}", idl.out(), idl.err());
 }
 
 /// `ptcp:`, `punix:` and `tcp:`, from the row to the client and back to the row.

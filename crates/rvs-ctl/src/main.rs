@@ -4,6 +4,7 @@
 mod args;
 mod config;
 mod failure;
+mod man;
 mod openflow;
 mod output;
 mod perf;
@@ -50,9 +51,7 @@ fn run(arguments: Vec<String>) -> Result<(), Failure> {
             );
             Ok(())
         }
-        [Command::Man] => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(Failure::io),
+        [Command::Man] => man::render(Cli::command(), &mut std::io::stdout()).map_err(Failure::io),
         [Command::Flow(command)] => {
             openflow::run(&flow_context(&cli, &cli.rundir(), style), command)
         }

@@ -66,16 +66,21 @@ fn kernel(answer: &Value, style: Style) -> String {
     };
     let workers = answer["workers"].as_array().into_iter().flatten();
     let above: f64 = workers.map(|w| hits(&w["tiers"])).sum();
-    let each = match k["ns_per_frame"].as_f64() {
-        Some(ns) => format!("{ns:.1} ns a frame, sending included"),
-        None => "no frame".to_owned(),
+    let each = match (k["timed"].as_bool(), k["ns_per_frame"].as_f64()) {
+        (Some(false), _) => {
+            "its time is not known: the kernel tells it to who has CAP_SYS_ADMIN".to_owned()
+        }
+        (_, Some(ns)) => {
+            let frames = &k["frames"];
+            format!("the program saw {frames}: {ns:.1} ns a frame, sending included")
+        }
+        (_, None) => "the program saw no frame".to_owned(),
     };
     format!(
-        "\n{}: answered {}, {} % of all; the program saw {}: {each}\n",
+        "\n{}: answered {}, {} % of all; {each}\n",
         style.bold("kernel (tier 0)"),
         k["hits"],
         percent(number(&k["hits"]), number(&k["hits"]) + above),
-        k["frames"],
     )
 }
 
@@ -140,6 +145,32 @@ fn worker(w: &Value, style: Style) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_kernel_that_times_nothing_is_not_taken_for_one_that_saw_nothing() {
+        let plain = Style {
+            json: false,
+            colour: false,
+            terminal: false,
+        };
+        let says = |kernel: Value| {
+            let answer = json!({"seconds": 1.0, "clock_ns": 25.0, "workers": [], "kernel": kernel});
+            render(&answer, plain)
+        };
+        let text = says(
+            json!({"hits": 7, "timed": false, "frames": null, "ns": null, "ns_per_frame": null}),
+        );
+        assert!(
+            text.contains("answered 7") && text.contains("CAP_SYS_ADMIN") && !text.contains("saw"),
+            "{text}"
+        );
+        let text =
+            says(json!({"hits": 7, "timed": true, "frames": 8, "ns": 80, "ns_per_frame": 10.0}));
+        assert!(text.contains("saw 8: 10.0 ns a frame"), "{text}");
+        let text =
+            says(json!({"hits": 0, "timed": true, "frames": 0, "ns": 0, "ns_per_frame": null}));
+        assert!(text.contains("the program saw no frame"), "{text}");
+    }
 
     #[test]
     fn an_idle_worker_is_shown_as_idle() {

@@ -50,6 +50,16 @@ impl Error {
         }
     }
 
+    /// The verifier refused a program for what it says in `log`. To whom has no CAP_PERFMON it grants less than the
+    /// kernel's cache needs, such as places in maps that are known at run time alone.
+    pub(crate) fn refused(op: &'static str, program: &'static str, log: String) -> Self {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        match of_perfmon(&status) {
+            Some(cure) => Self::Denied { op, cure },
+            None => Self::Verifier { program, log },
+        }
+    }
+
     pub(crate) fn on_device(op: &'static str, ifindex: u32, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO) => Self::NoDevice { op, ifindex },
@@ -61,7 +71,23 @@ impl Error {
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+
+/// Whether a set of capabilities of /proc/PID/status has this one.
+fn has(status: &str, cap: u32) -> bool {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    effective >> cap & 1 == 1
+}
+
+fn of_perfmon(status: &str) -> Option<String> {
+    let missing = !has(status, CAP_PERFMON) && !has(status, CAP_SYS_ADMIN);
+    missing.then(|| "run it with CAP_PERFMON (or as root)".to_owned())
+}
 
 /// What keeps this thread from using eBPF, from what /proc and securityfs say.
 fn cure_of_denial() -> String {
@@ -74,12 +100,7 @@ fn cure_of_denial() -> String {
 }
 
 fn cure_from(status: &str, uid_map: &str, lockdown: &str) -> String {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    let has = |cap: u32| effective >> cap & 1 == 1;
+    let has = |cap: u32| has(status, cap);
     let mut missing = Vec::new();
     if !has(CAP_NET_ADMIN) {
         missing.push("CAP_NET_ADMIN");
@@ -121,6 +142,14 @@ mod tests {
             cure_from(sys, ROOT, ""),
             "run it with CAP_NET_ADMIN (or as root)"
         );
+    }
+
+    #[test]
+    fn a_verifier_that_refuses_may_want_a_capability() {
+        let bpf = "CapEff:\t0000008000001000\n";
+        assert!(of_perfmon(bpf).is_some_and(|cure| cure.contains("CAP_PERFMON")));
+        assert_eq!(of_perfmon("CapEff:\t000000c000001000\n"), None);
+        assert_eq!(of_perfmon("CapEff:\t0000000000200000\n"), None);
     }
 
     #[test]

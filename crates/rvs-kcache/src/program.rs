@@ -27,10 +27,7 @@ pub(crate) fn load(insns: &[Insn], name: &'static str) -> Result<OwnedFd, Error>
             let mut log = vec![0; LOG_SIZE];
             // The same answer again, this time with its reasons.
             let again = bpf::prog_load(attr::PROG_SCHED_CLS, insns, name, &mut log);
-            again.map_err(|_| Error::Verifier {
-                program: name,
-                log: tail(&log),
-            })
+            again.map_err(|_| Error::refused(OP, name, tail(&log)))
         }
         Err(e) => Err(Error::new(OP, e)),
     }

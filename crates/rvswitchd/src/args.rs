@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(short = 'v', long = "verbose", value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "dbg")]
     pub verbose: Vec<String>,
 
-    /// Start the daemon again when a signal ended it.
+    /// Start the daemon again when it crashes; after 10 seconds if it crashed sooner than that after its start.
     #[arg(long)]
     pub monitor: bool,
 

@@ -36,6 +36,7 @@ mod trace;
 mod vlog;
 mod worker;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -98,15 +99,25 @@ fn set_up_log(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The end of the manual page.
+const SEE_ALSO: &[u8] = b".SH \"SEE ALSO\"\n\\fBrvs\\-ctl\\fR(8)\n";
+
 /// Prints what a package needs beside the program.
 fn generate(what: Generate) -> ExitCode {
     let out = &mut std::io::stdout();
     let shell = match what {
         Generate::Man => {
-            return match clap_mangen::Man::new(Args::command()).render(out) {
+            // An empty date would be left out, and what follows it taken for it.
+            let man = clap_mangen::Man::new(Args::command())
+                .title("RVSWITCHD")
+                .section("8")
+                .date(" ")
+                .manual("System Administration");
+            let done = man.render(out).and_then(|()| out.write_all(SEE_ALSO));
+            return match done {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
-            }
+            };
         }
         Generate::Bash => Shell::Bash,
         Generate::Zsh => Shell::Zsh,

@@ -62,14 +62,18 @@ impl Profile {
 /// What tier 0 had done, and what makes the kernel time it.
 struct Kernel {
     stopwatch: Option<OwnedFd>,
+    /// The kernel was asked to time it and does; it refuses without CAP_SYS_ADMIN.
+    timed: bool,
     hits: u64,
     run_time: (u64, u64),
 }
 
 impl Kernel {
     fn of(tier0: &Tier0) -> Self {
+        let stopwatch = KernelCache::time_programs().ok();
         Self {
-            stopwatch: KernelCache::time_programs().ok(),
+            timed: stopwatch.is_some(),
+            stopwatch,
             hits: tier0.hits(),
             run_time: tier0.run_time().unwrap_or_default(),
         }
@@ -81,8 +85,11 @@ impl Kernel {
             ns.saturating_sub(self.run_time.0),
             runs.saturating_sub(self.run_time.1),
         );
+        // It may be timed by somebody else's wish (kernel.bpf_stats_enabled).
+        let timed = self.timed || runs > 0;
         json!({
-            "tier": 0, "name": "kernel", "hits": tier0.hits().saturating_sub(self.hits), "frames": runs, "ns": ns,
+            "tier": 0, "name": "kernel", "hits": tier0.hits().saturating_sub(self.hits), "timed": timed,
+            "frames": timed.then_some(runs), "ns": timed.then_some(ns),
             "ns_per_frame": (runs > 0).then(|| ns as f64 / runs as f64),
         })
     }
