@@ -32,6 +32,7 @@ mod refusals;
 mod spanning;
 mod storage;
 mod survive;
+mod survive_changes;
 mod tier0;
 mod tier0_trouble;
 mod tools;
@@ -94,6 +95,11 @@ fn main() -> ExitCode {
         survive::nothing_is_left_where_it_should_not,
         survive::without_a_bpf_file_system,
         survive::doctor_cleans_up_after_the_dead,
+        survive_changes::a_port_that_moved_away_is_let_go,
+        survive_changes::another_program_takes_over,
+        survive_changes::its_file_system_is_unmounted,
+        survive_changes::a_controller_that_comes_back_finds_no_frame_lost,
+        survive_changes::a_tree_is_grown_anew,
         storage::garbage_database,
         storage::torn_database,
         storage::full_disk,

@@ -9,7 +9,7 @@ use rvs_tests::{eventually, Daemon, Lab};
 use serde_json::Value;
 
 /// A switch that keeps its flows in a bpf file system of this test's own, and two hosts that need not ask for each other.
-fn lasting<'a>(lab: &'a Lab, arguments: &str) -> Daemon<'a> {
+pub fn lasting<'a>(lab: &'a Lab, arguments: &str) -> Daemon<'a> {
     lab.sh("mkdir bpf && mount -t bpf none bpf");
     let bpf = lab.path("bpf");
     let switch = Daemon::start(
@@ -35,7 +35,7 @@ fn know_each_other(lab: &Lab) {
 }
 
 /// Numbered frames from red to green.
-struct Stream {
+pub struct Stream {
     from: Background,
     to: Background,
     port: u16,
@@ -44,7 +44,7 @@ struct Stream {
 impl Stream {
     const RATE: u32 = 500;
 
-    fn start(lab: &Lab, port: u16, seconds: u32) -> Self {
+    pub fn start(lab: &Lab, port: u16, seconds: u32) -> Self {
         let program = client("numbered.py");
         let program = program.display();
         let to = lab.spawn(
@@ -63,7 +63,7 @@ impl Stream {
     }
 
     /// Waits until the kernel carries it.
-    fn in_the_kernel(&self, switch: &Daemon<'_>) {
+    pub fn in_the_kernel(&self, switch: &Daemon<'_>) {
         within(
             Duration::from_secs(5),
             "the stream is in the kernel",
@@ -81,14 +81,14 @@ impl Stream {
     }
 
     /// To its end: what came.
-    fn end(mut self) -> Value {
+    pub fn end(mut self) -> Value {
         self.from.wait();
         std::thread::sleep(Duration::from_millis(200));
         self.stop()
     }
 
     /// What came so far.
-    fn stop(self) -> Value {
+    pub fn stop(self) -> Value {
         self.to.signal(Signal::SIGINT);
         let _ = self.port;
         let mut found = Value::Null;
@@ -103,7 +103,7 @@ impl Stream {
     }
 }
 
-fn whole(came: &Value, at_least: u64) {
+pub fn whole(came: &Value, at_least: u64) {
     assert_eq!(
         (&came["lost"], &came["twice"]),
         (&0.into(), &0.into()),
@@ -113,7 +113,7 @@ fn whole(came: &Value, at_least: u64) {
 }
 
 /// Waits until the file says what the next daemon has to know.
-fn remembered(switch: &Daemon<'_>, macs: usize) {
+pub fn remembered(switch: &Daemon<'_>, macs: usize) {
     eventually("the state is written", || {
         let file = switch.database().with_extension("db.survive");
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -121,7 +121,7 @@ fn remembered(switch: &Daemon<'_>, macs: usize) {
     });
 }
 
-fn survival_of(switch: &Daemon<'_>) -> String {
+pub fn survival_of(switch: &Daemon<'_>) -> String {
     let doctor = switch.json("doctor");
     let checks = doctor["checks"].as_array().unwrap();
     let found = checks.iter().find(|c| c["check"] == "survival").unwrap();
@@ -129,7 +129,7 @@ fn survival_of(switch: &Daemon<'_>) -> String {
 }
 
 /// Names in the test's bpf file system.
-fn pins(lab: &Lab) -> Vec<String> {
+pub fn pins(lab: &Lab) -> Vec<String> {
     let out = lab.sh("find bpf -mindepth 1 ! -name '*.debug' -printf '%f\\n' | sort");
     out.lines().map(str::to_owned).collect()
 }

@@ -16,6 +16,7 @@ use nix::sys::statfs::{statfs, BPF_FS_MAGIC};
 use crate::error::Error;
 use crate::hook::Guard;
 use crate::sys::bpf::{self, Map};
+use crate::tier0::object;
 
 const OP: &str = "keep the kernel cache in a bpf file system";
 const LINK: &str = "link-";
@@ -107,6 +108,11 @@ impl Pins {
             Guard::found(ifindex, link, id, self.dir.join(name)),
             prog_id,
         ))
+    }
+
+    /// Whether a cache of this very program has its names here: somebody may have unmounted the file system, or removed them.
+    pub fn is_whole(&self) -> bool {
+        fs::symlink_metadata(self.dir.join(object::name())).is_ok()
     }
 
     /// Removes the names of everything but links, so that what nobody holds ends.

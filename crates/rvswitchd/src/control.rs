@@ -468,6 +468,7 @@ impl Control {
             self.switch().retry_ports();
             self.switch().end_waiting_if_due(now);
             self.end_past_if_due();
+            self.daemon.keep_names();
             self.daemon.remember();
             self.daemon.hold_no_longer(now);
         }

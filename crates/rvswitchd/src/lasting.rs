@@ -27,6 +27,15 @@ impl Daemon {
         self.survival.save(&state);
     }
 
+    /// Looks after the names by which flows outlive the daemon.
+    pub fn keep_names(&mut self) {
+        let devices = &mut self.switch.rim.devices;
+        let lives = devices.kernel().ok().filter(|t| !t.is_clsact());
+        if lives.is_some_and(|tier0| self.survival.look_after(tier0)) {
+            devices.name_links();
+        }
+    }
+
     /// Tables are restored for as long as flows may go on without; then the switch goes on with what there is.
     pub fn hold_no_longer(&mut self, now: Now) {
         // Before the configuration is known nobody has asked for anything.

@@ -16,6 +16,7 @@ use rvs_switch::survive::{BundleMemory, Memory};
 
 use crate::clock;
 use crate::devices::Past;
+use crate::tier0::Tier0;
 
 /// Addresses that are remembered, the youngest.
 pub const MACS: usize = 16_384;
@@ -30,6 +31,8 @@ const COARSE: u64 = 8_000_000_000;
 pub struct Survival {
     /// Where things have names, or why they have none.
     pins: Result<Pins, String>,
+    /// The bpf file system asked for, and whose names they are, as long as it makes sense to try.
+    asked: Option<(PathBuf, String)>,
     file: PathBuf,
     written: String,
 }
@@ -77,6 +80,7 @@ impl Survival {
         file.push(".survive");
         Self {
             pins,
+            asked: bpffs.map(|dir| (dir.to_owned(), instance.to_owned())),
             file: file.into(),
             written: String::new(),
         }
@@ -126,7 +130,44 @@ impl Survival {
             if let Err(e) = cache.pin(pins) {
                 tracing::warn!("flows in the kernel end with the daemon: {e}");
                 self.pins = Err(e.to_string());
+                self.asked = None;
             }
+        }
+    }
+
+    /// Looks whether the names are still there (their file system may have been unmounted), and gives them anew when that
+    /// works again. True when links are to be named, too.
+    pub fn look_after(&mut self, tier0: &Tier0) -> bool {
+        let Some((dir, instance)) = &self.asked else {
+            return false;
+        };
+        if let Ok(pins) = &self.pins {
+            if !pins.is_whole() {
+                let text = format!("the names in {} are gone", pins.dir().display());
+                tracing::warn!("flows in the kernel end with the daemon: {text}");
+                tier0.forget_names();
+                self.pins = Err(text);
+            }
+            return false;
+        }
+        // What is found there is a dead daemon's, of which nothing was gone on with.
+        let again = Pins::open(dir, instance).and_then(|old| {
+            if let Err(e) = old.remove() {
+                tracing::debug!("{}: {e}", old.dir().display());
+            }
+            Pins::open(dir, instance)
+        });
+        match again {
+            Ok(pins) if tier0.pin(&pins).is_ok() => {
+                tracing::info!(
+                    "flows in the kernel outlive the daemon: {}",
+                    pins.dir().display()
+                );
+                self.pins = Ok(pins);
+                self.written.clear();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -163,6 +204,8 @@ impl Survival {
             if let Err(e) = pins.remove() {
                 tracing::warn!("{}: {e}", pins.dir().display());
             }
+        }
+        if self.asked.is_some() {
             let _ = fs::remove_file(&self.file);
         }
     }

@@ -24,7 +24,7 @@
 
 mod encode;
 mod layout;
-mod object;
+pub(crate) mod object;
 mod ports;
 mod probe;
 mod punt;

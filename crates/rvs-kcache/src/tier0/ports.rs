@@ -197,6 +197,10 @@ impl PortGuard {
         }
     }
 
+    pub(super) const fn link(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+
     /// As [`Guard::is_attached`].
     ///
     /// # Errors

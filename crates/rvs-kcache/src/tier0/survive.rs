@@ -106,6 +106,24 @@ impl KernelCache {
         pinned
     }
 
+    /// The names are gone: what is attached ends with the daemon.
+    pub fn forget_names(&mut self) {
+        self.pins = None;
+    }
+
+    /// Gives the link of a port a name, among those of [`Self::pin`].
+    pub fn name_link(&self, port: &mut PortGuard) {
+        self.name(port.link());
+    }
+
+    fn name(&self, guard: &mut hook::Guard) {
+        let Some(pins) = &self.pins else { return };
+        if guard.pin(pins.link(guard.ifindex())).is_err() {
+            // It works as well, but for as long as the daemon lives.
+            self.unpinned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether what is attached from now on outlives the daemon.
     pub const fn is_pinned(&self) -> bool {
         self.pins.is_some()
@@ -161,12 +179,7 @@ impl KernelCache {
                 guard
             }
         };
-        if let Some(pins) = &self.pins {
-            if guard.pin(pins.link(ifindex)).is_err() {
-                // It works as well, but for as long as the daemon lives.
-                self.unpinned.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.name(&mut guard);
         Ok(guard)
     }
 }

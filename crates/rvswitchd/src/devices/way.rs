@@ -343,6 +343,16 @@ impl Devices {
         true
     }
 
+    /// Every link gets its name, once there is a place for names again.
+    pub fn name_links(&mut self) {
+        let Ok(tier0) = &self.kernel else { return };
+        for device in self.open.values_mut() {
+            if let Way::Kernel(guard) = &mut device.way {
+                tier0.name_link(guard);
+            }
+        }
+    }
+
     /// Removes the punt device when no port needs it.
     pub(super) fn let_go_of_punts(&mut self) {
         let needed = self.open.values().any(|d| matches!(d.way, Way::Kernel(_)));

@@ -6,6 +6,7 @@
 
 use rvs_dpif::{FlowSnapshot, WorkerId};
 use rvs_kcache::tier0::Orphan;
+use rvs_kcache::Pins;
 use rvs_slowpath::{Adopted, Dispatch, SlowPath};
 use rvs_switch::survive::Evidence;
 
@@ -90,6 +91,20 @@ impl Tier0 {
         let mut state = self.lock();
         state.cache.beat(now);
         state.left = true;
+    }
+
+    /// Gives everything but links a name. See [`rvs_kcache::KernelCache::pin`].
+    pub fn pin(&self, pins: &Pins) -> std::result::Result<(), Error> {
+        self.lock().cache.pin(pins)
+    }
+
+    /// Gives the link of a port a name.
+    pub fn name_link(&self, port: &mut PortGuard) {
+        self.lock().cache.name_link(port);
+    }
+
+    pub fn forget_names(&self) {
+        self.lock().cache.forget_names();
     }
 
     /// Whether what is in the kernel outlives the daemon.

@@ -299,6 +299,11 @@ impl Tier0 {
         self.lock().cache.counters().hit
     }
 
+    /// Whether programs are filters, which have no names.
+    pub fn is_clsact(&self) -> bool {
+        self.lock().cache.is_clsact()
+    }
+
     /// Nanoseconds and runs of the program while programs were timed.
     pub fn run_time(&self) -> Option<(u64, u64)> {
         self.lock().cache.run_time().ok()
