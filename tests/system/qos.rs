@@ -150,3 +150,151 @@ pub fn policed_ports_leave_the_kernel(lab: &Lab) {
     in_the_kernel(&switch, "veth-r");
     assert!(lab.tcp("red", "green", "10.0.0.2") > 100.0);
 }
+
+/// Stock tools with the switch's run directory.
+fn stock(lab: &Lab, switch: &Daemon<'_>, tool: &str, words: &str) -> String {
+    let rundir = switch.rundir();
+    lab.sh(&format!(
+        "OVS_RUNDIR={} {tool} --timeout=10 {words}",
+        rundir.display()
+    ))
+}
+
+/// TCP from red to green by a source port, in Mbit/s.
+fn mbits(lab: &Lab, source: u32) -> f64 {
+    let report = lab.iperf(
+        "red",
+        "green",
+        "10.0.0.2",
+        &format!("-t 4 --cport {source}"),
+    );
+    let rate = &report["end"]["sum_received"]["bits_per_second"];
+    rate.as_f64().unwrap() / 1e6
+}
+
+/// Octets that a queue has sent, by the words of `ovs-ofctl queue-stats`.
+fn queue_bytes(stats: &str, queue: u32) -> u64 {
+    let rest = stats.split(&format!("queue {queue}: bytes=")).nth(1);
+    let rest = rest.unwrap_or_else(|| panic!("no queue {queue} in {stats}"));
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+/// The manual's way to queues, rates changed while the port lives, and everything gone at the end.
+pub fn queues_shape_and_count(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    let vsctl = |words: &str| stock(lab, &switch, "ovs-vsctl", words);
+    let ofctl = |words: &str| stock(lab, &switch, "ovs-ofctl", words);
+    vsctl(
+        "-- set port veth-g qos=@newqos -- --id=@newqos create qos type=linux-htb other-config:max-rate=20000000 \
+         queues:0=@q0 queues:1=@q1 queues:2=@q2 -- --id=@q0 create queue other-config:min-rate=1000000 \
+         -- --id=@q1 create queue other-config:max-rate=5000000 \
+         -- --id=@q2 create queue other-config:min-rate=8000000 other-config:max-rate=10000000 other-config:priority=2",
+    );
+    let classes = lab.sh("tc class show dev veth-g");
+    for class in [
+        "1:fffe root",
+        "1:1 parent 1:fffe",
+        "rate 8Mbit ceil 10Mbit",
+        "ceil 5Mbit",
+    ] {
+        assert!(classes.contains(class), "no {class} in {classes}");
+    }
+    ofctl("add-flow br1 priority=9,tcp,tp_src=7001,actions=set_queue:1,NORMAL");
+    ofctl("add-flow br1 'priority=9,tcp,tp_src=7002,actions=enqueue(veth-g,2)'");
+    ofctl("add-flow br1 priority=9,tcp,tp_src=7003,actions=set_queue:1,pop_queue,NORMAL");
+    for (source, low, high) in [(7001, 4.0, 5.1), (7002, 8.5, 10.1), (7003, 17.0, 20.2)] {
+        let rate = mbits(lab, source);
+        assert!((low..high).contains(&rate), "{rate} Mbit/s from {source}");
+    }
+    for version in ["OpenFlow10", "OpenFlow13", "OpenFlow15"] {
+        let stats = ofctl(&format!("-O {version} queue-stats br1"));
+        assert!(queue_bytes(&stats, 1) > 1_900_000, "{stats}");
+        assert!(queue_bytes(&stats, 2) > 4_000_000, "{stats}");
+        assert!(queue_bytes(&stats, 0) > 8_000_000, "{stats}");
+        let config = ofctl(&format!("-O {version} queue-get-config br1 2"));
+        assert!(
+            config.contains("queue 0:") && config.contains("queue 2:"),
+            "{config}"
+        );
+        assert!(config.contains("min_rate:40.0%"), "{config}");
+    }
+    let ran = lab.try_sh(&format!(
+        "ovs-ofctl queue-stats unix:{}/br1.mgmt 2 7",
+        switch.rundir().display()
+    ));
+    assert!(ran.err.contains("OFPQOFC_BAD_QUEUE") || ran.out.contains("OFPQOFC_BAD_QUEUE"));
+    let show = stock(lab, &switch, "ovs-appctl", "qos/show veth-g");
+    for line in [
+        "QoS: veth-g linux-htb",
+        "max-rate: 20000000",
+        "Default:",
+        "Queue 2:",
+        "  priority: 2",
+        "  min-rate: 8000000",
+    ] {
+        assert!(show.contains(line), "no {line} in {show}");
+    }
+    let none = stock(lab, &switch, "ovs-appctl", "qos/show veth-r");
+    assert_eq!(none, "QoS not configured on veth-r\n");
+
+    // Other rates, while the port lives: counters go on.
+    let before = queue_bytes(&ofctl("queue-stats br1"), 2);
+    let queue = vsctl("--bare --columns=_uuid find queue other_config:priority=2");
+    let rates = "other_config:max-rate=4000000 other_config:min-rate=2000000";
+    vsctl(&format!("set queue {} {rates}", queue.trim()));
+    assert!(lab.sh("tc class show dev veth-g").contains("ceil 4Mbit"));
+    let rate = mbits(lab, 7002);
+    assert!((3.2..4.1).contains(&rate), "{rate} Mbit/s with 4");
+    assert!(queue_bytes(&ofctl("queue-stats br1"), 2) > before);
+
+    vsctl("clear port veth-g qos -- --all destroy qos -- --all destroy queue");
+    assert!(!lab.sh("tc qdisc show dev veth-g").contains("htb"));
+    assert!(mbits(lab, 7002) > 100.0);
+    assert!(!ofctl("queue-stats br1").contains("queue 0"));
+}
+
+/// What somebody else put on a device stays there, whatever becomes of the port.
+pub fn foreign_disciplines_stay(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let has = |what: &str| lab.sh("tc qdisc show dev veth-g").contains(what);
+    let create = "-- --id=@q create qos type=linux-htb other-config:max-rate=20000000";
+    lab.sh("tc qdisc add dev veth-g root handle 5: htb default 1; tc class add dev veth-g parent 5: classid 5:1 htb rate 10mbit");
+    stock(
+        lab,
+        &switch,
+        "ovs-vsctl",
+        &format!("set port veth-g qos=@q {create}"),
+    );
+    assert!(has("htb 5:"));
+    let note = switch.interface("veth-g", "status");
+    assert!(note.contains("somebody else's"), "{note}");
+    switch.ctl("clear port veth-g qos");
+    switch.ctl("del-port br1 veth-g");
+    assert!(has("htb 5:"));
+    lab.sh("tc qdisc del dev veth-g root");
+    // Ours goes with the port, with the bridge, and with a daemon that cleans up; a killed one leaves it to the next.
+    let queued = || {
+        let words = format!("add-port br1 veth-g -- set port veth-g qos=@q {create}");
+        stock(lab, &switch, "ovs-vsctl", &words);
+        assert!(has("htb 1:"));
+    };
+    queued();
+    switch.ctl("del-port br1 veth-g");
+    assert!(!has("htb"));
+    queued();
+    let mut switch = switch;
+    switch.kill9();
+    assert!(has("htb 1:"));
+    switch.again();
+    switch.wait_port("veth-g");
+    assert!(has("htb 1:"));
+    switch.ctl("clear port veth-g qos");
+    assert!(!has("htb"), "ours was known again");
+    let words = format!("set port veth-g qos=@q {create}");
+    stock(lab, &switch, "ovs-vsctl", &words);
+    assert!(has("htb 1:"));
+    switch.try_ctl("exit --cleanup");
+    switch.wait_end();
+    assert!(!has("htb"));
+}

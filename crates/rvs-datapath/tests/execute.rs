@@ -452,3 +452,30 @@ fn dscp_remark_raises_the_drop_precedence() {
     assert_eq!(tos, [0x28, 0x30], "the second frame exceeds 1000 bits");
     assert!(rig.drops().is_empty());
 }
+
+#[test]
+fn a_priority_stays_with_the_frame_and_its_copies() {
+    let priorities = |actions: &[DpAction], frame: Frame| -> Vec<(u32, u32)> {
+        let sent = through(actions, frame).0;
+        sent.iter().map(|(port, f)| (*port, f.priority)).collect()
+    };
+    let actions = [
+        out(2),
+        DpAction::Priority(0x1_0004),
+        out(3),
+        DpAction::Clone(list(&[DpAction::Priority(7), out(4)])),
+        out(5),
+        DpAction::Priority(0),
+        out(6),
+    ];
+    let want = [(2, 0), (3, 0x1_0004), (4, 7), (5, 0x1_0004), (6, 0)];
+    assert_eq!(priorities(&actions, udp(1, 2, 5, 20, 1)), want);
+    let cut = [
+        DpAction::Priority(3),
+        DpAction::OutputTruncated {
+            port: DpPort(2),
+            max_len: 100,
+        },
+    ];
+    assert_eq!(priorities(&cut, super_frame(3, 100)), [(2, 3); 3]);
+}

@@ -120,6 +120,8 @@ pub enum DpAction {
     PopPbb,
     Set(SetField),
     Announce(Announce),
+    /// Sorts the frame into a class of the queueing discipline of whatever device it leaves by; 0: into none.
+    Priority(u32),
     /// Passes the meter or ends the list.
     Meter(MeterId),
     /// Extracts the key anew and looks it up under `recirc_id`.

@@ -72,6 +72,7 @@ impl ActionText<'_> {
             DpAction::Announce(Announce::MplsBos(b)) => {
                 write!(f, "set(mpls(bos={}))", u8::from(*b))
             }
+            DpAction::Priority(p) => write!(f, "set(skb_priority(0x{p:x}))"),
             DpAction::Meter(id) => write!(f, "meter({})", id.0),
             DpAction::Recirc(id) => write!(f, "recirc(0x{id:x})"),
             DpAction::Punt { reason, cookie } => {

@@ -28,6 +28,7 @@ pub mod packet;
 pub mod pcap;
 pub mod rtnl;
 pub mod sink;
+mod sorted;
 pub mod stats;
 mod sys;
 pub mod tap;

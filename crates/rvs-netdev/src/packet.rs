@@ -34,6 +34,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use rvs_packet::{gso, Frame, FramePool};
 
 use crate::rtnl::Link;
+use crate::sorted::Sorted;
 use crate::stats::{Counters, PortStats};
 use crate::sys::mmsg;
 use crate::sys::opt::{self, PacketMreq, PacketStats};
@@ -109,6 +110,9 @@ struct Shared {
     ifindex: u32,
     limits: Limits,
     counters: Counters,
+    /// To send frames that have a priority.
+    sorted: Sorted,
+    send_buffer: i32,
 }
 
 impl Shared {
@@ -117,6 +121,25 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .upgrade()
+    }
+
+    /// A socket as `fd` is one.
+    fn open_sorted(&self) -> io::Result<OwnedFd> {
+        let open = || {
+            let fd = raw_socket()?;
+            buffer(
+                fd.as_fd(),
+                libc::SO_SNDBUFFORCE,
+                libc::SO_SNDBUF,
+                self.send_buffer,
+            );
+            opt::bind_packet(fd.as_fd(), self.ifindex, false).map_err(OpenError::at("bind"))?;
+            Ok(fd)
+        };
+        open().map_err(|e: OpenError| match e {
+            OpenError::NoPrivilege(source) | OpenError::Step { source, .. } => source,
+            OpenError::NoDevice => io::Error::from_raw_os_error(libc::ENODEV),
+        })
     }
 
     /// Adds what the kernel dropped since the last time (it forgets when asked, so nothing is counted twice).
@@ -196,6 +219,8 @@ pub fn open_sender(device: &Link, config: &PacketConfig) -> Result<PacketTx, Ope
         ifindex: device.index,
         limits: Limits::new(device.mtu),
         counters: Counters::default(),
+        sorted: Sorted::default(),
+        send_buffer: config.send_buffer,
     });
     Ok(PacketTx { shared })
 }
@@ -469,6 +494,13 @@ impl PacketTx {
     }
 }
 
+/// The priority of the first frame, and how many frames have it in a row.
+fn run(frames: &[Frame]) -> (u32, usize) {
+    let first = frames.first().map_or(0, |f| f.priority);
+    let n = frames.iter().position(|f| f.priority != first);
+    (first, n.unwrap_or(frames.len()))
+}
+
 impl Transmit for PacketTx {
     fn transmit(&self, frames: &mut Vec<Frame>, pool: &mut FramePool, scratch: &mut TxScratch) {
         let fd = self.shared.fd.as_fd();
@@ -481,7 +513,14 @@ impl Transmit for PacketTx {
             frames,
             pool,
             scratch,
-            |headers, frames| mmsg::send(fd, headers, frames),
+            |headers, frames| match run(frames) {
+                (0, n) => mmsg::send(fd, &headers[..n], &frames[..n]),
+                (priority, n) => self.shared.sorted.send(
+                    priority,
+                    || self.shared.open_sorted(),
+                    |fd| mmsg::send(fd, &headers[..n], &frames[..n]),
+                ),
+            },
         );
     }
 

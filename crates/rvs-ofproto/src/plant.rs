@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rvs_flow::OfPort;
-use rvs_openflow::message::PortStats;
+use rvs_openflow::message::{PortStats, Queue, QueueStats};
 use rvs_packet::Now;
 use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState};
 
@@ -36,6 +36,11 @@ pub trait Plant {
 
     /// Counters of a port; `None` when the bridge has no such port.
     fn port_stats(&mut self, now: Now, bridge: BridgeId, port: OfPort) -> Option<PortStats>;
+
+    /// The queues of a port.
+    fn queues(&mut self, _now: Now, _bridge: BridgeId, _port: OfPort) -> Vec<(Queue, QueueStats)> {
+        Vec::new()
+    }
 
     /// Sets a port administratively up or down (`OFPPC_PORT_DOWN`).
     fn set_port_up(&mut self, bridge: BridgeId, port: OfPort, up: bool);

@@ -13,6 +13,8 @@ pub struct Frame {
     start: usize,
     end: usize,
     pub offload: Offload,
+    /// What the queueing discipline of the device that it leaves by sorts it by (`skb->priority`): 0, or the handle of a class.
+    pub priority: u32,
 }
 
 impl Frame {
@@ -31,6 +33,7 @@ impl Frame {
             start: Self::HEADROOM,
             end: Self::HEADROOM,
             offload: Offload::NONE,
+            priority: 0,
         }
     }
 
@@ -62,6 +65,7 @@ impl Frame {
         self.start = Self::HEADROOM;
         self.end = Self::HEADROOM + len;
         self.offload = Offload::NONE;
+        self.priority = 0;
         &mut self.buf[self.start..self.end]
     }
 
@@ -149,6 +153,7 @@ impl Frame {
     pub fn copy_from(&mut self, other: &Self) {
         self.fill(other.bytes());
         self.offload = other.offload;
+        self.priority = other.priority;
     }
 }
 
@@ -156,6 +161,7 @@ impl Clone for Frame {
     fn clone(&self) -> Self {
         let mut f = Self::from_slice(self.bytes());
         f.offload = self.offload;
+        f.priority = self.priority;
         f
     }
 }

@@ -26,6 +26,7 @@ pub use change::{ChangeSet, RuleChange};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
+pub use translate::output::{queue_priority, QUEUES};
 pub use translate::{translate, translate_actions};
 pub use translation::{
     CachedEffect, Deps, FrozenRest, FrozenState, FrozenStates, FrozenThen, GroupDep, LearnedFlow,

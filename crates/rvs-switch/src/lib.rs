@@ -11,6 +11,7 @@ pub mod platform;
 mod policing;
 pub mod ports;
 pub mod prepare;
+pub mod qos;
 mod remote;
 mod snapshot;
 pub mod spanning;

@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use rvs_dpif::{DpCommand, Meter, MeterId, WorkerId};
 use rvs_flow::OfPort;
 use rvs_ofproto::Plant;
-use rvs_openflow::message::PortStats;
+use rvs_openflow::message::{PortStats, Queue, QueueStats};
 use rvs_ovsdb::Uuid;
 use rvs_packet::{Frame, Now};
 use rvs_pipeline::{Bridge, BridgeId, ChangeSet, FrozenState};
@@ -40,6 +40,12 @@ impl MeterPool {
         self.next = id.checked_add(1).filter(|n| *n <= Self::MAX)?;
         Some(MeterId(id))
     }
+}
+
+/// A queue's share of its port's rate, at most all of it.
+fn tenths_of_percent(rate: u64, of: u64) -> Option<u16> {
+    let share = u128::from(rate) * 1000 / u128::from(of.max(1));
+    u16::try_from(share.min(1000)).ok()
 }
 
 /// What an agent's calls act on. Borrowed from the switch for one turn.
@@ -162,6 +168,38 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
             rx_crc_err: finer,
             collisions: finer,
         })
+    }
+
+    fn queues(&mut self, now: Now, bridge: BridgeId, port: OfPort) -> Vec<(Queue, QueueStats)> {
+        let Some((dp, wish)) = self.iface(bridge, port).and_then(|i| {
+            let (dp, _) = i.open.as_ref()?;
+            Some((*dp, i.qos().cloned()?))
+        }) else {
+            return Vec::new();
+        };
+        let counters = self.rim.queues(dp).into_iter();
+        let told = counters.filter_map(|c| {
+            let up = now.since(c.since);
+            let stats = QueueStats {
+                port,
+                queue: c.queue,
+                tx_bytes: c.tx_bytes,
+                tx_packets: c.tx_packets,
+                tx_errors: c.tx_dropped,
+                duration_sec: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
+                duration_nsec: up.subsec_nanos(),
+            };
+            let asked = wish.queues.get(&c.queue)?;
+            let share = |rate: Option<u64>| tenths_of_percent(rate?, wish.max_rate?);
+            let queue = Queue {
+                port,
+                id: c.queue,
+                min_rate: share(asked.min_rate),
+                max_rate: share(asked.max_rate),
+            };
+            Some((queue, stats))
+        });
+        told.collect()
     }
 
     fn set_port_up(&mut self, bridge: BridgeId, port: OfPort, up: bool) {

@@ -4,9 +4,10 @@
 //! in-memory wires. Calls are short and synchronous; what changes by itself comes back as a [`PortEvent`].
 
 use rvs_flow::DpPort;
-use rvs_packet::MacAddr;
+use rvs_packet::{MacAddr, Now};
 
 use crate::config::IfaceKind;
+use crate::qos::Qos;
 
 /// What a port is to be made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct PortSpec {
     pub kernel_cache: bool,
     /// What comes in is policed, by the workers.
     pub policed: bool,
+    /// The discipline at its egress; `None`: whatever somebody else put there.
+    pub qos: Option<Qos>,
     /// For dummies: column `options`.
     pub options: Vec<(String, String)>,
 }
@@ -75,6 +78,18 @@ impl PortCounters {
     };
 }
 
+/// One queue of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueCounters {
+    pub queue: u32,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    /// Frames that found it full.
+    pub tx_dropped: u64,
+    /// Since when there is this queue.
+    pub since: Now,
+}
+
 /// Something happened to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortEvent {
@@ -114,4 +129,9 @@ pub trait Platform {
     fn set_up(&mut self, dp: DpPort, up: bool);
 
     fn counters(&mut self, dp: DpPort) -> PortCounters;
+
+    /// What the queues of a port have sent; none where there are no queues.
+    fn queues(&mut self, _dp: DpPort) -> Vec<QueueCounters> {
+        Vec::new()
+    }
 }

@@ -17,6 +17,7 @@ use rvs_packet::MacAddr;
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
 use crate::numbers::{choose_of_port, kept_numbers};
 use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
+use crate::qos;
 
 pub use state::{BridgeState, Changes, IfaceState, PortState, Touched};
 
@@ -251,21 +252,24 @@ impl Topology {
         platform: &mut impl Platform,
         changes: &mut Changes,
     ) {
-        let Some(cfg) = row(db, "Port", uuid).map(PortConfig::read) else {
+        let Some(of_port) = row(db, "Port", uuid) else {
             return;
         };
+        let (cfg, qos) = (PortConfig::read(of_port), qos::read(db, of_port));
         let mut state = match bridge.ports.remove(&uuid) {
             Some(mut old) => {
                 if old.cfg.warnings != cfg.warnings {
                     changes.warnings.extend(cfg.warnings.iter().cloned());
                 }
                 old.cfg = cfg;
+                old.qos = qos;
                 old
             }
             None => {
                 changes.warnings.extend(cfg.warnings.iter().cloned());
                 PortState {
                     cfg,
+                    qos,
                     ifaces: Vec::new(),
                 }
             }
@@ -287,7 +291,8 @@ impl Topology {
             match state.ifaces.iter_mut().find(|i| i.cfg.uuid == iface) {
                 Some(old) => {
                     let kernel = self.may_use_kernel(&cfg, &state.cfg, bridge);
-                    let wish = spec(&cfg, bridge, old.hwaddr(bridge.cfg.hwaddr), kernel);
+                    let mut wish = spec(&cfg, bridge, old.hwaddr(bridge.cfg.hwaddr), kernel);
+                    wish.qos = state.qos.clone();
                     old.cfg = cfg;
                     old.adjust(wish, platform, changes);
                 }
@@ -295,12 +300,15 @@ impl Topology {
                     let of_port = choose_of_port(bridge, &state, &cfg, kept);
                     let kernel = self.may_use_kernel(&cfg, &state.cfg, bridge);
                     let mut new = IfaceState {
-                        wish: spec(
-                            &cfg,
-                            bridge,
-                            bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL),
-                            kernel,
-                        ),
+                        wish: PortSpec {
+                            qos: state.qos.clone(),
+                            ..spec(
+                                &cfg,
+                                bridge,
+                                bridge.cfg.hwaddr.filter(|_| of_port == OfPort::LOCAL),
+                                kernel,
+                            )
+                        },
                         cfg,
                         of_port,
                         open: None,
@@ -483,6 +491,7 @@ fn spec(
         mtu: cfg.mtu_request,
         kernel_cache,
         policed: cfg.policing.is_on(),
+        qos: None,
         options: cfg.options.clone(),
     }
 }

@@ -25,6 +25,7 @@ use crate::handler::Latency;
 use crate::logging;
 use crate::metrics;
 use crate::perf::{self, Profile};
+use crate::qos;
 use crate::spanning;
 use crate::stock;
 use crate::survive::Survival;
@@ -164,6 +165,7 @@ fn commands(daemon: &Daemon) -> impl Iterator<Item = &'static Command> {
         COMMANDS,
         fdb::COMMANDS,
         perf::COMMANDS,
+        qos::COMMANDS,
         spanning::COMMANDS,
         stock::COMMANDS,
         vlog::COMMANDS,

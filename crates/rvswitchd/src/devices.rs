@@ -8,6 +8,7 @@
 mod direct;
 mod events;
 mod open;
+mod queues;
 mod way;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,10 +23,11 @@ use rvs_netdev::rtnl::{Change, Rtnl};
 use rvs_netdev::Transmit;
 use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
-use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
+use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec, QueueCounters};
 
 use crate::devices::direct::{Direct, FarEnd};
 use crate::devices::open::{info, open_error, Io, Opened};
+use crate::devices::queues::Applied;
 use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
 use crate::tier0::Tier0;
@@ -74,6 +76,9 @@ struct Device {
     opened_with: Option<String>,
     seen_by_host: Option<String>,
     kept_out: Option<String>,
+    /// The discipline at its egress that is ours, and what is in the way of it.
+    queues: Applied,
+    no_queues: Option<String>,
 }
 
 /// An open port for the doctor.
@@ -292,6 +297,8 @@ impl Platform for Devices {
             opened_with: link.note.clone(),
             seen_by_host: None,
             kept_out: None,
+            queues: Applied::default(),
+            no_queues: None,
             link,
             mtu_needed: Arc::default(),
             way: Way::None,
@@ -308,6 +315,7 @@ impl Platform for Devices {
             self.close(dp, false);
             return Err(open_error(&spec.name, &e));
         }
+        self.set_queues(dp);
         let Some(device) = self.open.get_mut(&dp) else {
             return Err(PortError("the port is not open".to_owned()));
         };
@@ -320,6 +328,9 @@ impl Platform for Devices {
             return;
         };
         let name = device.spec.name.clone();
+        if destroy {
+            self.end_queues(&device);
+        }
         let base = self.end_way(dp, device);
         for worker in &self.workers {
             worker.send(Order::NoOutput(dp));
@@ -355,9 +366,13 @@ impl Platform for Devices {
             .ok_or_else(|| PortError("the port is not open".to_owned()))?;
         let old = (device.spec.kernel_cache, device.spec.policed);
         let moves = old != (spec.kernel_cache, spec.policed);
+        let requeue = device.spec.qos != spec.qos;
         device.spec = spec.clone();
         if moves {
             self.place(dp).map_err(|e| open_error(&spec.name, &e))?;
+        }
+        if requeue {
+            self.set_queues(dp);
         }
         let device = self
             .open
@@ -417,6 +432,10 @@ impl Platform for Devices {
                 if up { "up" } else { "down" }
             );
         }
+    }
+
+    fn queues(&mut self, dp: DpPort) -> Vec<QueueCounters> {
+        self.queue_counters(dp)
     }
 
     fn counters(&mut self, dp: DpPort) -> PortCounters {

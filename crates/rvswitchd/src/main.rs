@@ -23,6 +23,7 @@ mod managers;
 mod metrics;
 mod notify;
 mod perf;
+mod qos;
 mod remote;
 mod rundir;
 mod setup;

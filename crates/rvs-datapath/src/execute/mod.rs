@@ -154,6 +154,7 @@ impl Executor {
                     self.output_truncated(io, *port, usize::from(*max_len), frame);
                 }
                 DpAction::Set(_) => rest = set::fields(frame, here),
+                DpAction::Priority(priority) => frame.priority = *priority,
                 DpAction::Recirc(id) => {
                     if let Some(out) = self.copy_or_last(&mut held, after) {
                         self.recirculate(from, *id, out);

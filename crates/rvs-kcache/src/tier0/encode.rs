@@ -165,6 +165,7 @@ impl List {
             | DpAction::PushPbb { .. }
             | DpAction::PopPbb
             | DpAction::Announce(_)
+            | DpAction::Priority(_)
             | DpAction::Meter(_)
             | DpAction::Recirc(_)
             | DpAction::Punt { .. }

@@ -5,6 +5,7 @@
 
 mod link;
 mod monitor;
+mod queueing;
 mod wire;
 
 use std::io;
@@ -16,6 +17,7 @@ use rvs_packet::MacAddr;
 
 pub use link::{Link, LinkRef, LinkStats, NotAPort, Role};
 pub use monitor::{Event, Monitor};
+pub use queueing::{ClassStats, HtbClass, Qdisc};
 use wire::{attrs, messages, u32_at, Message, Request};
 
 use crate::sys::{netlink, opt};

@@ -2,8 +2,8 @@
 
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
-    Capabilities, Features, FlowCommand, FlowMod, Fragments, PacketIn, QueueConfig, SwitchConfig,
-    TlvCommand, TlvTableMod, TlvTableReply,
+    Capabilities, Features, FlowCommand, FlowMod, Fragments, PacketIn, QueueConfig, QueueSelector,
+    SwitchConfig, TlvCommand, TlvTableMod, TlvTableReply, QUEUE_ALL,
 };
 use rvs_openflow::{ErrorCode, Message, OfError, TableId, Version};
 
@@ -106,8 +106,12 @@ impl Agent {
             M::SetConfig(config) => self.set_config(conn, config),
             M::MultipartRequest(part) => self.multipart(conn, call, part),
             M::QueueGetConfigRequest(port) => {
-                self.check_queue_port(port)?;
-                let queues = Vec::new();
+                let all = QueueSelector {
+                    port,
+                    queue: QUEUE_ALL,
+                };
+                let queues = self.queues(call.now, all, call.plant)?;
+                let queues = queues.into_iter().map(|(queue, _)| queue).collect();
                 conn.send(
                     xid,
                     &M::QueueGetConfigReply(Box::new(QueueConfig { port, queues })),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
-    FlowStatsRequest, MultipartRequest, QueueSelector, Reply, Request, TableFeatures, QUEUE_ALL,
+    FlowStatsRequest, MultipartRequest, Queue, QueueSelector, QueueStats, Reply, Request,
+    TableFeatures, QUEUE_ALL,
 };
 use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
@@ -92,12 +93,12 @@ impl Agent {
                 pieces(ports.collect(), Reply::PortDesc)
             }
             Request::Queue(q) => {
-                self.check_queue(q)?;
-                pieces(Vec::new(), Reply::Queue)
+                let queues = self.queues(now, q, plant)?.into_iter();
+                pieces(queues.map(|(_, stats)| stats).collect(), Reply::Queue)
             }
             Request::QueueDesc(q) => {
-                self.check_queue(q)?;
-                pieces(Vec::new(), Reply::QueueDesc)
+                let queues = self.queues(now, q, plant)?.into_iter();
+                pieces(queues.map(|(queue, _)| queue).collect(), Reply::QueueDesc)
             }
             Request::Group(id) => pieces(self.state.group_stats(now, id, plant), Reply::Group),
             Request::GroupDesc(id) => pieces(self.state.group_desc(id, plant), Reply::GroupDesc),
@@ -159,11 +160,25 @@ impl Agent {
         Err(ErrorCode::BrcBadPort.because(format!("the bridge has no port {}", port.0)))
     }
 
-    /// Ports have no queues yet: all of them are none.
-    fn check_queue(&self, q: QueueSelector) -> Result<(), OfError> {
+    /// The queues that are meant, by port and number.
+    ///
+    /// # Errors
+    /// No such port, or no such queue on any of them.
+    pub(super) fn queues<P: Plant>(
+        &self,
+        now: Now,
+        q: QueueSelector,
+        plant: &mut P,
+    ) -> Result<Vec<(Queue, QueueStats)>, OfError> {
         self.check_queue_port(q.port)?;
-        if q.queue == QUEUE_ALL {
-            return Ok(());
+        let ports = self.state.ports().filter(|p| is(q.port, p.number));
+        let meant = |(queue, _): &(Queue, _)| q.queue == QUEUE_ALL || queue.id == q.queue;
+        let found: Vec<_> = ports
+            .flat_map(|p| plant.queues(now, self.id, p.number))
+            .filter(meant)
+            .collect();
+        if q.queue == QUEUE_ALL || !found.is_empty() {
+            return Ok(found);
         }
         Err(ErrorCode::QofcBadQueue.because(format!("there is no queue {}", q.queue)))
     }

@@ -44,7 +44,9 @@ pub fn bundle(
     out.reserve(bundles);
     for first in (0..plan.count).step_by(each) {
         let segments = first..plan.count.min(first + each);
-        out.push(outer.bundle(&plan, segments, frame.bytes(), pool));
+        let mut bundle = outer.bundle(&plan, segments, frame.bytes(), pool);
+        bundle.priority = frame.priority;
+        out.push(bundle);
     }
     Ok(())
 }

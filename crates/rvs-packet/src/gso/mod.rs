@@ -65,6 +65,7 @@ pub fn segment(
     for i in 0..plan.count {
         let mut segment = pool.take(plan.hdr_len + plan.payload_of(i));
         plan.write(i, frame.bytes(), segment.bytes_mut());
+        segment.priority = frame.priority;
         out.push(segment);
     }
     Ok(())

@@ -76,7 +76,7 @@ fn run(
                 };
                 run(list, frame, in_port, rounds, again, out);
             }
-            DpAction::Meter(_) => {}
+            DpAction::Meter(_) | DpAction::Priority(_) => {}
             DpAction::PushVlan { tpid, tci } => {
                 edit::push_vlan(frame, *tpid, *tci);
             }

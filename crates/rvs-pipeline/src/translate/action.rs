@@ -44,9 +44,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 self.begin_freeze(FreezeKind::Pause(note));
             }
             Action::Controller(what) => self.controller(what),
-            // The datapath has no queues: what a queue would have delayed goes out at once.
-            Action::Enqueue { port, queue: _ } => self.output(*port, 0xffff),
-            Action::SetQueue(_) | Action::PopQueue => {}
+            Action::Enqueue { port, queue } => {
+                let before = self.priority;
+                self.set_queue(*queue);
+                self.output(*port, 0xffff);
+                self.set_priority(before.unwrap_or(0));
+            }
+            Action::SetQueue(queue) => self.set_queue(*queue),
+            Action::PopQueue => self.set_priority(0),
             Action::Group(id) => self.group(*id),
             Action::Meter(id) => self.meter(*id),
             Action::Note(_) | Action::Conjunction { .. } => {}

@@ -44,6 +44,10 @@ impl Composer {
                 }
             }
         }
+        let priorities = (&action, self.pending.last());
+        if let (DpAction::Priority(_), Some(DpAction::Priority(_))) = priorities {
+            self.pending.pop();
+        }
         self.pending.push(action);
     }
 
@@ -170,6 +174,7 @@ fn is_edit(action: &DpAction) -> bool {
         | DpAction::PushPbb { .. }
         | DpAction::PopPbb
         | DpAction::Announce(_)
+        | DpAction::Priority(_)
         | DpAction::Set(_) => true,
         DpAction::Output(_)
         | DpAction::OutputTruncated { .. }

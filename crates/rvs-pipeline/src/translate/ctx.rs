@@ -60,6 +60,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     /// The input port that the next lookup sees instead of the packet's.
     pub(super) lookup_port: Option<OfPort>,
 
+    /// By which the frame is sorted into a class; `None`: as it came out of a recirculation.
+    pub(super) priority: Option<u32>,
     pub(super) out: Composer,
     pub(super) effects: Vec<CachedEffect>,
     pub(super) notes: Vec<PuntNote>,
@@ -89,6 +91,7 @@ pub(super) struct Saved {
     hidden: Option<Tag>,
     payload_changed: bool,
     unparsed: Unparsed,
+    priority: Option<u32>,
 }
 
 /// The bridge that the packet is in, and the rule that is being executed.
@@ -155,6 +158,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             payload_changed: false,
             unparsed: Unparsed::Nothing,
             lookup_port: None,
+            priority: Some(0),
             out: Composer::default(),
             effects: Vec::new(),
             notes: Vec::new(),
@@ -239,6 +243,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             hidden: self.hidden,
             payload_changed: self.payload_changed,
             unparsed: self.unparsed,
+            priority: self.priority,
         }
     }
 
@@ -251,7 +256,9 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             hidden,
             payload_changed,
             unparsed,
+            priority,
         } = saved;
+        self.priority = priority;
         self.payload_changed = payload_changed;
         self.key = key;
         self.known = known;

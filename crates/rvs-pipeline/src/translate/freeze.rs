@@ -213,6 +213,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         };
         self.stack = state.stack.clone();
         self.action_set = state.action_set.clone();
+        self.priority = None;
         self.resume(state);
         self.boundary(state.run_set);
     }

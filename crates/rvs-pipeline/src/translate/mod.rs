@@ -24,7 +24,7 @@ mod learn;
 pub(crate) mod limits;
 mod meter;
 mod normal;
-mod output;
+pub mod output;
 mod patch;
 mod protocol;
 mod select;

@@ -7,6 +7,18 @@ use super::ctx::Ctx;
 use crate::ports::{Port, PortKind};
 use crate::trace::{Trace, TraceEvent};
 
+/// Queues of a port are numbered below this.
+pub const QUEUES: u32 = 0xf000;
+
+/// The class that a queue is, in the words of the kernel's disciplines: major number 1, and the queue's number and one.
+pub const fn queue_priority(queue: u32) -> Option<u32> {
+    if queue < QUEUES {
+        Some(0x1_0000 | (queue + 1))
+    } else {
+        None
+    }
+}
+
 impl<'a, T: Trace> Ctx<'a, '_, T> {
     /// Sends the frame as it is on one port of the bridge, at most `max_len` octets of it.
     ///
@@ -30,6 +42,19 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         }
         if port.dp().is_some() {
             self.note(|| TraceEvent::Aside(format!("output to {}", port.name)));
+        }
+    }
+
+    /// What leaves from here on goes to this queue of its port. A queue that no port can have changes nothing.
+    pub(super) fn set_queue(&mut self, queue: u32) {
+        if let Some(priority) = queue_priority(queue) {
+            self.set_priority(priority);
+        }
+    }
+
+    pub(super) fn set_priority(&mut self, priority: u32) {
+        if self.priority.replace(priority) != Some(priority) {
+            self.out.edit(DpAction::Priority(priority));
         }
     }
 

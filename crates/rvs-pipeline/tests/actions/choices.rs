@@ -250,3 +250,46 @@ fn multipath_and_bundle_choose_by_flow() {
     };
     assert_eq!((bundle(9), bundle(2)), (DpPort(2), DpPort(3)));
 }
+
+/// Queues are classes `1:(n + 1)`; a bucket's or clone's choice ends with it, `enqueue`'s with its output.
+#[test]
+fn queues_sort_what_leaves_behind_them() {
+    use rvs_dpif::DpAction as D;
+    let frame = ether(mac(2), mac(1), &[]);
+    let actions_of = |actions: Vec<Action>| {
+        let lab = all(actions);
+        let key = lab.key(&rvs_packet::Frame::from_slice(&frame), 1);
+        lab.translate(&key).actions
+    };
+    let to = |n: u32| actions_of(vec![out(n)])[0].clone();
+    let q = |n: u32| D::Priority(0x1_0000 | (n + 1));
+    assert_eq!(
+        actions_of(vec![
+            Action::SetQueue(5),
+            Action::SetQueue(6),
+            out(2),
+            Action::SetQueue(6),
+            out(3),
+            Action::PopQueue,
+            out(4),
+            Action::SetQueue(9),
+        ]),
+        [q(6), to(2), to(3), D::Priority(0), to(4)]
+    );
+    let enqueue = Action::Enqueue {
+        port: OfPort(2),
+        queue: 0,
+    };
+    assert_eq!(
+        actions_of(vec![Action::SetQueue(5), enqueue, out(3)]),
+        [q(0), to(2), q(5), to(3)]
+    );
+    let clone = Action::Clone(vec![Action::SetQueue(5), out(2)].into());
+    let inner = [q(5), to(2)];
+    assert_eq!(
+        actions_of(vec![clone, out(3)]),
+        [D::Clone(inner.into()), to(3)]
+    );
+    // There is no such queue.
+    assert_eq!(actions_of(vec![Action::SetQueue(61_440), out(2)]), [to(2)]);
+}

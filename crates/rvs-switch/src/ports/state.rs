@@ -10,6 +10,7 @@ use super::Topology;
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
 use crate::patch::Patch;
 use crate::platform::{LinkInfo, Platform, PortSpec};
+use crate::qos::Qos;
 
 /// An interface as it is.
 #[derive(Debug)]
@@ -33,6 +34,11 @@ impl IfaceState {
     pub fn link(&self) -> Option<&LinkInfo> {
         let of_device = self.open.as_ref().map(|(_, link)| link);
         of_device.or(self.patch.as_ref().map(|p| &p.link))
+    }
+
+    /// The queues that its port asks for.
+    pub fn qos(&self) -> Option<&Qos> {
+        self.wish.qos.as_ref()
     }
 
     /// The bridge's setting applies to the bridge's own interface.
@@ -75,7 +81,13 @@ impl IfaceState {
             ..new.clone()
         };
         match platform.adjust(*dp, &differing) {
-            Ok(now) => *link = now,
+            Ok(now) => {
+                if let Some(note) = now.note.as_ref().filter(|n| link.note.as_ref() != Some(n)) {
+                    let warning = format!("Interface {}: {note}", self.cfg.name);
+                    changes.warnings.push(warning);
+                }
+                *link = now;
+            }
             Err(e) => changes
                 .warnings
                 .push(format!("Interface {}: {e}", self.cfg.name)),
@@ -86,6 +98,8 @@ impl IfaceState {
 #[derive(Debug)]
 pub struct PortState {
     pub cfg: PortConfig,
+    /// What its row of table QoS says.
+    pub qos: Option<Qos>,
     pub ifaces: Vec<IfaceState>,
 }
 

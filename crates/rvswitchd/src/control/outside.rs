@@ -8,7 +8,7 @@ use rvs_flow::DpPort;
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
 use rvs_slowpath::{Dispatch, SlowPath, Taught};
-use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec};
+use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec, QueueCounters};
 use rvs_switch::survive::Evidence;
 use rvs_switch::Rim;
 
@@ -83,6 +83,10 @@ impl Platform for Outside {
 
     fn counters(&mut self, dp: DpPort) -> PortCounters {
         self.platform().counters(dp)
+    }
+
+    fn queues(&mut self, dp: DpPort) -> Vec<QueueCounters> {
+        self.platform().queues(dp)
     }
 }
 

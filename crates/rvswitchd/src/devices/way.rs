@@ -59,11 +59,16 @@ pub(super) struct Punts {
 impl Device {
     /// What people should know of the port, in the order in which it became known.
     pub(super) fn joined_note(&self) -> Option<String> {
-        let all: Vec<&str> = [&self.opened_with, &self.seen_by_host, &self.kept_out]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
+        let all: Vec<&str> = [
+            &self.opened_with,
+            &self.seen_by_host,
+            &self.kept_out,
+            &self.no_queues,
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
