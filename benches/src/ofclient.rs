@@ -53,14 +53,28 @@ impl Controller {
 
     /// Sends what has been put and waits until the switch has done it. An error from the switch is an error here.
     pub fn barrier(&mut self) -> Result<()> {
-        self.put(&Message::BarrierRequest)?;
+        self.ask(&Message::BarrierRequest)
+    }
+
+    /// How long the switch takes to echo.
+    pub fn echo(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.ask(&Message::EchoRequest(Vec::new()))?;
+        Ok(start.elapsed())
+    }
+
+    /// Sends a request behind what has been put, and waits for its reply.
+    fn ask(&mut self, request: &Message) -> Result<()> {
+        self.put(request)?;
         self.flush()?;
         let mut chunk = [0; 16 << 10];
         loop {
             while let Some(bytes) = self.framer.next_message()? {
                 let (header, message) = self.dialect.decode(bytes)?;
                 match message {
-                    Message::BarrierReply if header.xid == self.xid => return Ok(()),
+                    Message::BarrierReply | Message::EchoReply(_) if header.xid == self.xid => {
+                        return Ok(())
+                    }
                     Message::EchoRequest(data) => {
                         let answer = self.dialect.encode(&Message::EchoReply(data), header.xid)?;
                         self.stream.write_all(&answer)?;

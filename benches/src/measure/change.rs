@@ -162,7 +162,7 @@ fn add_ports(r: &mut Running) -> Result<Vec<f64>> {
 }
 
 /// What a watcher saw of a flood.
-struct Watched {
+pub(super) struct Watched {
     sent: u64,
     arrived: u64,
     /// Overtaken, of a flood of [`PORTS`] flows.
@@ -172,7 +172,7 @@ struct Watched {
 }
 
 /// Lets something happen in the midst of a flood.
-fn watch(
+pub(super) fn watch(
     r: &mut Running,
     millis: u64,
     (flows, rate): (u64, u64),
@@ -231,7 +231,7 @@ impl Watched {
         self.arrived as f64 * 100.0 / self.sent.max(1) as f64
     }
 
-    fn pause_ms(&self) -> f64 {
+    pub(super) fn pause_ms(&self) -> f64 {
         (self.pause.1 - self.pause.0) as f64 / 1e3
     }
 }

@@ -3,6 +3,7 @@
 mod change;
 pub mod frames;
 mod latency;
+mod many;
 pub mod openflow;
 mod rest;
 mod tcp;
@@ -21,6 +22,8 @@ pub enum Set {
     Control,
     /// 100,000 flows loaded, read and removed by ovs-ofctl.
     Openflow,
+    /// A million flows, and changes beside 100,000 cached ones: who has to wait.
+    Many,
     /// Curves: flows, masks, ports, VLANs.
     Growth,
 }
@@ -130,6 +133,9 @@ pub fn tests(sets: &[Set]) -> Vec<Test> {
     if sets.contains(&Set::Openflow) {
         all.extend(openflow::tests());
     }
+    if sets.contains(&Set::Many) {
+        all.extend(many::tests());
+    }
     if sets.contains(&Set::Traffic) {
         all.push(rest::memory("end"));
     }
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_figure_has_its_own_key() {
-        let sets = [Set::Traffic, Set::Control, Set::Openflow];
+        let sets = [Set::Traffic, Set::Control, Set::Openflow, Set::Many];
         let mut keys: Vec<String> = tests(&sets)
             .into_iter()
             .flat_map(|t| t.figures)

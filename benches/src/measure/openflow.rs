@@ -48,30 +48,31 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// Flows of four kinds of matches, so that the tables have several masks. As a file in the contender's directory.
-fn flow_file(r: &Running) -> Result<String> {
-    let path = r.dir().join("flows.txt");
+/// Flows of four kinds of matches, so that the tables have several masks, each with `also` before its actions. As a file in the
+/// contender's directory.
+pub(super) fn flow_file(r: &Running, flows: u32, also: &str) -> Result<String> {
+    let path = r.dir().join(format!("flows-{flows}-{}.txt", also.len()));
     if !path.exists() {
         let mut text = String::new();
-        for i in 0..FLOWS {
+        for i in 0..flows {
             let [a, b, c, d] = i.to_be_bytes();
             let _ = match i % 4 {
                 0 => writeln!(
                     text,
-                    "priority=100,ip,nw_dst=10.{b}.{c}.{d},actions=output:2"
+                    "priority=100,ip,nw_dst=10.{b}.{c}.{d},{also}actions=output:2"
                 ),
                 1 => writeln!(
                     text,
-                    "priority=110,tcp,nw_src=10.{b}.{c}.{d},tp_dst={},actions=output:1",
+                    "priority=110,tcp,nw_src=10.{b}.{c}.{d},tp_dst={},{also}actions=output:1",
                     i % 60_000
                 ),
                 2 => writeln!(
                     text,
-                    "priority=90,dl_dst=02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x},actions=drop"
+                    "priority=90,dl_dst=02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x},{also}actions=drop"
                 ),
                 _ => writeln!(
                     text,
-                    "priority=120,udp,nw_dst=10.{b}.{c}.0/24,tp_src={},actions=output:2",
+                    "priority=120,udp,nw_dst=10.{b}.{c}.0/24,tp_src={},{also}actions=output:2",
                     i % 65_536
                 ),
             };
@@ -81,15 +82,15 @@ fn flow_file(r: &Running) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-fn target(r: &Running) -> String {
+pub(super) fn target(r: &Running) -> String {
     format!("unix:{}", r.openflow().display())
 }
 
-fn clear(r: &Running) -> Result<()> {
+pub(super) fn clear(r: &Running) -> Result<()> {
     sh(&format!("ovs-ofctl --timeout=120 del-flows {}", target(r)))
 }
 
-fn count(r: &Running) -> Result<u32> {
+pub(super) fn count(r: &Running) -> Result<u32> {
     let text = output(&format!(
         "ovs-ofctl --timeout=60 dump-aggregate {}",
         target(r)
@@ -100,7 +101,7 @@ fn count(r: &Running) -> Result<u32> {
 
 /// Seconds that `ovs-ofctl` takes to load the file into an empty table.
 fn timed(r: &Running, options: &str, command: &str) -> Result<f64> {
-    let file = flow_file(r)?;
+    let file = flow_file(r, FLOWS, "")?;
     clear(r)?;
     let line = format!(
         "ovs-ofctl --timeout=300 {options} {command} {} {file}",
