@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod appctl;
 mod applications;
 mod attacks;
 mod barrier;
@@ -120,6 +121,13 @@ fn main() -> ExitCode {
         dummy::time_by_command,
         dummy::states_and_traces,
         client::a_second_daemon_waits,
+        appctl::caches_are_kept_as_told,
+        appctl::trace_packet_out,
+        appctl::bridge_reconnect,
+        appctl::coverage_has_rates,
+        appctl::link_speed_and_path_cost,
+        appctl::statistics_interval,
+        appctl::the_daemon_holds_its_lock,
         managers::listened_for_and_dialled,
         managers::over_tls,
         managers::trouble_costs_no_time,

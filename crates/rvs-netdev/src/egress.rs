@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{socket, AddressFamily, SockFlag, SockType};
 
@@ -61,14 +61,37 @@ impl Listeners {
 /// # Errors
 /// No such device in this thread's namespace, or one that can't be asked.
 pub fn takes_super_frames(name: &str) -> io::Result<bool> {
-    let any = socket(
+    let any = any_socket()?;
+    let has = |what| opt::ethtool_value(any.as_fd(), name, what).map(|value| value != 0);
+    Ok(has(ETHTOOL_GTXCSUM)? && has(ETHTOOL_GTSO)?)
+}
+
+/// How fast a device is, as its driver tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSpeed {
+    /// Bits a second.
+    pub bits: u64,
+    pub full_duplex: bool,
+}
+
+/// The speed of the device `name` of this thread's namespace; `None` when it tells none, as without a carrier.
+pub fn link_speed(name: &str) -> Option<LinkSpeed> {
+    const UNKNOWN: [u32; 3] = [0, 0xffff, u32::MAX];
+    let (megabits, duplex) = opt::ethtool_settings(any_socket().ok()?.as_fd(), name).ok()?;
+    (!UNKNOWN.contains(&megabits)).then(|| LinkSpeed {
+        bits: u64::from(megabits) * 1_000_000,
+        full_duplex: duplex == 1,
+    })
+}
+
+/// One to ask about devices with.
+fn any_socket() -> io::Result<OwnedFd> {
+    Ok(socket(
         AddressFamily::Inet,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
-    )?;
-    let has = |what| opt::ethtool_value(any.as_fd(), name, what).map(|value| value != 0);
-    Ok(has(ETHTOOL_GTXCSUM)? && has(ETHTOOL_GTSO)?)
+    )?)
 }
 
 #[cfg(test)]
@@ -95,5 +118,7 @@ mod tests {
         assert!(takes_super_frames("lo").unwrap());
         assert!(takes_super_frames("no-such-device").is_err());
         assert!(Listeners::now().is_ok());
+        assert_eq!(link_speed("lo"), None);
+        assert_eq!(link_speed("no-such-device"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The slow path itself: from a miss to a verdict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::RandomState;
 use rvs_dpif::{
@@ -88,6 +89,22 @@ pub struct SlowPath {
     next_flow: u64,
     token: AckToken,
     pub(crate) next_sweep: Now,
+    pub upkeep: Upkeep,
+}
+
+/// How cached flows are kept, as people who look for faults may have it, and what that looked like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Idle flows stay.
+    pub paused: bool,
+    /// Flows are installed with every bit, not only those that were looked at.
+    pub exact: bool,
+    /// Flows at a sweep, the last ones weighing most.
+    pub average: usize,
+    /// Most flows at any sweep.
+    pub most: usize,
+    /// What the last sweep took; whoever calls it reads the clock.
+    pub took: Duration,
 }
 
 impl SlowPath {
@@ -106,6 +123,7 @@ impl SlowPath {
             next_flow: 1,
             token: AckToken(1),
             next_sweep: Now::ZERO,
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -362,6 +380,9 @@ impl SlowPath {
     /// Keeps the number of distinct masks of a port down: first prefixes are rounded up to whole octets, then flows are
     /// installed exactly. A mask bit too many is slow; a bit too few would be wrong, and none is ever taken away.
     fn within_mask_budget(&mut self, port: DpPort, mask: Mask<FlowKey>) -> Mask<FlowKey> {
+        if self.upkeep.exact {
+            return Mask::exact();
+        }
         let (masks, known) = self.flows.mask_usage(port, &mask);
         if known || masks < self.limits.masks_coarse {
             return mask;

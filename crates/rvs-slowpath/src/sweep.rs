@@ -35,8 +35,15 @@ impl SlowPath {
     pub fn sweep(&mut self, now: Now, out: &mut impl Dispatch) -> Wait {
         self.next_sweep = now + self.limits.sweep_every;
         self.credit_all(out);
+        let flows = self.flows.len();
+        self.upkeep.average = (self.upkeep.average + flows) / 2;
+        self.upkeep.most = self.upkeep.most.max(flows);
         let oldest = now - self.limits.max_idle;
-        for id in self.flows.ids() {
+        let looked_at = match self.upkeep.paused {
+            true => Vec::new(),
+            false => self.flows.ids(),
+        };
+        for id in looked_at {
             if self.flows.get(id).is_some_and(|f| {
                 f.last_used <= oldest && now.since(f.created) >= self.limits.max_idle
             }) {

@@ -42,8 +42,19 @@ pub struct LinkInfo {
     pub link_up: bool,
     /// What kind of device it is (`veth`, `tun`, ...), as column `status:driver_name` shows it.
     pub driver: String,
+    /// `None` when the device does not tell.
+    pub speed: Option<LinkSpeed>,
     /// What keeps the port from working fully, for people.
     pub note: Option<String>,
+}
+
+/// How fast a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSpeed {
+    /// Bits a second.
+    pub bits: u64,
+    /// Both ways at once.
+    pub full_duplex: bool,
 }
 
 /// Counters of a port, seen from the switch (received = came into the switch).

@@ -125,7 +125,15 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
     match iface.link() {
         Some(link) => columns.extend(link_columns(link)),
         None => {
-            let unknown = ["admin_state", "link_state", "mac_in_use", "mtu", "ifindex"];
+            let unknown = [
+                "admin_state",
+                "link_state",
+                "mac_in_use",
+                "mtu",
+                "ifindex",
+                "link_speed",
+                "duplex",
+            ];
             columns.extend(unknown.map(|c| (c, none())));
             columns.push(("status", Datum::map(Vec::<(Atom, Atom)>::new())));
         }
@@ -137,7 +145,7 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
     }
 }
 
-fn link_columns(link: &LinkInfo) -> [(&'static str, Datum); 6] {
+fn link_columns(link: &LinkInfo) -> [(&'static str, Datum); 8] {
     let state = |up| text(if up { "up" } else { "down" });
     let driver = Some(link.driver.clone()).filter(|d| !d.is_empty());
     let driver = driver.map(|d| ("driver_name".to_owned(), d));
@@ -151,6 +159,18 @@ fn link_columns(link: &LinkInfo) -> [(&'static str, Datum); 6] {
             Datum::set((link.mtu > 0).then_some(i64::from(link.mtu))),
         ),
         ("ifindex", Datum::scalar(i64::from(link.ifindex))),
+        (
+            "link_speed",
+            Datum::set(
+                link.speed
+                    .map(|s| i64::try_from(s.bits).unwrap_or(i64::MAX)),
+            ),
+        ),
+        (
+            "duplex",
+            link.speed
+                .map_or_else(none, |s| text(if s.full_duplex { "full" } else { "half" })),
+        ),
         ("status", Datum::map(note.chain(driver))),
     ]
 }

@@ -39,6 +39,10 @@ use crate::{qos, snapshot, status};
 
 /// Whether ports are switched in the kernel (tier 0) where nobody says otherwise.
 const KERNEL_CACHE: bool = true;
+/// How often counters are written into the database at most, and unless `other_config:stats-update-interval` says otherwise.
+const STATISTICS: Duration = Duration::from_secs(5);
+/// Who asks for less than once a day does not want them.
+const LONGEST_STATISTICS: Duration = Duration::from_secs(86_400);
 
 /// Name of the configuration database.
 pub const DATABASE: &str = "Open_vSwitch";
@@ -99,6 +103,8 @@ pub struct Switch<R> {
     pub(crate) restoring: bool,
     /// `other_config:survive-secs`
     survive: Duration,
+    /// `other_config:stats-update-interval`
+    statistics_every: Duration,
 }
 
 impl<R: Rim> Switch<R> {
@@ -127,6 +133,7 @@ impl<R: Rim> Switch<R> {
             waiting: None,
             restoring: false,
             survive: Duration::ZERO,
+            statistics_every: STATISTICS,
         }
     }
 
@@ -218,6 +225,7 @@ impl<R: Rim> Switch<R> {
                 touched.add_all(&self.topology);
             }
             self.survival(root.map_value("other_config", "survive-secs"));
+            self.statistics_interval(root.map_value("other_config", "stats-update-interval"));
             self.set_restoring(root.map_value("other_config", "flow-restore-wait") == Some("true"));
             self.next_cfg = Some(root.int("next_cfg"));
             self.openflow_epoch += 1;
@@ -247,6 +255,19 @@ impl<R: Rim> Switch<R> {
                 self.publish(uuid);
             }
         }
+    }
+
+    /// How often counters are written into the database while somebody may read them there.
+    pub fn statistics_every(&self) -> Duration {
+        self.statistics_every
+    }
+
+    fn statistics_interval(&mut self, millis: Option<&str>) {
+        let millis = millis
+            .and_then(|s| s.parse().ok())
+            .map(Duration::from_millis);
+        self.statistics_every =
+            millis.map_or(STATISTICS, |d| d.clamp(STATISTICS, LONGEST_STATISTICS));
     }
 
     /// How many seconds flows in the kernel go on without a daemon.
@@ -283,6 +304,14 @@ impl<R: Rim> Switch<R> {
         if let Some(idle) = max_idle.and_then(|s| s.parse().ok()) {
             limits.max_idle = Duration::from_millis(LEAST_IDLE.max(idle));
         }
+        self.slow().set_limits(limits);
+    }
+
+    /// How many flows the caches may hold where `other_config:flow-limit` does not say; until the daemon ends.
+    pub fn set_flow_limit(&mut self, flows: usize) {
+        self.default_limits.flows = FLOWS_PER_WORKER.min(flows);
+        let mut limits = *self.slow().limits();
+        limits.flows = self.default_limits.flows;
         self.slow().set_limits(limits);
     }
 

@@ -203,6 +203,7 @@ impl Wires {
             admin_up: true,
             link_up: true,
             driver: "memory".to_owned(),
+            speed: None,
             note: None,
         };
         let device = Device {

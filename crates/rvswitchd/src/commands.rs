@@ -10,7 +10,7 @@ use rvs_dpif::{ActionText, DropReason};
 use rvs_flow::{DpPort, OdpFlow};
 use rvs_packet::Now;
 use rvs_pipeline::BridgeId;
-use rvs_slowpath::{DelReason, InstalledFlow, SlowPath};
+use rvs_slowpath::{InstalledFlow, SlowPath};
 use rvs_switch::ports::BridgeState;
 use rvs_switch::Switch;
 use serde_json::{json, Map, Value};
@@ -18,6 +18,7 @@ use serde_json::{json, Map, Value};
 use crate::clients::Request;
 use crate::clock;
 use crate::control::Outside;
+use crate::coverage::{self, Rates};
 use crate::doctor;
 use crate::dummy;
 use crate::fdb;
@@ -30,6 +31,7 @@ use crate::spanning;
 use crate::stock;
 use crate::survive::Survival;
 use crate::trace;
+use crate::upkeep;
 use crate::vlog;
 use crate::worker::WorkerHandle;
 
@@ -52,6 +54,11 @@ pub struct Daemon {
     /// How far time is to be moved, and in what steps.
     pub warp: Option<(Duration, Duration)>,
     pub started: Now,
+    pub rates: Rates,
+    /// Bridges (`None`: all) whose OpenFlow connections are to be made anew.
+    pub reconnect: Vec<Option<BridgeId>>,
+    /// What `upcall/enable-ufid` was told.
+    pub ufid: bool,
 }
 
 pub type Answer = Result<Value, String>;
@@ -65,18 +72,6 @@ pub struct Command {
 }
 
 const COMMANDS: &[Command] = &[
-    Command {
-        name: "coverage/show",
-        usage: "",
-        params: (0, 0),
-        run: coverage_show,
-    },
-    Command {
-        name: "coverage/read-counter",
-        usage: "COUNTER",
-        params: (1, 1),
-        run: coverage_read,
-    },
     Command {
         name: "dpctl/flush-flows",
         usage: "",
@@ -102,16 +97,16 @@ const COMMANDS: &[Command] = &[
         run: trace::as_text,
     },
     Command {
+        name: "ofproto/trace-packet-out",
+        usage: "[-consistent] BRIDGE FLOW [PACKET] ACTIONS",
+        params: (2, 8),
+        run: trace::packet_out::as_text,
+    },
+    Command {
         name: "rvs/cache",
         usage: "[BRIDGE]",
         params: (0, 1),
         run: rvs_cache,
-    },
-    Command {
-        name: "rvs/coverage",
-        usage: "",
-        params: (0, 0),
-        run: rvs_coverage,
     },
     Command {
         name: "rvs/doctor",
@@ -163,11 +158,13 @@ fn commands(daemon: &Daemon) -> impl Iterator<Item = &'static Command> {
     let dummy = dummy.map_or(&[] as &[Command], |_| dummy::commands::COMMANDS);
     let all = [
         COMMANDS,
+        coverage::COMMANDS,
         fdb::COMMANDS,
         perf::COMMANDS,
         qos::COMMANDS,
         spanning::COMMANDS,
         stock::COMMANDS,
+        upkeep::COMMANDS,
         vlog::COMMANDS,
         dummy,
     ];
@@ -191,6 +188,17 @@ impl Daemon {
             profile: None,
             warp: None,
             started: clock::now(),
+            rates: Rates::default(),
+            reconnect: Vec::new(),
+            ufid: true,
+        }
+    }
+
+    /// Events are counted anyway; now and then it is kept how many there were.
+    pub fn count_events(&mut self, now: Now) {
+        if self.rates.is_due(now) {
+            let all = coverage::counters(self);
+            self.rates.take(now, all);
         }
     }
 
@@ -285,78 +293,6 @@ fn list_commands(daemon: &mut Daemon, _: &[String]) -> Answer {
 
 fn version(_: &mut Daemon, _: &[String]) -> Answer {
     Ok(json!(format!("rvswitchd {}\n", env!("CARGO_PKG_VERSION"))))
-}
-
-/// Every counter of the daemon by name, ascending.
-pub fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
-    let mut all = std::collections::BTreeMap::<String, u64>::new();
-    let mut add = |name: &str, n: u64| *all.entry(name.to_owned()).or_default() += n;
-    for worker in &daemon.workers {
-        for (name, n) in worker.counters.iter() {
-            add(name, n);
-        }
-        for reason in DropReason::ALL {
-            add(reason.name(), worker.counters.drops.read(*reason));
-        }
-        add("poison_packets", worker.poisoned());
-        add("kcache_stray", worker.stray());
-    }
-    if let Ok(tier0) = daemon.switch.rim.devices.kernel() {
-        for (name, n) in tier0.named() {
-            add(name, n);
-        }
-    }
-    add("letters_lost", daemon.switch.rim.wires.control.lost());
-    let slow = daemon.switch.slow();
-    let c = slow.counters();
-    let named = [
-        ("upcalls_handled", c.upcalls),
-        ("translations", c.translations),
-        ("flow_installed", c.installed),
-        ("flow_not_installed", c.not_installed),
-        ("masks_rounded", c.masks_rounded),
-        ("masks_exact", c.masks_exact),
-        ("punts_unknown", c.punts_unknown),
-        ("revalidated", c.revalidated),
-    ];
-    for (name, n) in named {
-        add(name, n);
-    }
-    for reason in DelReason::ALL {
-        add(reason.name(), c.deleted[reason as usize]);
-    }
-    all.into_iter().collect()
-}
-
-fn coverage_show(daemon: &mut Daemon, _: &[String]) -> Answer {
-    let mut text = String::new();
-    let all = counters(daemon);
-    for (name, n) in all.iter().filter(|(_, n)| *n > 0) {
-        let _ = writeln!(text, "{name:<28} total: {n}");
-    }
-    let _ = writeln!(
-        text,
-        "{} events never hit",
-        all.iter().filter(|(_, n)| *n == 0).count()
-    );
-    Ok(json!(text))
-}
-
-fn coverage_read(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let name = &params[0];
-    let found = counters(daemon).into_iter().find(|(n, _)| n == name);
-    found
-        .map(|(_, n)| json!(format!("{n}\n")))
-        .ok_or_else(|| format!("No such counter: {name}"))
-}
-
-fn rvs_coverage(daemon: &mut Daemon, _: &[String]) -> Answer {
-    Ok(Value::Object(
-        counters(daemon)
-            .into_iter()
-            .map(|(k, v)| (k, json!(v)))
-            .collect::<Map<_, _>>(),
-    ))
 }
 
 fn log_level(_: &mut Daemon, params: &[String]) -> Answer {

@@ -39,9 +39,6 @@ const EVENTS: usize = 256;
 const LETTERS: usize = 512;
 /// How often ports that could not be opened are tried again, and the ingress drop's heartbeat is written.
 const BEAT: Duration = Duration::from_secs(1);
-/// How often interface counters are written into the database (`other_config:stats-update-interval`).
-const STATISTICS: Duration = Duration::from_secs(5);
-
 /// Counters no older than this are not written anew for a client that connects.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -71,7 +68,7 @@ pub struct Control {
     pub past: Option<TheirPast>,
     spin: Spin,
     next_beat: Now,
-    next_statistics: Now,
+    last_statistics: Now,
     /// No client is accepted before: there were no file descriptors left.
     deaf_until: Now,
 }
@@ -111,7 +108,7 @@ impl Control {
             past: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
-            next_statistics: Now::ZERO,
+            last_statistics: Now::ZERO,
             deaf_until: Now::ZERO,
         }
     }
@@ -143,6 +140,7 @@ impl Control {
                 self.flush();
                 return Ok(done);
             }
+            self.reconnect();
             self.hear_remote(ready.remote);
             self.switch().run();
             self.go_on();
@@ -246,7 +244,7 @@ impl Control {
     fn timeout(&self) -> PollTimeout {
         let switch = &self.daemon.switch;
         let beat = switch.topology().bridges().next().map(|_| self.next_beat);
-        let statistics = self.has_readers().then_some(self.next_statistics);
+        let statistics = self.has_readers().then(|| self.next_statistics());
         let remote = self.remote.as_ref().zip(switch.remote.as_ref());
         let remote = remote.and_then(|(remote, follower)| remote.deadline(follower));
         let database = switch.server.next_deadline().map(|n| Now(n.0));
@@ -459,6 +457,7 @@ impl Control {
             if let Some(profile) = &mut self.daemon.profile {
                 profile.expire(clock::now());
             }
+            self.daemon.count_events(now);
             for worker in &self.daemon.workers {
                 worker.send(Order::Tend);
             }
@@ -472,8 +471,8 @@ impl Control {
             self.daemon.remember();
             self.daemon.hold_no_longer(now);
         }
-        if now >= self.next_statistics {
-            self.next_statistics = now + STATISTICS;
+        if now >= self.next_statistics() {
+            self.last_statistics = now;
             if self.has_readers() {
                 self.switch().write_statistics();
             }

@@ -164,7 +164,9 @@ impl Handler {
             slow.handle(now, batch, &mut self.wires);
             self.promote(now, &slow);
             if slow.next_sweep().is_some_and(|at| at <= now) {
+                let began = clock::now();
                 slow.sweep(now, &mut self.wires);
+                slow.upkeep.took = clock::now().since(began);
             }
             slow.next_sweep()
         };

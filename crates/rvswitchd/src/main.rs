@@ -10,6 +10,7 @@ mod clients;
 mod clock;
 mod commands;
 mod control;
+mod coverage;
 mod devices;
 mod doctor;
 mod dummy;
@@ -34,6 +35,7 @@ mod stock;
 mod survive;
 mod tier0;
 mod trace;
+mod upkeep;
 mod vlog;
 mod worker;
 

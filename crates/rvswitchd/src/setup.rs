@@ -50,7 +50,7 @@ use crate::{clock, metrics, notify, worker};
 
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
 const MAX_FILES: u64 = 65_536;
-/// The lock that makes sure that one daemon acts on a server's configuration.
+/// The lock that makes sure that one daemon acts on a configuration.
 const LOCK: &str = "ovs_vswitchd";
 /// Index of the loopback device of every namespace.
 const LOOPBACK: u32 = 1;
@@ -302,6 +302,7 @@ fn configuration(source: Source, args: &Args) -> Result<Configuration> {
     let (name, target) = match source {
         Source::Own(path) => {
             let mut server = open_database(&path)?;
+            server.hold(LOCK);
             let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
                 .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
             return Ok(Configuration {

@@ -1,5 +1,5 @@
-//! What stock tools ask about bridges and the datapath: `bridge/*`, `ofproto/list`, `dpif/*`, `dpctl/*`, `upcall/show`,
-//! `revalidator/*`, `ovsdb-server/*`, in the layout that scripts and exporters read.
+//! What stock tools ask about bridges and the datapath: `bridge/*`, `ofproto/list`, `dpif/*`, `dpctl/*`,
+//! `ovsdb-server/*`, in the layout that scripts and exporters read.
 //!
 //! There is one datapath. It goes by the name that tools of Linux look for, `system@ovs-system`, and answers to
 //! `netdev@ovs-netdev` too.
@@ -28,7 +28,7 @@ const DATAPATH: &str = "system@ovs-system";
 const ALIASES: &[&str] = &["ovs-system", "netdev@ovs-netdev", "ovs-netdev"];
 
 /// What the datapath is called: as one in memory, if the ports are.
-fn name_of(daemon: &Daemon) -> &'static str {
+pub fn name_of(daemon: &Daemon) -> &'static str {
     match daemon.switch.rim.dummies {
         Some(_) => dummy::DATAPATH,
         None => DATAPATH,
@@ -46,6 +46,12 @@ pub const COMMANDS: &[Command] = &[
         usage: "BRIDGE",
         params: (1, 2),
         run: bridge_flows,
+    },
+    Command {
+        name: "bridge/reconnect",
+        usage: "[BRIDGE]",
+        params: (0, 1),
+        run: reconnect,
     },
     Command {
         name: "dpctl/del-flows",
@@ -113,25 +119,21 @@ pub const COMMANDS: &[Command] = &[
         params: (0, 0),
         run: databases,
     },
-    Command {
-        name: "revalidator/purge",
-        usage: "",
-        params: (0, 0),
-        run: delete_flows,
-    },
-    Command {
-        name: "revalidator/wait",
-        usage: "",
-        params: (0, 0),
-        run: revalidator_wait,
-    },
-    Command {
-        name: "upcall/show",
-        usage: "",
-        params: (0, 0),
-        run: upcalls,
-    },
 ];
+
+/// Ends the OpenFlow connections of a bridge, or all; those that are dialled are made anew.
+fn reconnect(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let bridge = match params.first() {
+        None => None,
+        Some(name) => {
+            let state = daemon.switch.topology().bridge_by_name(name);
+            let id = state.and_then(|b| daemon.switch.bridge_id(b.cfg.uuid));
+            Some(id.ok_or("Unknown bridge")?)
+        }
+    };
+    daemon.reconnect.push(bridge);
+    Ok(json!(""))
+}
 
 fn list(daemon: &mut Daemon, _: &[String]) -> Answer {
     let names = sorted(daemon).into_iter().map(|b| b.cfg.name.as_str());
@@ -383,27 +385,12 @@ fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     Ok(json!(text))
 }
 
-fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
+pub fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     for word in params {
         datapath(name_of(daemon), word)?;
     }
     daemon.switch.flush_flows();
     Ok(json!(""))
-}
-
-/// Entries are never behind the tables; what their counters have seen is credited.
-fn revalidator_wait(daemon: &mut Daemon, _: &[String]) -> Answer {
-    daemon.switch.credit();
-    Ok(json!(""))
-}
-
-fn upcalls(daemon: &mut Daemon, _: &[String]) -> Answer {
-    let slow = daemon.switch.slow();
-    let (flows, limit) = (slow.flows().len(), slow.limits().flows);
-    Ok(json!(format!(
-        "{}:\n  flows         : (current {flows}) (limit {limit})\n  offloaded flows : 0\n  ufid enabled : true\n\n",
-        name_of(daemon)
-    )))
 }
 
 fn features(daemon: &mut Daemon, params: &[String]) -> Answer {

@@ -5,6 +5,8 @@
 //! the actions below it, `Final flow:`, `Megaflow:`, `Datapath actions:`. A frame that recirculates is followed: each
 //! round has these lines of its own.
 
+pub mod packet_out;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -153,19 +155,28 @@ fn trace(daemon: &Daemon, params: &[String], stock: bool) -> Result<Told, String
     let asked = Asked::parse(params, stock)?;
     let slow = daemon.switch.slow();
     let view = slow.view();
-    let (bridge, key) = match odp_text::parse(asked.flow) {
-        Ok(flow) => arrival_at(daemon, view.world, &flow, &asked)?,
+    let (bridge, key) = situate(daemon, view.world, &asked)?;
+    let start = start_of(view.world, bridge, &key);
+    Ok(follow(view, bridge, &key, start, &asked))
+}
+
+/// The bridge that is asked about, and the key of the frame.
+fn situate<'w>(
+    daemon: &Daemon,
+    world: &'w World,
+    asked: &Asked<'_>,
+) -> Result<(&'w Bridge, PipelineKey), String> {
+    match odp_text::parse(asked.flow) {
+        Ok(flow) => arrival_at(daemon, world, &flow, asked),
         // Brackets do not occur in the other syntax.
-        Err(e) if asked.bridge.is_empty() => return Err(e.to_string()),
+        Err(e) if asked.bridge.is_empty() => Err(e.to_string()),
         Err(_) => {
-            let bridge = view
-                .world
+            let bridge = world
                 .bridge_by_name(asked.bridge)
                 .ok_or_else(|| format!("{}: unknown bridge", asked.bridge))?;
-            (&**bridge, arrival(bridge, &asked)?)
+            Ok((bridge, arrival(bridge, asked)?))
         }
-    };
-    Ok(follow(view, bridge, &key, &asked))
+    }
 }
 
 /// The key of a frame that is described in the words of the datapath, and the bridge that its port belongs to.
@@ -262,8 +273,14 @@ fn complete(f: &mut FlowKey) {
     f.present = p;
 }
 
-/// Translates, and goes on where the frame recirculates.
-fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, asked: &Asked<'_>) -> Told {
+/// Translates, from `start` if it is not where frames of devices do, and goes on where the frame recirculates.
+fn follow(
+    view: PipelineView<'_>,
+    bridge: &Bridge,
+    key: &PipelineKey,
+    mut start: Option<FrozenState>,
+    asked: &Asked<'_>,
+) -> Told {
     let world = view.world;
     let mut rounds = Vec::new();
     let mut frozen = FrozenStates::default();
@@ -274,11 +291,10 @@ fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, asked: &As
             ..view
         };
         let mut recorder = Recorder::default();
-        let mut t = if resumed.is_some() || is_plain(world, &key) {
-            translate(&view, &key.flow, &mut recorder)
-        } else {
-            let state = start_state(bridge, &key);
-            translate_actions(&view, &key.flow, &state, &mut recorder)
+        // The first round alone.
+        let mut t = match start.take() {
+            Some(state) => translate_actions(&view, &key.flow, &state, &mut recorder),
+            None => translate(&view, &key.flow, &mut recorder),
         };
         let first = frozen.len() as u32 + 1;
         t.bind(|i| i as u64, |i| first + i as u32);
@@ -307,15 +323,26 @@ fn follow(view: PipelineView<'_>, bridge: &Bridge, key: &PipelineKey, asked: &As
     Told { rounds }
 }
 
-/// True for a frame of a device: it starts as frames do. Others (of a patch, of a controller, with registers set) start in
+/// `None` for a frame of a device: it starts as frames do. Others (of a patch, of a controller, with registers set) start in
 /// the first table.
-fn is_plain(world: &World, key: &PipelineKey) -> bool {
+fn start_of(world: &World, bridge: &Bridge, key: &PipelineKey) -> Option<FrozenState> {
     let fields = PipelineKey {
         flow: FlowKey::default(),
         of_port: 0,
         ..*key
     };
-    fields == PipelineKey::default() && world.port(DpPort(key.flow.in_port)).is_some()
+    let is_plain =
+        fields == PipelineKey::default() && world.port(DpPort(key.flow.in_port)).is_some();
+    (!is_plain).then(|| start_state(bridge, key))
+}
+
+/// What comes with a frame besides its headers.
+fn fields_of(key: &PipelineKey) -> PipelineKey {
+    PipelineKey {
+        flow: FlowKey::default(),
+        actset_output: OfPort::UNSET.0,
+        ..*key
+    }
 }
 
 fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
@@ -331,11 +358,7 @@ fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
     };
     FrozenState {
         bridge: bridge.id,
-        fields: PipelineKey {
-            flow: FlowKey::default(),
-            actset_output: OfPort::UNSET.0,
-            ..*key
-        },
+        fields: fields_of(key),
         stack: Vec::new(),
         action_set: ActionSet::default(),
         rest: vec![rest],

@@ -33,7 +33,8 @@ fn told(flow: &str, names: bool) -> Result<String, String> {
         macs: &MacTables::default(),
         frozen: &FrozenStates::default(),
     };
-    Ok(follow(view, &bridge, &key, &asked).text())
+    let start = start_of(&world, &bridge, &key);
+    Ok(follow(view, &bridge, &key, start, &asked).text())
 }
 
 #[test]
@@ -310,7 +311,8 @@ fn stock_traces_say_what_the_fields_say() {
         macs: &MacTables::default(),
         frozen: &FrozenStates::default(),
     };
-    let text = follow(view, &bridge, &key, &asked).text();
+    let start = start_of(&world, &bridge, &key);
+    let text = follow(view, &bridge, &key, start, &asked).text();
     assert!(text.contains("nw_ttl=0"), "{text}");
     let (steps, _) = text.split_once("\nMegaflow: ").unwrap();
     assert!(

@@ -128,6 +128,24 @@ pub(crate) fn bound_ifindex(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
 
 /// `SIOCETHTOOL` with a command that answers with one number, about the device `name` of the socket's namespace.
 pub(crate) fn ethtool_value(fd: BorrowedFd<'_>, name: &str, command: u32) -> io::Result<u32> {
+    // struct ethtool_value
+    ethtool::<2>(fd, name, command).map(|value| value[1])
+}
+
+/// Speed in Mbit/s and duplex (0 half, 1 full) of the device `name`, as its driver tells them (`ETHTOOL_GSET`): all ones for
+/// what it does not know.
+pub(crate) fn ethtool_settings(fd: BorrowedFd<'_>, name: &str) -> io::Result<(u32, u8)> {
+    const ETHTOOL_GSET: u32 = 1;
+    // struct ethtool_cmd: `speed` and `duplex` are in its fourth word, `speed_hi` in its eighth.
+    let words = ethtool::<11>(fd, name, ETHTOOL_GSET)?;
+    let [a, b, duplex, _] = words[3].to_ne_bytes();
+    let [c, d, ..] = words[7].to_ne_bytes();
+    let speed = u32::from(u16::from_ne_bytes([c, d])) << 16 | u32::from(u16::from_ne_bytes([a, b]));
+    Ok((speed, duplex))
+}
+
+/// `SIOCETHTOOL` with a command that reads its own number and writes a structure of `N` words at most, which is returned.
+fn ethtool<const N: usize>(fd: BorrowedFd<'_>, name: &str, command: u32) -> io::Result<[u32; N]> {
     // SAFETY: all-zero is a valid ifreq.
     let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.is_empty() || name.len() >= libc::IFNAMSIZ {
@@ -136,13 +154,13 @@ pub(crate) fn ethtool_value(fd: BorrowedFd<'_>, name: &str, command: u32) -> io:
     for (to, from) in req.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    // struct ethtool_value
-    let mut value = [command, 0u32];
+    let mut value = [0u32; N];
+    value[0] = command;
     req.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-    // SAFETY: SIOCETHTOOL reads one ifreq; the commands that this is called with write one `struct ethtool_value`, which
+    // SAFETY: SIOCETHTOOL reads one ifreq; the commands that this is called with write one structure of `N` words, which
     // is what `ifru_data` points to.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL, &raw mut req) })?;
-    Ok(value[1])
+    Ok(value)
 }
 
 /// `TUNSETIFF`: attaches an open `/dev/net/tun` to the device `name` (at most 15 octets), creating it if need be.

@@ -119,6 +119,8 @@ pub struct Server {
 
 /// Index of the `_Server` database.
 const SERVER_DATABASE: usize = 0;
+/// Stands for the server among the owners of locks. Sessions are counted from 1.
+const OWN: SessionId = SessionId(0);
 
 impl Server {
     /// A server with no database but `_Server`.
@@ -137,6 +139,12 @@ impl Server {
         };
         server.serve(Database::new(Schema::server()), Box::new(NoJournal), true);
         server
+    }
+
+    /// Takes a lock for the server itself, before any client can. Who asks for it waits; it can be stolen, which the server
+    /// is not told.
+    pub fn hold(&mut self, lock: &str) {
+        self.locks.lock(OWN, lock);
     }
 
     /// Serves a database. Its name must be new.

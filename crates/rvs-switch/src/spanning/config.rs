@@ -7,9 +7,34 @@ use rvs_packet::MacAddr;
 
 use crate::config::Warnings;
 
-/// What a device that says nothing about its speed is taken for: 10 Gbit/s.
-const STP_COST: u32 = 2;
-const RSTP_COST: u32 = 2000;
+/// What a device that says nothing about its speed is taken for, in bits a second.
+const USUAL_SPEED: u64 = 10_000_000_000;
+/// Path costs of speeds in Mbit/s and more (IEEE 802.1D-1998 table 8-5), and of everything slower.
+const STP_COSTS: ([(u64, u32); 6], u32) = (
+    [
+        (10_000, 2),
+        (1000, 4),
+        (100, 19),
+        (16, 62),
+        (10, 100),
+        (4, 250),
+    ],
+    19,
+);
+/// The same of IEEE 802.1D-2004 table 17-3.
+const RSTP_COSTS: ([(u64, u32); 8], u32) = (
+    [
+        (10_000_000, 2),
+        (1_000_000, 20),
+        (100_000, 200),
+        (10_000, 2000),
+        (1000, 20_000),
+        (100, 200_000),
+        (10, 2_000_000),
+        (1, 20_000_000),
+    ],
+    20_000,
+);
 
 /// Of a bridge that takes part in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +115,8 @@ pub struct PortTree {
     pub enabled: bool,
     pub number: Option<u16>,
     pub priority: u8,
-    pub path_cost: u32,
+    /// `None`: by the speed of its device.
+    pub path_cost: Option<u32>,
     pub admin_edge: bool,
     pub auto_edge: bool,
     pub point_to_point: bool,
@@ -124,7 +150,7 @@ impl PortTrees {
             enabled: on("stp-enable", true),
             number: port_number(number("stp-port-num", 255)),
             priority: priority(number("stp-port-priority", 255)),
-            path_cost: number("stp-path-cost", 65_535).unwrap_or(STP_COST),
+            path_cost: number("stp-path-cost", 65_535),
             admin_edge: false,
             auto_edge: false,
             point_to_point: true,
@@ -136,8 +162,7 @@ impl PortTrees {
             // The upper four bits alone.
             priority: priority(number("rstp-port-priority", 240)) & 0xf0,
             path_cost: number("rstp-path-cost", 200_000_000)
-                .or_else(|| number("rstp-port-path-cost", 200_000_000))
-                .unwrap_or(RSTP_COST),
+                .or_else(|| number("rstp-port-path-cost", 200_000_000)),
             admin_edge: on("rstp-port-admin-edge", false),
             auto_edge: on("rstp-port-auto-edge", true),
             point_to_point: !matches!(
@@ -151,15 +176,53 @@ impl PortTrees {
 }
 
 impl PortTree {
-    /// What the state machines are told of a port with this number.
-    pub(super) fn port(&self, number: u16, enabled: bool) -> PortConfig {
+    /// What the state machines are told of a port with this number; `default_cost` unless the user has chosen one.
+    pub(super) fn port(&self, number: u16, enabled: bool, default_cost: u32) -> PortConfig {
         PortConfig {
             id: PortId::new(self.priority, number),
-            path_cost: self.path_cost,
+            path_cost: self.path_cost.unwrap_or(default_cost),
             enabled,
             admin_edge: self.admin_edge,
             auto_edge: self.auto_edge,
             point_to_point: self.point_to_point,
+        }
+    }
+}
+
+/// The path cost of a port of so many bits a second, by the protocol whose settings count.
+pub(super) fn cost_of(speed: Option<u64>, rapid: bool) -> u32 {
+    let megabits = speed.unwrap_or(USUAL_SPEED) / 1_000_000;
+    let (table, rest) = match rapid {
+        true => (&RSTP_COSTS.0[..], RSTP_COSTS.1),
+        false => (&STP_COSTS.0[..], STP_COSTS.1),
+    };
+    let found = table.iter().find(|(least, _)| megabits >= *least);
+    found.map_or(rest, |(_, cost)| *cost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_those_of_the_standards() {
+        let (mega, giga) = (1_000_000, 1_000_000_000);
+        for (speed, stp, rstp) in [
+            (None, 2, 2000),
+            (Some(40 * giga), 2, 2000),
+            (Some(10 * giga), 2, 2000),
+            (Some(5 * giga), 4, 20_000),
+            (Some(giga), 4, 20_000),
+            (Some(100 * mega), 19, 200_000),
+            (Some(10 * mega), 100, 2_000_000),
+            (Some(mega), 19, 20_000_000),
+            (Some(0), 19, 20_000),
+        ] {
+            assert_eq!(
+                (cost_of(speed, false), cost_of(speed, true)),
+                (stp, rstp),
+                "{speed:?}"
+            );
         }
     }
 }

@@ -33,6 +33,15 @@ use crate::switch::{other_end, Rim, Switch};
 /// What was last published of a tree.
 type Shown = (RootStatus, Vec<(u32, Role, Forwarding)>);
 
+/// A port that takes part in a tree.
+struct Member {
+    of: OfPort,
+    tree: PortTree,
+    up: bool,
+    /// Path cost by the speed of its device.
+    cost: u32,
+}
+
 /// The tree of one bridge.
 #[derive(Debug)]
 pub struct BridgeSpanning {
@@ -229,14 +238,14 @@ impl<R: Rim> Switch<R> {
         };
         let rapid_keys = cfg.rapid || state.cfg.rstp;
         let most = if rapid_keys { 4095 } else { 255 };
-        let mut found: Vec<(OfPort, PortTree, bool)> = state
+        let mut found: Vec<Member> = state
             .ports
             .values()
             .filter_map(|p| self.member(p, rapid_keys, id))
             .collect();
-        found.sort_by_key(|(of, tree, _)| (tree.number.is_none(), *of));
+        found.sort_by_key(|m| (m.tree.number.is_none(), m.of));
         let mut taken = BTreeSet::new();
-        for (of, tree, up) in found {
+        for Member { of, tree, up, cost } in found {
             let own = u16::try_from(of.0).ok();
             let mut wishes = [tree.number, own]
                 .into_iter()
@@ -251,12 +260,12 @@ impl<R: Rim> Switch<R> {
                 continue;
             };
             taken.insert(number);
-            members.insert(of.0, (tree.port(number, up), tree.recheck));
+            members.insert(of.0, (tree.port(number, up, cost), tree.recheck));
         }
         members
     }
 
-    fn member(&self, p: &PortRow, rapid: bool, id: BridgeId) -> Option<(OfPort, PortTree, bool)> {
+    fn member(&self, p: &PortRow, rapid: bool, id: BridgeId) -> Option<Member> {
         let [iface] = p.ifaces.as_slice() else {
             return None;
         };
@@ -275,7 +284,12 @@ impl<R: Rim> Switch<R> {
             && iface.cfg.kind != IfaceKind::Internal
             && iface.of_port != OfPort::LOCAL
             && iface.of_port != OfPort::ANY;
-        takes_part.then_some((iface.of_port, tree, link.admin_up && link.link_up))
+        takes_part.then(|| Member {
+            of: iface.of_port,
+            tree,
+            up: link.admin_up && link.link_up,
+            cost: config::cost_of(link.speed.map(|s| s.bits), rapid),
+        })
     }
 
     /// Carries out what the trees have decided, until nothing is left to do.

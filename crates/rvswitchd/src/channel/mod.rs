@@ -372,6 +372,16 @@ impl Channels {
         }
     }
 
+    /// Ends the connections of a bridge, or all; those that are dialled are made anew.
+    pub fn reconnect(&mut self, now: Now, bridge: Option<BridgeId>, host: &mut impl Host) {
+        let meant = |l: &Link| bridge.is_none_or(|b| l.post.0 == b);
+        let of_bridge = self.links.iter().filter(|(_, l)| meant(l));
+        let ids: Vec<u64> = of_bridge.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.drop_link(now, id, "asked to reconnect", host);
+        }
+    }
+
     fn drop_link(&mut self, now: Now, id: u64, why: &str, host: &mut impl Host) {
         let Some(link) = self.links.remove(&id) else {
             return;

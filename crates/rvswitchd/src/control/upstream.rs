@@ -3,8 +3,9 @@
 use std::io::Write as _;
 
 use nix::poll::PollFlags;
+use rvs_packet::Now;
 
-use super::{Control, FRESH, STATISTICS};
+use super::{Control, FRESH};
 use crate::dummy::commands::settle;
 use crate::worker::Order;
 use crate::{clock, notify};
@@ -107,6 +108,19 @@ impl Control {
         switch.server.session_count() > 0 || switch.remote.as_ref().is_some_and(|r| r.is_live())
     }
 
+    /// When counters are to be written again, if somebody is there.
+    pub(super) fn next_statistics(&self) -> Now {
+        self.last_statistics + self.daemon.switch.statistics_every()
+    }
+
+    /// Ends OpenFlow connections as a command asks; those that are dialled come back.
+    pub(super) fn reconnect(&mut self) {
+        for bridge in std::mem::take(&mut self.daemon.reconnect) {
+            self.channels
+                .reconnect(clock::now(), bridge, &mut self.daemon.switch);
+        }
+    }
+
     /// Moves time as far as a command asks, step by step, and does at each what time brings.
     pub(super) fn warp(&mut self) {
         while let Some((left, step)) = self.daemon.warp.take() {
@@ -128,8 +142,8 @@ impl Control {
     /// While nobody is there to read them counters are not written: who comes finds them as they are now.
     pub(super) fn refresh_statistics(&mut self) {
         let now = clock::now();
-        if now + STATISTICS >= self.next_statistics + FRESH {
-            self.next_statistics = now + STATISTICS;
+        if now >= self.last_statistics + FRESH {
+            self.last_statistics = now;
             self.switch().write_statistics();
         }
     }

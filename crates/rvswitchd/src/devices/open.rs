@@ -6,9 +6,9 @@ use rvs_flow::DpPort;
 use rvs_netdev::internal::{self, Internal, InternalError, InternalId, UserEnd};
 use rvs_netdev::packet::{self, PacketConfig, PacketTx};
 use rvs_netdev::rtnl::{Link, LinkRef, NotAPort};
-use rvs_netdev::{tap, OpenError, Transmit};
+use rvs_netdev::{egress, tap, OpenError, Transmit};
 use rvs_packet::MacAddr;
-use rvs_switch::platform::{LinkInfo, PortError, PortSpec};
+use rvs_switch::platform::{LinkInfo, LinkSpeed, PortError, PortSpec};
 
 use super::{Base, Devices, DEFAULT_MTU};
 use crate::worker::Source;
@@ -156,6 +156,7 @@ impl Devices {
                 ifindex: if user.nsid.is_none() { user.index } else { 0 },
                 link_up: user.is_up(),
                 driver: "veth".to_owned(),
+                speed: speed(&port.hidden.name),
                 ..info(&user)
             },
             // In a namespace that we can't look into: the hidden end's carrier still tells whether it is up.
@@ -166,6 +167,7 @@ impl Devices {
                 admin_up: port.hidden.has_carrier(),
                 link_up: port.hidden.has_carrier(),
                 driver: "veth".to_owned(),
+                speed: speed(&port.hidden.name),
                 note: None,
             },
         }
@@ -181,6 +183,14 @@ pub(super) fn open_error(name: &str, e: &OpenError) -> PortError {
     }
 }
 
+/// The speed of a device of this namespace.
+fn speed(name: &str) -> Option<LinkSpeed> {
+    egress::link_speed(name).map(|s| LinkSpeed {
+        bits: s.bits,
+        full_duplex: s.full_duplex,
+    })
+}
+
 pub(super) fn info(link: &Link) -> LinkInfo {
     LinkInfo {
         ifindex: link.index,
@@ -189,6 +199,7 @@ pub(super) fn info(link: &Link) -> LinkInfo {
         admin_up: link.is_up(),
         link_up: link.has_carrier(),
         driver: link.kind.clone().unwrap_or_default(),
+        speed: speed(&link.name).filter(|_| link.nsid.is_none()),
         note: link.master.map(|m| {
             format!("{} belongs to the device with index {m} now; take it out (ip link set {0} nomaster)", link.name)
         }),

@@ -7,7 +7,8 @@ use rvs_dpif::DropReason;
 use rvs_ovsdb::value::Atom;
 use serde_json::{json, Value};
 
-use crate::commands::{counters, rvs_memory, rvs_ports, Answer, Daemon};
+use crate::commands::{rvs_memory, rvs_ports, Answer, Daemon};
+use crate::coverage::counters;
 
 /// Labels and a value.
 type Sample<'a> = (Vec<(&'a str, &'a str)>, u64);
