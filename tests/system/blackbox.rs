@@ -7,7 +7,7 @@ mod limits;
 
 use rvs_tests::lab::within;
 use rvs_tests::wire::{client, python};
-use rvs_tests::{Lab, Peer, Wires};
+use rvs_tests::{Lab, Peer, Wires, BRIDGE};
 
 use std::time::Duration;
 
@@ -140,6 +140,11 @@ const NOT_OF_OVS: &[&str] = &[
 fn rules(lab: &Lab, what: &str) {
     let peer = Peer::start(lab);
     peer.wires(4);
+    rules_of(&peer, what);
+}
+
+fn rules_of(peer: &Peer<'_>, what: &str) {
+    let lab = peer.lab;
     let ran = lab.try_sh_in(
         "wire",
         &format!(
@@ -160,6 +165,25 @@ pub fn errors(lab: &Lab) {
 /// Packet-ins, removed flows, counters, reserved ports, port settings, fragments, groups and bundles of each version.
 pub fn behaviour(lab: &Lab) {
     rules(lab, "behaviour");
+}
+
+/// Who may change what, and hears of what, when there are two controllers.
+pub fn roles(lab: &Lab) {
+    let peer = Peer::start(lab);
+    peer.wires(4);
+    let beside = |name| peer.mgmt().with_file_name(name).display().to_string();
+    peer.vsctl(&format!(
+        "set-controller {BRIDGE} unix:{} unix:{}",
+        beside("c1"),
+        beside("c2")
+    ));
+    for row in peer
+        .vsctl("--columns=_uuid --bare list controller")
+        .split_whitespace()
+    {
+        peer.vsctl(&format!("set controller {row} max_backoff=1000"));
+    }
+    rules_of(&peer, "roles");
 }
 
 fn switch_tests(lab: &Lab, version: &str, more: &str) {

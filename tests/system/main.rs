@@ -215,6 +215,7 @@ fn main() -> ExitCode {
         blackbox::groups,
         blackbox::errors,
         blackbox::behaviour,
+        blackbox::roles,
         blackbox::timeouts,
         blackbox::switch_tests_1_0,
         blackbox::switch_tests_1_3,

@@ -211,8 +211,11 @@ class Bridge:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(path)
         self.socket.settimeout(5)
+        self.begin()
+
+    def begin(self):
         self.waiting, self.xid, self.heard = b"", 1, []
-        self.socket.sendall(message(version, HELLO))
+        self.socket.sendall(message(self.version, HELLO))
         expect(self.next()[0] == HELLO, "no HELLO comes first")
 
     def close(self):

@@ -209,3 +209,64 @@ def labels_and_ttls(b):
     passes([(1, frame(ttl=9))], {2: [mpls(9)]}, "push_mpls")
     b.do(flow_mod(v, match(IP), apply(action(19, u16(0x8847)), set_field(oxm(34, u32(16))), action(15, u8(77)), action(11, bytes(4)), output(2))))
     passes([(1, frame(ttl=9))], {2: [mpls(9)]}, "push_mpls, set_mpls_ttl, copy_ttl_out")
+
+
+@rule(*EVERY)
+def packet_outs_from_ports_that_are_no_devices(b):
+    v = b.version
+    for port in (LOCAL, CONTROLLER) if v > 1 else (LOCAL, CONTROLLER, 0xFFFF):
+        DEVICES[0].drain()
+        b.do(packet_out(v, out(v, FLOOD), BROADCAST, port=port))
+        passes([], {n: [BROADCAST] for n in PORTS}, "flooded as from %#x" % port)
+    b.do(flow(v, 3, m=from_port(v, LOCAL & 0xFFFF if v == 1 else LOCAL), priority=2), flow(v, 4, priority=1))
+    if v > 1:
+        b.do(flow(v, 2, m=from_port(v, CONTROLLER), priority=3))
+    for port, to in (LOCAL, 3), (CONTROLLER, 2 if v > 1 else 4), (1, 4):
+        DEVICES[0].drain()
+        b.do(packet_out(v, out(v, TABLE), OTHER, port=port))
+        passes([], {to: [OTHER]}, "into the tables as from %#x" % port)
+
+
+@rule(*TEN)
+def matches_of_1_0(b):
+    """Fields that one structure has for several protocols, and addresses in part."""
+    icmp = ethernet(0x800, ip(b"\x08\3" + bytes(30), proto=1))
+    arp = ethernet(0x806, struct.pack("!HHBBH6sI6sI", 1, 0x800, 6, 4, 2, A, 0x0A000001, B, 0x0A0000FE))
+    plain, tagged, prioritised = frame(), frame(vlan=0xA064), frame(vlan=0x6000)
+
+    def nets(src_bits=None, dst_bits=None):
+        whole = match10(type=0x800, nw_src=src_bits and u32(0x0A000099), nw_dst=dst_bits and u32(0x0A000099))
+        wild = struct.unpack_from("!I", whole)[0] | (src_bits or 0) << 8 | (dst_bits or 0) << 14
+        return u32(wild) + whole[4:]
+
+    for m, hits, misses in [
+        (match10(type=0x800, proto=1, tp_src=8), [icmp], [plain, arp]),
+        (match10(type=0x800, proto=1, tp_src=8, tp_dst=3), [icmp], [plain]),
+        (match10(type=0x800, proto=1, tp_dst=4), [], [icmp]),
+        (match10(type=0x806, proto=2), [arp], [plain]),
+        (match10(type=0x806, proto=1), [], [arp]),
+        (match10(type=0x806, nw_src=u32(0x0A000001), nw_dst=u32(0x0A0000FE)), [arp], [plain]),
+        (match10(type=0x806, nw_dst=u32(0x0A000002)), [], [arp]),
+        (match10(vlan=100), [tagged], [plain, prioritised]),
+        (match10(vlan=100, pcp=5), [tagged], [plain]),
+        (match10(vlan=100, pcp=4), [], [tagged]),
+        (match10(vlan=0xFFFF), [plain, arp], [tagged, prioritised]),
+        (match10(vlan=0, pcp=3), [prioritised], [plain, tagged]),
+        (match10(type=0x800, tos=0x20), [frame(tos=0x20), frame(tos=0x22)], [plain, frame(tos=0x24)]),
+        (match10(src=A, dst=B), [plain, arp], [OTHER[6:12] + OTHER[:6] + OTHER[12:]]),
+        (nets(src_bits=8), [plain], [arp]),
+        (nets(src_bits=7), [], [plain]),
+        (nets(dst_bits=8), [plain], [arp]),
+        (nets(dst_bits=31), [plain], []),
+        (nets(src_bits=40, dst_bits=63), [plain], [arp]),
+    ]:  # fmt: skip
+        b.do(flow_mod(1, command=DELETE), flow(1, 2, m=m), flow(1, 3, priority=1))
+        wanted = {2: hits, 3: misses}
+        passes([(1, f) for f in hits + misses], wanted, "match %s" % m.hex())
+
+
+@rule(*NEW)
+def every_table_may_follow_the_one_before(b):
+    v = b.version
+    b.do(*[flow_mod(v, match(), goto(t + 1), table=t) for t in range(253)], flow_mod(v, match(), apply(output(2)), table=253))
+    passes([(1, OTHER)] * 2, {2: [OTHER] * 2})
