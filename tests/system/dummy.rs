@@ -212,7 +212,7 @@ pub fn states_and_traces(lab: &Lab) {
         ))
         .contains("no bridge has a port 77"));
     for flow in [
-        "priority=9,dl_type=0x2000,actions=resubmit(,1),output:2",
+        "priority=40000,dl_type=0x2000,actions=resubmit(,1),output:2",
         "table=1,actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],resubmit(,2)",
     ] {
         suite.sh(&format!("ovs-ofctl add-flow br0 '{flow}'"));
@@ -221,10 +221,33 @@ pub fn states_and_traces(lab: &Lab) {
         suite.sh("ovs-appctl ofproto/trace br0 in_port=1,dl_src=00:00:00:00:00:01,dl_type=0x2000");
     let (told, _) = told.split_once("\nFinal flow: ").unwrap();
     let wanted = "Flow: in_port=1,vlan_tci=0x0000,dl_src=00:00:00:00:00:01,dl_dst=00:00:00:00:00:00,dl_type=0x2000\n\n\
-                  bridge(\"br0\")\n-------------\n 0. dl_type=0x2000, priority 9\n    resubmit(,1)\n     1. priority 32768\n            \
+                  bridge(\"br0\")\n-------------\n 0. dl_type=0x2000, priority 40000\n    resubmit(,1)\n     1. priority 32768\n            \
                   move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]\n             -> NXM_OF_ETH_DST[] is now 00:00:00:00:00:01\n            \
                   resubmit(,2)\n         2. No match.\n            drop\n    output:2\n";
     assert_eq!(told, wanted);
+    // Rewrites are one set before the output, and what a bucket changed is put back.
+    for flow in [
+        "priority=40000,dl_type=0x2001,actions=mod_vlan_vid:4,mod_vlan_pcp:3,output:2",
+        "priority=40000,tcp,tp_dst=77,actions=dec_ttl,mod_nw_src:1.2.3.4,output:2",
+        "priority=40000,dl_type=0x2002,actions=clone(mod_dl_src:00:00:00:00:00:09,output:2),output:LOCAL",
+    ] {
+        suite.sh(&format!("ovs-ofctl add-flow br0 '{flow}'"));
+    }
+    for (flow, wanted) in [
+        ("dl_type=0x2001", "push_vlan(vid=4,pcp=3),2"),
+        (
+            "dl_type=0x2001,dl_vlan=5",
+            "pop_vlan,push_vlan(vid=4,pcp=3),2",
+        ),
+        ("tcp,tp_dst=77,nw_ttl=9", "set(ipv4(src=1.2.3.4,ttl=8)),2"),
+        (
+            "dl_type=0x2002,dl_src=00:00:00:00:00:01",
+            "set(eth(src=00:00:00:00:00:09)),2,set(eth(src=00:00:00:00:00:01)),100",
+        ),
+    ] {
+        let actions = trace(&format!("br0 in_port=1,{flow}"));
+        assert_eq!(actions, format!("Datapath actions: {wanted}"), "{flow}");
+    }
     let states = || suite.sh("ovs-vsctl get interface p1 admin_state link_state");
     assert_eq!(
         suite.sh("ovs-appctl netdev-dummy/set-admin-state p1 down"),
@@ -244,5 +267,36 @@ pub fn states_and_traces(lab: &Lab) {
     assert!(suite
         .sh("ovs-appctl dpif/show")
         .contains("    p1 1/1: (dummy)\n"));
+    suite.stop();
+}
+
+/// A trace of a frame, given or made up, teaches addresses and flows; a trace of a flow does not.
+pub fn traces_that_teach(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-ofctl add-flow br0 dl_type=0x2000,actions=normal");
+    suite.sh(
+        "ovs-ofctl add-flow br0 'dl_type=0x2001,actions=learn(table=1,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])'",
+    );
+    let trace = |words: &str| suite.sh(&format!("ovs-appctl ofproto/trace br0 {words}"));
+    let addresses = || suite.sh("ovs-appctl fdb/show br0");
+    let learned = || suite.sh("ovs-ofctl --no-stats dump-flows br0 table=1");
+    let normal = "in_port=1,dl_src=50:54:00:00:00:05,dl_type=0x2000";
+    let teaching = "in_port=2,dl_src=50:54:00:00:00:06,dl_type=0x2001";
+    trace(normal);
+    assert!(trace(teaching).contains(" >> suppressing side effects, so learn action ignored\n"));
+    assert_eq!(addresses().lines().count(), 1);
+    assert!(!learned().contains("actions"));
+    trace(&format!("{normal} -generate"));
+    assert!(
+        addresses().contains("    1     0  50:54:00:00:00:05    0\n"),
+        "{}",
+        addresses()
+    );
+    assert!(!trace(&format!("{teaching} -generate")).contains("suppressing"));
+    eventually("the flow is learned", || {
+        learned().contains("dl_dst=50:54:00:00:00:06 actions=output:2")
+    });
+    trace("in_port=2 5054000000055054000000072000");
+    assert!(addresses().contains("    2     0  50:54:00:00:00:07    0\n"));
     suite.stop();
 }

@@ -288,6 +288,18 @@ impl SlowPath {
         }
     }
 
+    /// Learns what a translation teaches, as if its frame had come; the answer is what to wait for until
+    /// no tier forwards by what was known before.
+    pub fn teach(
+        &mut self,
+        now: Now,
+        translation: &Translation,
+        out: &mut impl Dispatch,
+    ) -> crate::revalidate::Wait {
+        self.apply_lessons(now, translation, out);
+        self.ask_acknowledgement(out)
+    }
+
     /// Applies the state effects of a translation; true when they changed what a translation may say.
     pub(crate) fn apply_lessons(
         &mut self,

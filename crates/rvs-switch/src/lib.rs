@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod controllers;
+mod macs;
 mod numbers;
 mod openflow;
 pub mod patch;

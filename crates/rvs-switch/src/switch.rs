@@ -14,7 +14,7 @@ use ahash::{AHashMap, RandomState};
 use rvs_dpif::limits::FLOWS_PER_WORKER;
 use rvs_dpif::{AckToken, WorkerId};
 use rvs_flow::{DpPort, OfPort};
-use rvs_l2::{FdbKey, Flush};
+use rvs_l2::FdbKey;
 use rvs_ovsdb::client::Follower;
 use rvs_ovsdb::database::{Database, Delta};
 use rvs_ovsdb::server::{CloseReason, Event, Server, SessionId};
@@ -484,7 +484,7 @@ impl<R: Rim> Switch<R> {
     }
 
     /// Waits until the workers have obeyed, and credits what left the caches.
-    fn wait(&mut self, wait: Option<(AckToken, Vec<WorkerId>)>) {
+    pub(crate) fn wait(&mut self, wait: Option<(AckToken, Vec<WorkerId>)>) {
         let Some((token, workers)) = wait else { return };
         self.rim.settle(token, &workers);
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
@@ -547,20 +547,6 @@ impl<R: Rim> Switch<R> {
             .unwrap_or_else(PoisonError::into_inner)
             .flush(&mut self.rim);
         self.wait(wait);
-    }
-
-    /// Forgets addresses of a bridge; returns how many.
-    pub fn flush_macs(&mut self, bridge: Uuid, what: Flush) -> usize {
-        let Some(id) = self.bridge_id(bridge) else {
-            return 0;
-        };
-        let (n, wait) = self
-            .slow
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .flush_macs(id, what, &mut self.rim);
-        self.wait(wait);
-        n
     }
 
     /// Pins an address to a port, which is named or numbered.

@@ -111,7 +111,8 @@ fn show(daemon: &mut Daemon, params: &[String]) -> Answer {
             row["port"].as_str().unwrap_or_default(),
             row["mac"].as_str().unwrap_or_default(),
         );
-        let _ = writeln!(text, "{port:>5}  {:>4}  {mac}  {age:>3}", row["vlan"]);
+        let vlan = row["vlan"].as_u64().unwrap_or_default();
+        let _ = writeln!(text, "{port:>5}  {vlan:>4}  {mac}  {age:>3}");
     }
     Ok(json!(text))
 }

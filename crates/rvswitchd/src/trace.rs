@@ -26,13 +26,17 @@ use rvs_openflow::{ActionSet, Instructions, PacketInReason, TableId, Version};
 use rvs_packet::{EtherType, IpProto};
 use rvs_pipeline::{
     translate, translate_actions, Bridge, FrozenRest, FrozenState, FrozenStates, FrozenThen,
-    PipelineView, Ports, Recorder, TraceEvent, TraceLine, Translation, World,
+    PacketInNote, PipelineView, Ports, PuntNote, Recorder, TraceEvent, TraceLine, Translation,
+    World,
 };
 use serde_json::{json, Value};
 
+use self::committed::Committed;
 use self::layout::Layout;
+use crate::clock;
 use crate::commands::Daemon;
 
+mod committed;
 mod layout;
 
 /// Rounds of recirculation that are followed.
@@ -40,9 +44,11 @@ const MAX_ROUNDS: usize = 32;
 /// TTL of a frame whose flow names none: what hosts send. `ofproto/trace` takes flows to the letter.
 const USUAL_TTL: u8 = 64;
 
-/// `ofproto/trace`: as text.
+/// `ofproto/trace`: as text. With a packet, or `-generate`, what it teaches is learned.
 pub fn as_text(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> {
-    trace(daemon, params, true).map(|t| json!(t.text()))
+    let told = trace(daemon, params, true)?;
+    told.teach(daemon);
+    Ok(json!(told.text()))
 }
 
 /// `rvs/trace`: as JSON, with the text in it.
@@ -63,6 +69,8 @@ struct Asked<'t> {
     /// Octets of the frame; the flow then only says where it comes in.
     packet: Option<Vec<u8>>,
     names: bool,
+    /// There is a frame, not only a flow that might be one's: addresses and flows are to be learned from it.
+    teaches: bool,
     /// What Open vSwitch's daemon would say, and nothing else.
     stock: bool,
 }
@@ -78,8 +86,7 @@ impl<'t> Asked<'t> {
             match p.as_str() {
                 "--names" => asked.names = true,
                 "--no-names" => asked.names = false,
-                // The frame would be made up if it were sent; a trace sends nothing.
-                "-generate" | "--generate" => {}
+                "-generate" | "--generate" => asked.teaches = stock,
                 option if option.starts_with('-') => {
                     return Err(format!("trace has no option {option}"));
                 }
@@ -103,6 +110,7 @@ impl<'t> Asked<'t> {
                 )
             }
         }
+        asked.teaches |= stock && asked.packet.is_some();
         Ok(asked)
     }
 }
@@ -135,6 +143,8 @@ impl PortNames for BridgePorts<'_> {
 /// A finished trace.
 struct Told {
     rounds: Vec<Round>,
+    /// What there is to be learned from.
+    lessons: Vec<Translation>,
 }
 
 /// One translation of it.
@@ -282,7 +292,7 @@ fn follow(
     asked: &Asked<'_>,
 ) -> Told {
     let world = view.world;
-    let mut rounds = Vec::new();
+    let (mut rounds, mut lessons) = (Vec::new(), Vec::new());
     let mut frozen = FrozenStates::default();
     let mut waiting = VecDeque::from([(None, *key)]);
     while let Some((resumed, key)) = waiting.pop_front() {
@@ -317,10 +327,14 @@ fn follow(
             ports: BridgePorts(&bridge.ports),
             names: asked.names,
             stock: asked.stock,
+            teaches: asked.teaches,
         };
         rounds.push(shown.round(resumed, &key, &recorder.lines, &t));
+        if asked.teaches {
+            lessons.push(t);
+        }
     }
-    Told { rounds }
+    Told { rounds, lessons }
 }
 
 /// `None` for a frame of a device: it starts as frames do. Others (of a patch, of a controller, with registers set) start in
@@ -380,6 +394,7 @@ struct Shown<'a> {
     ports: BridgePorts<'a>,
     names: bool,
     stock: bool,
+    teaches: bool,
 }
 
 impl Shown<'_> {
@@ -415,9 +430,24 @@ impl Shown<'_> {
             Some((_, p)) if self.names => p.name.to_string(),
             _ => dp.to_string(),
         };
-        let actions = ActionText {
-            actions: &t.actions,
-            port: &port,
+        let punt = |cookie: u64| match t.notes.get(usize::try_from(cookie).ok()?)? {
+            PuntNote::PacketIn(note) => Some(packet_in(note)),
+            PuntNote::Protocol { .. } => None,
+        };
+        let actions = match self.stock {
+            true => Committed {
+                port: &port,
+                punt: &punt,
+            }
+            .text(&key.flow, &t.actions),
+            false => {
+                let actions = &t.actions;
+                ActionText {
+                    actions,
+                    port: &port,
+                }
+                .to_string()
+            }
         };
         Round {
             resumed,
@@ -430,7 +460,7 @@ impl Shown<'_> {
             flow,
             megaflow: self.megaflow(key, &t.mask),
             drop: t.drop,
-            actions: actions.to_string(),
+            actions,
             to_controller: punts(&t.actions),
             stock: self.stock,
         }
@@ -449,6 +479,7 @@ impl Shown<'_> {
 
     fn steps(&self, key: &PipelineKey, lines: &[TraceLine]) -> Vec<(usize, String)> {
         let mut layout = Layout::new(self.words(), self.stock);
+        layout.suppresses = self.stock && !self.teaches;
         layout.dl_type = EtherType(key.flow.dl_type.get());
         lines.iter().for_each(|l| layout.line(l));
         layout.finish()
@@ -463,6 +494,21 @@ fn with_eth(said: &str) -> String {
         None if said.is_empty() => "eth".to_owned(),
         None => format!("eth,{said}"),
     }
+}
+
+/// The copy for a controller as Open vSwitch's traces have it. What it would go on with has a number of its own there.
+fn packet_in(note: &PacketInNote) -> String {
+    format!(
+        "userspace(pid=0,controller(reason={},dont_send=1,continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",
+        note.reason as u8,
+        u8::from(note.paused.is_some()),
+        match note.cookie {
+            0 => "0".to_owned(),
+            cookie => format!("{cookie:#x}"),
+        },
+        note.controller.0,
+        note.max_len
+    )
 }
 
 fn punts(actions: &[DpAction]) -> bool {
@@ -518,6 +564,13 @@ impl Round {
 }
 
 impl Told {
+    /// Has the switch learn what the frame teaches, as if it had come.
+    fn teach(&self, daemon: &mut Daemon) {
+        for lesson in &self.lessons {
+            daemon.switch.teach(clock::now(), lesson);
+        }
+    }
+
     fn text(&self) -> String {
         self.rounds.iter().map(Round::text).collect()
     }

@@ -84,7 +84,8 @@ fn link(key: &PipelineKey, m: &mut PipelineKey) {
     m.flow.dl_type = u16::MAX.into();
     // No tag is worth saying, too.
     m.flow.vlan0_tci = u16::MAX.into();
-    if key.flow.present.has(Present::VLAN1) {
+    // Behind a tag, that there is no second one, too.
+    if key.flow.present.has(Present::VLAN0) {
         m.flow.vlan1_tci = u16::MAX.into();
     }
     for (m, lse) in m.flow.mpls_lse.iter_mut().zip(key.flow.mpls_lse).skip(1) {

@@ -256,7 +256,9 @@ impl PacketIn {
                 w.u64(c);
             });
         }
-        props::put(w, prop::REASON, |w| w.u8(reason_number(self.reason)));
+        props::put(w, prop::REASON, |w| {
+            w.u8(reason_to_wire(self.reason, version))
+        });
         props::put(w, prop::METADATA, |w| {
             put_oxm_list(w, &self.metadata, version)
         });

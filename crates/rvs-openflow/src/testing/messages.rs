@@ -174,7 +174,7 @@ fn reason(e: &mut Entropy<'_>, d: &Dialect) -> PacketInReason {
         PacketInReason::Group,
         PacketInReason::PacketOut,
     ];
-    let has_fine = d.version >= Version::Of14 || d.packet_in == PacketInFormat::Nxt2;
+    let has_fine = d.version >= Version::Of14;
     if has_fine && e.one_in(2) {
         e.pick(&fine)
     } else {

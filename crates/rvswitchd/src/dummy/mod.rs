@@ -67,7 +67,8 @@ impl Dummies {
             worker,
             queues,
             open: BTreeMap::new(),
-            made: 0,
+            // The datapath has a port of its own.
+            made: 1,
             rounds,
             events: Vec::new(),
         }

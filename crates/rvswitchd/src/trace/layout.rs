@@ -46,6 +46,8 @@ pub struct Layout<'w> {
     asked: Option<usize>,
     /// The action of which events speak.
     action: Option<Action>,
+    /// What a trace without a frame does not do is said.
+    pub suppresses: bool,
     /// The EtherType of the frame.
     pub dl_type: EtherType,
 }
@@ -60,6 +62,7 @@ impl<'w> Layout<'w> {
             open: Vec::new(),
             asked: None,
             action: None,
+            suppresses: false,
             dl_type: EtherType(0),
         }
     }
@@ -95,7 +98,7 @@ impl<'w> Layout<'w> {
                 let text = self.words.actions(std::slice::from_ref(a)).to_string();
                 self.step(depth, text);
                 self.asked = asks_table(a).then_some(depth);
-                if self.stock && matches!(a, Action::Learn(_)) {
+                if self.suppresses && matches!(a, Action::Learn(_)) {
                     let why = " >> suppressing side effects, so learn action ignored";
                     self.step(depth, why.to_owned());
                 }
