@@ -187,7 +187,7 @@ pub fn stock_runtime_commands(lab: &Lab) {
     assert!(ask("dpctl/show ovs-system").contains("  port 2: veth-r\n"));
     for words in [
         "dpctl/dump-flows",
-        "dpctl/dump-flows -m system@ovs-system",
+        "dpctl/dump-flows -m --no-names system@ovs-system",
         "dpif/dump-flows br1",
     ] {
         let flows = ask(words);

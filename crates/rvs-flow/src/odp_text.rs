@@ -151,6 +151,8 @@ fn attribute(name: &str, content: &str, flow: &mut OdpText) -> Option<()> {
         let (_, openflow) = named.iter().find(|(k, _)| *k == key.trim())?;
         match *openflow {
             "" => traffic_class(value, &mut say)?,
+            // A message that lacks an option has zeros for it.
+            "nd_sll" | "nd_tll" if value.trim() == "00:00:00:00:00:00" => {}
             key => say(key, value.trim()),
         }
     }
@@ -252,6 +254,10 @@ mod tests {
         assert_eq!(
             said("ufid:1-2, in_port(p1),eth_type(0x8100),vlan(vid=99,pcp=3),encap(eth_type(0x86dd),ipv6(src=fe80::1,proto=58),icmpv6(type=128,code=0))"),
             (port("p1"), "vlan_tci=0x7063,dl_type=0x86dd,ipv6_src=fe80::1,nw_proto=58,icmpv6_type=128,icmpv6_code=0".to_owned())
+        );
+        assert_eq!(
+            said("icmpv6(type=135,code=0),nd(target=fe80::2,sll=50:54:00:00:00:05,tll=00:00:00:00:00:00)").1,
+            "icmpv6_type=135,icmpv6_code=0,nd_target=fe80::2,nd_sll=50:54:00:00:00:05"
         );
         assert_eq!(
             said("eth_type(0x0806),arp(sip=10.0.0.1,op=1)").1,

@@ -230,16 +230,18 @@ struct Style {
 /// Options and words of a command that shows flows.
 fn style(params: &[String]) -> Result<(Style, Vec<&str>), String> {
     let mut style = Style::default();
-    let mut words = Vec::new();
+    let (mut names, mut words) = (None, Vec::new());
     for p in params {
         match p.as_str() {
             "-m" | "--more" => style.more = true,
-            "--names" => style.names = true,
-            "--no-names" => style.names = false,
+            "--names" => names = Some(true),
+            "--no-names" => names = Some(false),
             option if option.starts_with('-') => return Err(format!("no option {option}")),
             word => words.push(word),
         }
     }
+    // Who wants more wants names, too.
+    style.names = names.unwrap_or(style.more);
     Ok((style, words))
 }
 
@@ -504,6 +506,11 @@ mod tests {
         assert!(style.more && style.names);
         assert_eq!(words, ["br0"]);
         assert!(super::style(&["--colour".to_owned()]).is_err());
+        let named = |words: &[&str]| {
+            let params: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            super::style(&params).unwrap().0.names
+        };
+        assert!(named(&["-m"]) && !named(&["-m", "--no-names"]) && !named(&[]));
         assert!(datapath(DATAPATH, "netdev@ovs-netdev").is_ok());
         assert!(datapath(DATAPATH, "dp9")
             .unwrap_err()
