@@ -151,7 +151,7 @@ mod tests {
         arp.extend([2, 0, 0, 0, 0, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 1, 2, 3, 5]);
         assert_eq!(
             said(&arp, 0),
-            "arp,dl_vlan=5,dl_vlan_pcp=3,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,\
+            "arp,dl_vlan=5,dl_vlan_pcp=3,vlan_tci1=0x0000,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,\
              arp_spa=1.2.3.4,arp_tpa=1.2.3.5,arp_op=1,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"
         );
         // A broken header is not there.
