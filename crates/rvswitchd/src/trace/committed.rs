@@ -31,6 +31,8 @@ struct State {
     base_tags: Vec<Tag>,
     /// A label that was pushed and that the list does not have yet.
     label: Option<(EtherType, u32)>,
+    /// Of the frame's queue, now and in the list.
+    priority: [u32; 2],
 }
 
 impl State {
@@ -49,6 +51,7 @@ impl State {
             base_tags: tags.clone(),
             tags,
             label: None,
+            priority: [0; 2],
         }
     }
 }
@@ -96,10 +99,13 @@ impl Committed<'_> {
                 state.label = Some((*ethertype, *lse));
             }
             DpAction::PopMpls { .. } if state.label.is_some() => state.label = None,
+            DpAction::Priority(priority) => state.priority[0] = *priority,
             DpAction::Clone(inner) if can_be_undone(inner) => {
                 let (now, tags, label) = (state.now, state.tags.clone(), state.label);
+                let priority = state.priority[0];
                 self.run(state, inner, list);
                 (state.now, state.tags, state.label) = (now, tags, label);
+                state.priority[0] = priority;
             }
             DpAction::Clone(inner) => list.push(format!("clone({})", self.nested(state, inner))),
             DpAction::CheckPktLen {
@@ -153,6 +159,7 @@ fn can_be_undone(actions: &[DpAction]) -> bool {
         | DpAction::Set(_)
         | DpAction::PushVlan { .. }
         | DpAction::PopVlan
+        | DpAction::Priority(_)
         | DpAction::Punt { .. } => true,
         DpAction::Clone(inner) => can_be_undone(inner),
         _ => false,
@@ -312,6 +319,12 @@ fn commit(state: &mut State, list: &mut Vec<String>) {
         list.push(ActionText { actions, port }.to_string());
     }
     state.base_tags.clone_from(&state.tags);
+    let [priority, listed] = state.priority;
+    if priority != listed {
+        let prefix = if priority == 0 { "" } else { "0x" };
+        list.push(format!("set(skb_priority({prefix}{priority:x}))"));
+        state.priority[1] = priority;
+    }
     state.base = state.now;
 }
 
@@ -473,6 +486,14 @@ mod tests {
         let meter = DpAction::Meter(rvs_dpif::MeterId(0));
         let metered = DpAction::Clone([meter, out(3)].into());
         assert_eq!(text(flow, &[metered, out(4)]), "clone(meter(0),3),4");
+    }
+
+    #[test]
+    fn a_queue_is_chosen_where_a_frame_leaves() {
+        let queue = DpAction::Priority;
+        let list = [queue(7), queue(1), out(2), queue(0), out(3), queue(5)];
+        let wanted = "set(skb_priority(0x1)),2,set(skb_priority(0)),3";
+        assert_eq!(text("arp", &list), wanted);
     }
 
     #[test]
