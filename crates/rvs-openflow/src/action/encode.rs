@@ -294,6 +294,10 @@ fn put_setter(w: &mut Writer, a: &Action, cx: &ListContext) {
 
 fn put_set_field(w: &mut Writer, v: &FieldValue, version: Version) {
     let whole = is_whole(v);
+    if v.field == FieldId::InPortOxm && version >= Version::Of15 {
+        // A set_field may not, and there is no other load.
+        w.not_in_version("a load of in_port");
+    }
     if version >= Version::Of15 || whole && version >= Version::Of12 {
         return standard(w, 25, |w| put_set(w, v, Some(version)));
     }

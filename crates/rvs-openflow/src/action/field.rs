@@ -80,7 +80,7 @@ fn pull_tlv(r: &mut Reader<'_>, may_mask: bool) -> Result<(&'static Field, u128,
         return Err(ErrorCode::BacBadSetArgument
             .because(format!("{f} cannot be {value:#x}: it has {} bits", f.bits)));
     }
-    if h.has_mask && !f.maskable && mask & full != full && mask != 0 {
+    if h.has_mask && f.announces() && mask & full != full {
         return Err(ErrorCode::BacBadSetMask.because(format!("{f} cannot be set in part")));
     }
     if f.announces() && !settable_whole(f, value, mask) {
