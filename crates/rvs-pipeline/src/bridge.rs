@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 use rvs_l2::VlanSet;
-use rvs_openflow::{Group, GroupId, Meter, MeterId, TableId};
+use rvs_openflow::{Group, Meter, MeterId, TableId};
 
+use crate::groups::Groups;
 use crate::ports::Ports;
 use crate::table::{Counters, Table, Tables};
 
@@ -138,7 +139,7 @@ pub struct Bridge {
     pub ports: Arc<Ports>,
     pub tables: Arc<Tables>,
     pub table_configs: Arc<BTreeMap<TableId, TableConfig>>,
-    pub groups: Arc<BTreeMap<GroupId, Arc<GroupEntry>>>,
+    pub groups: Groups,
     pub meters: Arc<BTreeMap<MeterId, MeterEntry>>,
     pub settings: Arc<Settings>,
 }
@@ -152,7 +153,7 @@ impl Bridge {
             ports: Arc::default(),
             tables: Arc::default(),
             table_configs: Arc::default(),
-            groups: Arc::default(),
+            groups: Groups::default(),
             meters: Arc::default(),
             settings: Arc::default(),
         }

@@ -11,6 +11,7 @@
 
 mod bridge;
 mod change;
+mod groups;
 mod ports;
 pub mod reference;
 mod table;
@@ -23,6 +24,7 @@ pub use bridge::{
     Bridge, BridgeId, FragMode, GroupCounters, GroupEntry, MeterEntry, Miss, Settings, TableConfig,
 };
 pub use change::{ChangeSet, RuleChange};
+pub use groups::Groups;
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};

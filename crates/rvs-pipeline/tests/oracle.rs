@@ -320,10 +320,8 @@ fn lab(e: &mut Entropy<'_>) -> Lab {
             b.ports = Arc::new(ports(e, n));
             b.settings = Arc::new(settings(e, vlan_limit, frags));
             b.tables = Arc::new(tables(e));
-            let entries = groups(e)
-                .into_iter()
-                .map(|g| (g.id, Arc::new(GroupEntry::new(g))));
-            b.groups = Arc::new(entries.collect());
+            let entries = groups(e).into_iter();
+            b.groups = entries.map(|g| Arc::new(GroupEntry::new(g))).collect();
             b
         })
         .collect();

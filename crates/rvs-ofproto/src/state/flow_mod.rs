@@ -200,7 +200,7 @@ impl<P: Plant> Txn<'_, P> {
     pub(super) fn check_actions(&self, actions: &[Action]) -> Result<(), OfError> {
         let mut result = Ok(());
         uses::each(actions, &mut |a| match a {
-            Action::Group(g) if !self.w.bridge.groups.contains_key(g) && result.is_ok() => {
+            Action::Group(g) if !self.w.bridge.groups.contains(*g) && result.is_ok() => {
                 result =
                     Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0)));
             }

@@ -29,7 +29,7 @@ impl<P: Plant> Txn<'_, P> {
     /// `OFPGMFC_*`, and those of the buckets' actions.
     pub(super) fn group_mod(&mut self, m: &GroupMod) -> Result<(), OfError> {
         let id = m.group.id;
-        let old = self.w.bridge.groups.get(&id).cloned();
+        let old = self.w.bridge.groups.get(id).cloned();
         match (m.command, old) {
             (GroupCommand::Delete, _) if id == GroupId::ALL => {
                 self.delete_all_groups();
@@ -83,7 +83,7 @@ impl<P: Plant> Txn<'_, P> {
 
     fn put_group(&mut self, entry: GroupEntry) {
         let id = entry.group.id;
-        Arc::make_mut(&mut self.w.bridge.groups).insert(id, Arc::new(entry));
+        self.w.bridge.groups.insert(Arc::new(entry));
         self.changed_group(id);
     }
 
@@ -102,19 +102,19 @@ impl<P: Plant> Txn<'_, P> {
         self.link(group, false);
         let info = self.state.groups.remove(&id);
         self.step(Step::Group(id, info));
-        Arc::make_mut(&mut self.w.bridge.groups).remove(&id);
+        self.w.bridge.groups.remove(id);
         self.changed_group(id);
         Ok(())
     }
 
     pub(super) fn delete_all_groups(&mut self) {
         let groups = std::mem::take(&mut self.w.bridge.groups);
-        for id in groups.keys() {
-            let flows: Vec<_> = self.state.index.by_group(*id).collect();
+        for id in groups.sorted().iter().map(|g| g.group.id) {
+            let flows: Vec<_> = self.state.index.by_group(id).collect();
             self.remove_flows(&flows, FlowRemovedReason::GroupDelete);
-            let info = self.state.groups.remove(id);
-            self.step(Step::Group(*id, info));
-            self.changed_group(*id);
+            let info = self.state.groups.remove(&id);
+            self.step(Step::Group(id, info));
+            self.changed_group(id);
         }
     }
 
@@ -187,7 +187,7 @@ impl<P: Plant> Txn<'_, P> {
             let n = match known.get(child) {
                 Some(n) => *n,
                 None => {
-                    let entry = self.w.bridge.groups.get(child);
+                    let entry = self.w.bridge.groups.get(*child);
                     let next = entry.map(|e| children(&e.group)).unwrap_or_default();
                     let n = 1 + self.chain_down(start, &next, known)?;
                     known.insert(*child, n);

@@ -129,8 +129,8 @@ impl Ofproto {
             return;
         };
         if id == GroupId::ALL || id == GroupId::ANY {
-            bridge.groups.values().for_each(|g| f(g));
-        } else if let Some(g) = bridge.groups.get(&id) {
+            bridge.groups.sorted().into_iter().for_each(|g| f(g));
+        } else if let Some(g) = bridge.groups.get(id) {
             f(g);
         }
     }

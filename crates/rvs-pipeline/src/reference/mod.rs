@@ -441,7 +441,7 @@ impl<'w> Run<'w, '_> {
     }
 
     fn group(&mut self, p: &Packet<'w>, id: GroupId) -> Step {
-        let Some(entry) = p.bridge.groups.get(&id) else {
+        let Some(entry) = p.bridge.groups.get(id) else {
             return Ok(());
         };
         self.resubmits += 1;
@@ -579,7 +579,7 @@ fn live(bridge: &Bridge, bucket: &Bucket, seen: &mut BTreeSet<GroupId>) -> bool 
             .is_some_and(|p| p.live && !p.config.down)
     });
     let watched_group = bucket.watch_group.map(|id| {
-        let buckets = bridge.groups.get(&id).map(|e| &e.group.buckets);
+        let buckets = bridge.groups.get(id).map(|e| &e.group.buckets);
         seen.len() < MAX_WATCHED
             && seen.insert(id)
             && buckets.is_some_and(|all| all.iter().any(|b| live(bridge, b, seen)))

@@ -23,7 +23,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 group: id,
             },
         );
-        let Some(entry) = bridge.groups.get(&id) else {
+        let Some(entry) = bridge.groups.get(id) else {
             return self.drop_with(DropReason::GroupEmpty);
         };
         if self.depth >= MAX_DEPTH {
@@ -158,7 +158,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             dead.push(group);
             let bridge = at.id;
             push(&mut self.deps.groups, GroupDep { bridge, group });
-            for bucket in at.groups.get(&group).map_or(&[][..], |e| &e.group.buckets) {
+            for bucket in at.groups.get(group).map_or(&[][..], |e| &e.group.buckets) {
                 if is_live_itself(Some(at), bucket) {
                     return true;
                 }

@@ -147,10 +147,8 @@ impl Lab {
 
     pub fn with_groups(mut self, groups: Vec<Group>) -> Self {
         let mut b = (**self.world.bridge(BR).unwrap()).clone();
-        let entries = groups
-            .into_iter()
-            .map(|g| (g.id, Arc::new(GroupEntry::new(g))));
-        b.groups = Arc::new(entries.collect());
+        let entries = groups.into_iter().map(|g| Arc::new(GroupEntry::new(g)));
+        b.groups = entries.collect();
         self.world = self.world.with_bridge(1, b);
         self
     }

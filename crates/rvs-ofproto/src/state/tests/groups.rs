@@ -17,7 +17,7 @@ impl Lab {
     }
 
     fn group(&self, id: u32) -> Arc<GroupEntry> {
-        self.plant.up().groups[&GroupId(id)].clone()
+        self.plant.up().groups.get(GroupId(id)).unwrap().clone()
     }
 }
 
