@@ -246,7 +246,7 @@ pub fn started_as_the_other_daemon(lab: &Lab) {
 {} unix:/var/run/openvswitch/db.sock -vconsole:emer -vsyslog:err -vfile:dbg --mlockall --no-chdir --db conf.db \\
     --log-file=$PWD/switch.log --pidfile=/var/run/openvswitch/ovs-vswitchd.pid --disable-system --detach --monitor
 ovs-vsctl --timeout=10 add-br br1
-grep -q DEBUG switch.log
+grep -q '|DBG|' switch.log
 mv switch.log old.log
 ovs-appctl vlog/reopen
 first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
@@ -257,7 +257,7 @@ for i in $(seq 200); do
     [ -n \"$now\" ] && [ \"$now\" != $first ] && ovs-appctl version 2>/dev/null && break
 done
 [ \"$(ovs-vsctl --timeout=10 list-br)\" = br1 ]
-grep -q DEBUG switch.log
+grep -q '|DBG|' switch.log
 ovs-appctl exit --cleanup
 set +x
 for i in $(seq 50); do pgrep -x rvswitchd >/dev/null || exit 0; sleep 0.1; done

@@ -88,16 +88,17 @@ fn set_up_log(args: &Args) -> anyhow::Result<()> {
     if args::is_stock() && args.log.is_none() {
         logging::set(logging::Place::Console, Some(Level::Warn)).map_err(anyhow::Error::msg)?;
     }
+    // First what is to be said, then where: that there is a file is not for a console that is off.
+    for spec in &args.verbose {
+        let spec = vlog::Spec::parse(spec).map_err(anyhow::Error::msg)?;
+        spec.apply().map_err(anyhow::Error::msg)?;
+    }
     if let Some(file) = &args.log_file {
         let path = match file.as_os_str() == args::USUAL {
             true => args::default_log_file(),
             false => file.clone(),
         };
         logging::open(&path).map_err(anyhow::Error::msg)?;
-    }
-    for spec in &args.verbose {
-        let spec = vlog::Spec::parse(spec).map_err(anyhow::Error::msg)?;
-        spec.apply().map_err(anyhow::Error::msg)?;
     }
     Ok(())
 }
