@@ -23,6 +23,7 @@ mod managers;
 mod meters;
 mod metrics;
 mod mininet;
+mod mirrors;
 mod ofctl;
 mod ofctl_peer;
 mod offload;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
         hosts::uplink_with_an_address_is_explained,
         hosts::nothing_but_ours_is_visible,
         hosts::bridges_are_apart,
+        mirrors::watcher_sees_every_frame_once,
+        mirrors::selections_take_effect_at_once,
+        mirrors::same_copies_as_open_vswitch,
         vlans::internal_ports_uplink_and_gateway,
         vlans::no_frame_crosses_vlans,
         vlans::veth_as_access_port_moves_at_once,

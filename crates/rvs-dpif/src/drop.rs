@@ -51,7 +51,7 @@ drop_reasons! {
     NoFloodPort = "drop_no_flood_port", "There is no other port to flood to.";
     StpBlocked = "drop_stp_blocked", "Spanning tree blocks the port.";
     Protected = "drop_protected", "Both ports are protected.";
-    MirrorOutput = "drop_mirror_output", "The input port is the output of a mirror.";
+    MirrorOutput = "drop_mirror_output", "The input or output port is reserved for a mirror.";
     // The frame itself.
     BadFrame = "drop_bad_frame", "The frame is shorter than an Ethernet header.";
     Poison = "drop_poison", "The frame made a worker panic; the fault is ours.";

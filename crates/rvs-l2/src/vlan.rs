@@ -54,7 +54,7 @@ impl VlanSet {
     }
 
     /// As a port's list: an empty list carries everything.
-    fn carries(&self, vid: VlanId) -> bool {
+    pub fn carries(&self, vid: VlanId) -> bool {
         self.contains(vid) || self.is_empty()
     }
 }
@@ -284,6 +284,24 @@ impl VlanMode {
                         TagEdit::Keep
                     }
                 })
+            }
+        }
+    }
+
+    /// How a copy for a mirror leaves this port, which is the mirror's alone, whatever VLANs it is configured to carry.
+    ///
+    /// The priority of `frame.consumed` is looked at only under [`PriorityTags::IfNonzero`].
+    pub fn mirror(&self, frame: &Inside, priority_tags: PriorityTags) -> TagEdit {
+        match self {
+            Self::Access(_) => frame.bare(priority_tags),
+            Self::NativeUntagged { tag, .. } if *tag == frame.vlan => frame.bare(priority_tags),
+            Self::Dot1qTunnel { .. } => frame.bare(PriorityTags::No),
+            Self::Trunk { .. } | Self::NativeTagged { .. } | Self::NativeUntagged { .. } => {
+                if frame.vlan == VlanId::ZERO {
+                    TagEdit::Keep
+                } else {
+                    frame.tagged()
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use rvs_l2::VlanSet;
 use rvs_openflow::{Group, Meter, MeterId, TableId};
 
 use crate::groups::Groups;
+use crate::mirror::Mirrors;
 use crate::ports::Ports;
 use crate::table::{Counters, Table, Tables};
 
@@ -137,6 +138,7 @@ pub struct Bridge {
     pub id: BridgeId,
     pub name: Arc<str>,
     pub ports: Arc<Ports>,
+    pub mirrors: Arc<Mirrors>,
     pub tables: Arc<Tables>,
     pub table_configs: Arc<BTreeMap<TableId, TableConfig>>,
     pub groups: Groups,
@@ -151,6 +153,7 @@ impl Bridge {
             id,
             name: name.into(),
             ports: Arc::default(),
+            mirrors: Arc::default(),
             tables: Arc::default(),
             table_configs: Arc::default(),
             groups: Groups::default(),

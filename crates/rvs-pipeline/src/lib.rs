@@ -12,6 +12,7 @@
 mod bridge;
 mod change;
 mod groups;
+mod mirror;
 mod ports;
 pub mod reference;
 mod table;
@@ -25,6 +26,7 @@ pub use bridge::{
 };
 pub use change::{ChangeSet, RuleChange};
 pub use groups::Groups;
+pub use mirror::{Mirror, MirrorOutput, MirrorPorts, Mirrors, MAX_MIRRORS};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};

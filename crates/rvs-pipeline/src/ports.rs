@@ -58,7 +58,7 @@ impl StpState {
     }
 }
 
-/// Frames over a patch port, which no device counts.
+/// Frames that no device counts: over a patch port, or into a mirror.
 #[derive(Debug, Default)]
 pub struct PortTraffic {
     rx_packets: AtomicU64,

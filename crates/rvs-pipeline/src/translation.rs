@@ -107,6 +107,8 @@ pub enum CachedEffect {
         from: Arc<PortTraffic>,
         to: Arc<PortTraffic>,
     },
+    /// A mirror has sent a copy of the frame.
+    MirrorHit { traffic: Arc<PortTraffic> },
     /// A learn action: the flow is to be there, as young as the last frame.
     LearnFlow {
         bridge: BridgeId,
@@ -144,6 +146,9 @@ impl CachedEffect {
             ) => Arc::ptr_eq(group, g) && bucket == b,
             (Self::PatchHit { from, to }, Self::PatchHit { from: f, to: t }) => {
                 Arc::ptr_eq(from, f) && Arc::ptr_eq(to, t)
+            }
+            (Self::MirrorHit { traffic }, Self::MirrorHit { traffic: t }) => {
+                Arc::ptr_eq(traffic, t)
             }
             (
                 Self::Learn { bridge, lesson },
@@ -230,6 +235,10 @@ pub struct FrozenState {
     pub run_set: bool,
     /// Two tags are to be seen whatever the VLAN limit: the pipeline itself has pushed one of them.
     pub two_tags: bool,
+    /// The frame has not arrived yet: mirrors of the input port want their copies.
+    pub arriving: bool,
+    /// Mirrors that have had their copies, as bits by bridge.
+    pub mirrored: Vec<(BridgeId, u32)>,
 }
 
 impl FrozenState {
@@ -256,6 +265,8 @@ impl FrozenState {
             rest: vec![rest],
             run_set: true,
             two_tags: false,
+            arriving: true,
+            mirrored: Vec::new(),
         }
     }
 }

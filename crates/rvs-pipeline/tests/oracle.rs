@@ -6,14 +6,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{table_with, vid, Lab};
+use common::{table_with, vid, Fate, Lab};
 use rvs_dpif::DropReason;
 use rvs_flow::field::{Field, FieldId, SubField, FIELDS};
 use rvs_flow::testing::{
     field_value, frame, matching, mutate, mutated_frame, pipeline_key, Entropy,
 };
 use rvs_flow::{DpPort, FlowKey, Match, OfPort, PipelineKey};
-use rvs_l2::{PriorityTags, VlanMode, VlanSet};
+use rvs_l2::{BundleId, PriorityTags, VlanMode, VlanSet};
 use rvs_openflow::{
     Action, Bucket, FieldValue, Group, GroupId, GroupKind, Instructions, MetadataWrite, Selection,
     TableId,
@@ -21,8 +21,9 @@ use rvs_openflow::{
 use rvs_packet::{EtherType, Frame};
 use rvs_pipeline::reference::Outcome;
 use rvs_pipeline::{
-    Bridge, BridgeId, Bundle, FragMode, GroupEntry, Miss, Port, PortKind, Ports, Recorder, Rule,
-    Settings, StpState, Tables, TraceEvent, Translation,
+    Bridge, BridgeId, Bundle, FragMode, GroupEntry, Mirror, MirrorOutput, MirrorPorts, Mirrors,
+    Miss, Port, PortKind, Ports, Recorder, Rule, Settings, StpState, Tables, TraceEvent,
+    Translation,
 };
 
 const VIDS: [u16; 6] = [10, 100, 200, 0, 1, 4095];
@@ -92,6 +93,36 @@ fn ports(e: &mut Entropy<'_>, n: u32) -> Ports {
         bundles.push(bundle);
     }
     Ports::new(ports, bundles).unwrap()
+}
+
+fn mirrors(e: &mut Entropy<'_>) -> Mirrors {
+    let ports = |e: &mut Entropy<'_>| {
+        if e.one_in(3) {
+            MirrorPorts::All
+        } else {
+            let n = e.below(3);
+            MirrorPorts::These((0..n).map(|_| BundleId(1 + e.below(5) as u32)).collect())
+        }
+    };
+    let n = if e.one_in(3) { 1 + e.below(3) } else { 0 };
+    let one = |_| Mirror {
+        name: "m".into(),
+        arriving: ports(e),
+        leaving: ports(e),
+        vlans: if e.one_in(3) {
+            vlan_set(e)
+        } else {
+            VlanSet::empty()
+        },
+        output: if e.one_in(3) {
+            MirrorOutput::Vlan(vid(e.pick(&VIDS)))
+        } else {
+            MirrorOutput::Port(BundleId(1 + e.below(5) as u32))
+        },
+        snaplen: e.one_in(4).then(|| e.pick(&[14, 18, 60, 100])),
+        traffic: Arc::default(),
+    };
+    (0..n).map(one).collect()
 }
 
 fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
@@ -318,6 +349,7 @@ fn lab(e: &mut Entropy<'_>) -> Lab {
         .map(|n| {
             let mut b = Bridge::new(BridgeId(n), &format!("br{n}"));
             b.ports = Arc::new(ports(e, n));
+            b.mirrors = Arc::new(mirrors(e));
             b.settings = Arc::new(settings(e, vlan_limit, frags));
             b.tables = Arc::new(tables(e));
             let entries = groups(e).into_iter();
@@ -386,12 +418,18 @@ fn check(seed: u64, relatives: usize) {
     if ours.too_deep {
         return;
     }
-    if ours != lab.interpret(&first, port).sorted() {
+    // What recirculates, and what follows a branch, can't know of each other's mirrored copies: there may be one too many.
+    let at_least =
+        lab.world.bridges().any(|b| !b.mirrors.is_empty()) && (branches || !t.frozen.is_empty());
+    let agree = |ours: &Fate, theirs: &Fate| ours == theirs || at_least && ours.covers(theirs);
+    if !agree(&ours, &lab.interpret(&first, port).sorted()) {
         explain(&lab, &key, &t, &o);
+        assert_eq!(ours, lab.interpret(&first, port).sorted(), "seed {seed}");
     }
-    assert_eq!(ours, lab.interpret(&first, port).sorted(), "seed {seed}");
     let ours = common::lessons(&t);
-    if t.frozen.is_empty() && !branches {
+    // A port that only learns yet has no frame go on after a stop.
+    let stops = |l: &rvs_pipeline::TraceLine| l.event == TraceEvent::Note("recirculate".into());
+    if !trace.lines.iter().any(stops) && !branches {
         assert!(ours.iter().all(|l| o.lessons.contains(l)), "seed {seed}");
         assert!(o.lessons.iter().all(|l| ours.contains(l)), "seed {seed}");
     }
@@ -428,10 +466,10 @@ fn check(seed: u64, relatives: usize) {
             continue;
         }
         let want = lab.interpret(&other, port).sorted();
-        if cached != want {
+        if !agree(&cached, &want) {
             explain(&lab, &k, &own, &o);
+            assert_eq!(cached, want, "seed {seed}, relative {n}: {other:02x?}");
         }
-        assert_eq!(cached, want, "seed {seed}, relative {n}: {other:02x?}");
     }
 }
 

@@ -6,7 +6,7 @@
 use rvs_dpif::{AckToken, FlowId, WorkerId};
 use rvs_l2::{FdbKey, Flush, MacConfig, MacTable};
 use rvs_packet::{Now, VlanId};
-use rvs_pipeline::{Bridge, BridgeId, Bundle, CachedEffect, ChangeSet, MacDep, Ports};
+use rvs_pipeline::{Bridge, BridgeId, Bundle, CachedEffect, ChangeSet, MacDep};
 
 use crate::flows::DelReason;
 use crate::slowpath::{Bound, Dispatch, SlowPath};
@@ -18,8 +18,8 @@ impl SlowPath {
     /// Publishes a bridge, new or changed, and revalidates what rests on it.
     pub fn set_bridge(&mut self, bridge: Bridge, macs: MacConfig, out: &mut impl Dispatch) -> Wait {
         let id = bridge.id;
-        let old = self.world.bridge(id).map(|b| b.ports.clone());
-        let stale = old.map_or(Vec::new(), |old| stale_bundles(&old, &bridge.ports));
+        let old = self.world.bridge(id).cloned();
+        let stale = old.map_or(Vec::new(), |old| stale_bundles(&old, &bridge));
         self.world = self.world.with_bridge(self.world.version() + 1, bridge);
         for what in stale {
             self.forget_macs(id, what, out);
@@ -260,9 +260,10 @@ impl SlowPath {
 }
 
 /// Bundles of which nothing is known any more: gone, or another one by the same number, or in other VLANs than before.
-fn stale_bundles(old: &Ports, new: &Ports) -> Vec<Flush> {
-    let stale = |b: &Bundle| match new.bundle(b.id).filter(|n| n.name == b.name) {
-        Some(n) => (n.vlan != b.vlan).then_some(false),
+fn stale_bundles(old: &Bridge, new: &Bridge) -> Vec<Flush> {
+    let reserved = |b: &Bundle| new.mirrors.reserves(b.id) && !old.mirrors.reserves(b.id);
+    let stale = |b: &Bundle| match new.ports.bundle(b.id).filter(|n| n.name == b.name) {
+        Some(n) => (n.vlan != b.vlan || reserved(b)).then_some(false),
         None => Some(true),
     };
     let flush = |b: &Bundle| {
@@ -272,7 +273,7 @@ fn stale_bundles(old: &Ports, new: &Ports) -> Vec<Flush> {
             statics,
         })
     };
-    old.bundles().filter_map(flush).collect()
+    old.ports.bundles().filter_map(flush).collect()
 }
 
 pub(crate) fn on(bridge: BridgeId, keys: Vec<FdbKey>) -> Vec<MacDep> {

@@ -194,6 +194,7 @@ fn apply(
                 from.count_tx(packets, bytes);
                 to.count_rx(packets, bytes);
             }
+            CachedEffect::MirrorHit { traffic } => traffic.count_tx(packets, bytes),
             CachedEffect::LearnFlow { bridge, flow } => out.learn_flow(Taught {
                 bridge: *bridge,
                 flow: flow.clone(),

@@ -27,6 +27,8 @@ pub struct BridgeConfig {
     pub uuid: Uuid,
     pub name: String,
     pub ports: Vec<Uuid>,
+    /// Rows of table Mirror.
+    pub mirrors: Vec<Uuid>,
     pub fail_mode: FailMode,
     pub mac_aging: Duration,
     pub mac_table_size: usize,
@@ -121,6 +123,7 @@ impl BridgeConfig {
             uuid: row.uuid(),
             name: row.str("name").to_owned(),
             ports: row.set_of_uuid("ports").collect(),
+            mirrors: row.set_of_uuid("mirrors").collect(),
             fail_mode: match row.opt_str("fail_mode") {
                 Some("secure") => FailMode::Secure,
                 _ => FailMode::Standalone,

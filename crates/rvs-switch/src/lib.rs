@@ -4,6 +4,7 @@
 pub mod config;
 pub mod controllers;
 mod macs;
+mod mirrors;
 mod numbers;
 mod openflow;
 pub mod patch;

@@ -111,10 +111,15 @@ impl Topology {
             .iter()
             .filter_map(|i| self.port_of_iface.get(i));
         let ports = touched.ports.iter().chain(ports_of_ifaces);
+        let mirrored = self.bridges.values().filter(|b| {
+            let mirrors = &b.cfg.mirrors;
+            mirrors.iter().any(|m| touched.mirrors.contains(m))
+        });
         ports
             .filter_map(|p| self.bridge_of_port.get(p))
             .chain(&touched.bridges)
             .copied()
+            .chain(mirrored.map(|b| b.cfg.uuid))
             .collect()
     }
 
@@ -215,6 +220,7 @@ impl Topology {
                 BridgeState {
                     cfg,
                     ports: BTreeMap::new(),
+                    mirrors: Vec::new(),
                 }
             }
         };
@@ -240,6 +246,7 @@ impl Topology {
             let kept = kept.get_or_insert_with(|| kept_numbers(db, &bridge.cfg));
             self.update_port(db, &mut bridge, port, kept, platform, changes);
         }
+        bridge.update_mirrors(db, changes);
         self.bridges.insert(uuid, bridge);
     }
 

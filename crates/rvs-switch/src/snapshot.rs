@@ -2,11 +2,12 @@
 
 use rvs_flow::OfPort;
 use rvs_l2::{BundleId, MacConfig, VlanSet};
-use rvs_pipeline::{BridgeId, Bundle, Port, PortConfig, Ports, Settings, StpState};
+use rvs_pipeline::{BridgeId, Bundle, Mirrors, Port, PortConfig, Ports, Settings, StpState};
 
 use crate::config::BridgeConfig;
+use crate::mirrors;
 use crate::patch::Patch;
-use crate::ports::BridgeState;
+use crate::ports::{BridgeState, IfaceState};
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
 /// `config` tells what a controller has configured of a port, `stp` what the spanning tree says of it, `peer` where the other
@@ -20,11 +21,7 @@ pub fn ports(
     let mut ports = Vec::new();
     let mut bundles = Vec::new();
     for p in state.ports.values() {
-        let members: Vec<_> = p
-            .ifaces
-            .iter()
-            .filter(|i| i.link().is_some() && i.of_port != OfPort::ANY)
-            .collect();
+        let members: Vec<_> = p.ifaces.iter().filter(|i| is_open(i)).collect();
         let Some(first) = members.first() else {
             continue;
         };
@@ -67,6 +64,19 @@ pub fn ports(
     }
     Ports::new(ports, bundles)
         .expect("invariant: the topology gives every port and device one number")
+}
+
+/// The mirrors of a bridge, between the ports that are open.
+pub fn mirrors(state: &BridgeState) -> Mirrors {
+    mirrors::snapshot(state, |port| {
+        let members = state.ports.get(&port)?.ifaces.iter();
+        let mut open = members.filter(|i| is_open(i));
+        open.next().map(|first| BundleId(first.of_port.0))
+    })
+}
+
+fn is_open(iface: &IfaceState) -> bool {
+    iface.link().is_some() && iface.of_port != OfPort::ANY
 }
 
 pub fn settings(cfg: &BridgeConfig, vlan_limit: u8) -> Settings {

@@ -6,6 +6,7 @@ use rvs_ovsdb::database::Txn;
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::Uuid;
 
+use crate::mirrors::MirrorState;
 use crate::platform::{LinkInfo, PortCounters};
 use crate::ports::{BridgeState, IfaceState};
 
@@ -221,6 +222,19 @@ pub fn patch_statistics(row: Uuid, c: &PortCounters) -> RowStatus {
         table: "Interface",
         row,
         columns: vec![("statistics", pairs(&counters))],
+    }
+}
+
+/// Copies that a mirror has sent.
+pub fn mirror(mirror: &MirrorState) -> RowStatus {
+    let (packets, bytes) = mirror.traffic.tx();
+    RowStatus {
+        table: "Mirror",
+        row: mirror.cfg.uuid,
+        columns: vec![(
+            "statistics",
+            pairs(&[("tx_packets", packets), ("tx_bytes", bytes)]),
+        )],
     }
 }
 

@@ -207,6 +207,7 @@ impl<R: Rim> Switch<R> {
             bridges: rows("Bridge"),
             ports: rows("Port"),
             ifaces: rows("Interface"),
+            mirrors: rows("Mirror"),
         };
         touched.extend(also);
         let db = database(&self.server, self.remote.as_ref());
@@ -472,6 +473,7 @@ impl<R: Rim> Switch<R> {
         let stp = |of| trees.state(id, of);
         let peer = |patch: &Patch| other_end(bridge_ids, slow.world(), patch);
         bridge.ports = Arc::new(snapshot::ports(state, config, stp, peer));
+        bridge.mirrors = Arc::new(snapshot::mirrors(state));
         let mut settings = snapshot::settings(&state.cfg, self.vlan_limit);
         if let Some(office) = office {
             office.agent.state.adjust(&mut settings);
@@ -503,7 +505,7 @@ impl<R: Rim> Switch<R> {
 
     /// Writes the counters of all interfaces into the database.
     pub fn write_statistics(&mut self) {
-        if self.topology.has_patches() {
+        if self.topology.has_patches() || self.topology.bridges().any(|b| !b.mirrors.is_empty()) {
             self.credit();
         }
         let Self {
@@ -526,6 +528,12 @@ impl<R: Rim> Switch<R> {
                 (None, None) => None,
             })
             .collect();
+        rows.extend(
+            topology
+                .bridges()
+                .flat_map(|b| &b.mirrors)
+                .map(status::mirror),
+        );
         let bridges: Vec<Uuid> = self.topology.bridges().map(|b| b.cfg.uuid).collect();
         rows.extend(bridges.into_iter().flat_map(|b| self.spanning_rows(b)));
         self.write_status(&rows);

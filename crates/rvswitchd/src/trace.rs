@@ -378,6 +378,8 @@ fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
         rest: vec![rest],
         run_set: true,
         two_tags: false,
+        arriving: true,
+        mirrored: Vec::new(),
     }
 }
 

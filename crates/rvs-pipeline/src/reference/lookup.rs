@@ -73,8 +73,10 @@ fn plain<'a>(
 
 /// Whether a frame that comes in by the port is for the tables. Frames of the spanning tree may be the bridge's own.
 pub(super) fn admits(bridge: &Bridge, port: &Port, frame: &Frame) -> bool {
+    let reserved = bridge.mirrors.reserves(port.bundle);
     if frame.bytes().starts_with(&BRIDGE_GROUP.0) {
-        return !port.config.no_recv_stp && !bridge.settings.spanning_tree && port.stp.learns();
+        let taken = bridge.settings.spanning_tree;
+        return !port.config.no_recv_stp && !taken && !reserved && port.stp.learns();
     }
-    !port.config.no_recv && port.stp.learns()
+    !port.config.no_recv && !reserved && port.stp.learns()
 }

@@ -9,6 +9,7 @@
 mod edit;
 mod execute;
 mod lookup;
+mod mirror;
 mod normal;
 
 use std::collections::BTreeSet;
@@ -65,18 +66,20 @@ pub fn interpret(world: &World, macs: &MacTables, frame: &Frame, in_port: DpPort
         return out;
     }
     let key = extract(frame, in_port, ParseLimits::new(0));
-    if bridge.settings.frags == FragMode::Drop && key.nw_frag != 0 {
-        return out;
-    }
     let mut run = Run {
         world,
         macs,
         out: &mut out,
         resubmits: 0,
         depth: 0,
+        mirrored: BTreeSet::new(),
     };
     let mut packet = Packet::arrived(frame.clone(), bridge, port.of);
-    let end = run.pipeline(&mut packet);
+    let mut end = mirror::mirror(&mut run, &packet, port, false);
+    let dropped = bridge.settings.frags == FragMode::Drop && key.nw_frag != 0;
+    if end.is_ok() && !dropped {
+        end = run.pipeline(&mut packet);
+    }
     out.aborted = end == Err(End::Aborted);
     if out.aborted || !port.stp.forwards() {
         out.outputs.clear();
@@ -196,6 +199,8 @@ struct Run<'w, 'o> {
     out: &'o mut Outcome,
     resubmits: u32,
     depth: u16,
+    /// Mirrors that have had their copy, by their places in their bridges.
+    mirrored: BTreeSet<(BridgeId, usize)>,
 }
 
 impl<'w> Run<'w, '_> {
@@ -331,11 +336,12 @@ impl<'w> Run<'w, '_> {
             }
             Action::Output { port, .. } => return self.output(p, *port),
             Action::OutputTruncated { port, max_len } => {
-                let mut copy = p.clone();
-                if *port != OfPort::CONTROLLER {
-                    copy.frame.truncate(usize::from(*max_len));
-                }
-                return self.output(&copy, *port);
+                return match *port {
+                    OfPort::CONTROLLER => self.output(p, *port),
+                    OfPort::IN_PORT => self.send(p, p.of_port, Some(*max_len)),
+                    port if port == p.of_port => Ok(()),
+                    port => self.send(p, port, Some(*max_len)),
+                };
             }
             Action::OutputReg { src, .. } => {
                 let number = get(p, *src).map(|v| match src.bits() {
@@ -476,12 +482,12 @@ impl<'w> Run<'w, '_> {
     fn output(&mut self, p: &Packet<'w>, port: OfPort) -> Step {
         match port {
             OfPort::NORMAL => normal::normal(self, p),
-            OfPort::IN_PORT => self.send(p, p.of_port),
+            OfPort::IN_PORT => self.send(p, p.of_port, None),
             OfPort::ALL | OfPort::FLOOD => {
                 for to in p.bridge.ports.iter() {
                     let skip = port == OfPort::FLOOD && to.config.no_flood;
                     if to.of != p.of_port && !skip {
-                        self.send(p, to.of)?;
+                        self.send(p, to.of, None)?;
                     }
                 }
                 Ok(())
@@ -497,15 +503,20 @@ impl<'w> Run<'w, '_> {
             }
             OfPort::ANY | OfPort::UNSET | OfPort::TABLE => Ok(()),
             _ if port == p.of_port => Ok(()),
-            _ => self.send(p, port),
+            _ => self.send(p, port, None),
         }
     }
 
-    /// The frame leaves on a port, or goes on in another bridge.
-    fn send(&mut self, p: &Packet<'w>, port: OfPort) -> Step {
-        let Some(port) = p.bridge.ports.get(port) else {
-            return Ok(());
-        };
+    /// The frame, or its first octets, leaves on a port that is not a mirror's.
+    fn send(&mut self, p: &Packet<'w>, port: OfPort, max_len: Option<u16>) -> Step {
+        match p.bridge.ports.get(port) {
+            Some(port) if !p.bridge.mirrors.reserves(port.bundle) => self.leave(p, port, max_len),
+            _ => Ok(()),
+        }
+    }
+
+    /// The frame leaves on a port, for the wire or another bridge, and mirrors see it.
+    fn leave(&mut self, p: &Packet<'w>, port: &'w Port, max_len: Option<u16>) -> Step {
         if port.config.no_fwd || port.config.down || !port.stp.forwards() {
             return Ok(());
         }
@@ -517,32 +528,39 @@ impl<'w> Run<'w, '_> {
         }
         match port.kind {
             PortKind::Device(dp) => {
-                self.out.outputs.push((dp, p.frame.bytes().to_vec()));
-                Ok(())
+                let mut frame = p.frame.bytes().to_vec();
+                frame.truncate(max_len.map_or(usize::MAX, usize::from));
+                self.out.outputs.push((dp, frame));
             }
-            PortKind::Patch { peer } => {
-                let Some((bridge, of)) = peer else {
-                    return Ok(());
-                };
-                let Some(bridge) = self.world.bridge(bridge) else {
-                    return Ok(());
-                };
-                let Some(to) = bridge.ports.get(of) else {
-                    return Ok(());
-                };
-                if to.config.down || !admits(bridge, to, &p.frame) {
-                    return Ok(());
-                }
-                let mut there = Packet::arrived(p.frame.clone(), bridge, of);
-                there.own_tags = p.own_tags;
-                there.vlan_limit = p.vlan_limit;
-                there.frags = p.frags;
-                self.down(|run| match run.pipeline(&mut there) {
-                    Err(End::Aborted) => Err(End::Aborted),
-                    _ => Ok(()),
-                })
-            }
+            PortKind::Patch { peer } => self.cross(p, peer)?,
         }
+        mirror::mirror(self, p, port, true)
+    }
+
+    fn cross(&mut self, p: &Packet<'w>, peer: Option<(BridgeId, OfPort)>) -> Step {
+        let Some((bridge, of)) = peer else {
+            return Ok(());
+        };
+        let Some(bridge) = self.world.bridge(bridge) else {
+            return Ok(());
+        };
+        let Some(to) = bridge.ports.get(of) else {
+            return Ok(());
+        };
+        if to.config.down || !admits(bridge, to, &p.frame) {
+            return Ok(());
+        }
+        let mut there = Packet::arrived(p.frame.clone(), bridge, of);
+        there.own_tags = p.own_tags;
+        there.vlan_limit = p.vlan_limit;
+        there.frags = p.frags;
+        self.down(|run| {
+            mirror::mirror(run, &there, to, false)?;
+            match run.pipeline(&mut there) {
+                Err(End::Aborted) => Err(End::Aborted),
+                _ => Ok(()),
+            }
+        })
     }
 
     fn packet_in(&mut self, p: &Packet<'w>, reason: PacketInReason, controller: ControllerId) {

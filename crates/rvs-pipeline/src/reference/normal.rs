@@ -9,13 +9,13 @@ use crate::ports::{Bundle, Port};
 
 /// A tag as it stands in a frame.
 #[derive(Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     vid: u16,
     pcp: u8,
 }
 
 /// The tags in front of the payload, `most` at most; `None` when the frame ends inside one.
-fn tags(frame: &Frame, most: usize) -> Option<Vec<Seen>> {
+pub(super) fn tags(frame: &Frame, most: usize) -> Option<Vec<Seen>> {
     let bytes = frame.bytes();
     let mut at = 12;
     let mut found = Vec::new();
@@ -40,7 +40,7 @@ fn member(set: &VlanSet, vid: u16) -> bool {
 }
 
 /// The VLAN of a frame that arrives with these tags, if the port takes it, and whether the outermost tag says so.
-fn vlan_of(mode: &VlanMode, tags: &[Seen]) -> Option<(u16, bool)> {
+pub(super) fn vlan_of(mode: &VlanMode, tags: &[Seen]) -> Option<(u16, bool)> {
     let vid = tags.first().map_or(0, |t| t.vid);
     let tagged = !tags.is_empty();
     match mode {
@@ -57,13 +57,15 @@ fn vlan_of(mode: &VlanMode, tags: &[Seen]) -> Option<(u16, bool)> {
 }
 
 /// What leaves: with the VLAN tag, without it, or nothing.
-enum Leaves {
+pub(super) enum Leaves {
     Tagged,
     Bare,
     Not,
+    /// With whatever tags it has.
+    AsIs,
 }
 
-fn leaves(mode: &VlanMode, vlan: u16, behind: Option<Seen>) -> Leaves {
+pub(super) fn leaves(mode: &VlanMode, vlan: u16, behind: Option<Seen>) -> Leaves {
     // Without its VLAN tag a frame must not show another one, unless the port is there for that.
     let bare_or_tagged = if behind.is_some() {
         Leaves::Tagged
@@ -154,51 +156,109 @@ pub(super) fn normal<'w>(run: &mut Run<'w, '_>, p: &Packet<'w>) -> Step {
             .ports
             .bundles()
             .filter(|b| member_of(bridge, b).is_some_and(|p| !p.config.no_flood))
+            .filter(|b| !bridge.mirrors.reserves(b.id))
             .collect(),
     };
     to.retain(|b| from.is_none_or(|(_, f)| f.id != b.id && !(f.protected && b.protected)));
-    let behind = tags.get(usize::from(consumed)).copied();
-    for b in to {
-        let Some(port) = member_of(bridge, b) else {
-            continue;
-        };
-        let mut copy = p.clone();
-        let pcp = tags.first().filter(|_| consumed).map(|t| t.pcp);
-        match leaves(&b.vlan, vlan, behind) {
-            Leaves::Not => continue,
-            Leaves::Tagged if consumed => {
-                edit::set_vlan_tci(&mut copy.frame, 0, VlanTci(vlan), 0xfff);
-            }
-            Leaves::Tagged => {
-                let tpid = match mode {
-                    VlanMode::Dot1qTunnel { ethertype, .. } => *ethertype,
-                    _ => EtherType::VLAN,
-                };
-                edit::push_vlan(&mut copy.frame, tpid, VlanTci(vlan));
-                copy.own_tags += 1;
-            }
-            Leaves::Bare => {
-                let tunnel = matches!(b.vlan, VlanMode::Dot1qTunnel { .. });
-                let keeps = match (b.priority_tags, pcp) {
-                    (_, None) | (PriorityTags::No, _) => false,
-                    (PriorityTags::IfNonzero, Some(pcp)) => pcp != 0,
-                    (PriorityTags::Always, _) => true,
-                };
-                if consumed && keeps && !tunnel {
-                    edit::set_vlan_tci(&mut copy.frame, 0, VlanTci(0), 0xfff);
-                } else if consumed {
-                    edit::pop_vlan(&mut copy.frame);
-                    copy.own_tags = copy.own_tags.saturating_sub(1);
-                }
-            }
-        }
-        run.send(&copy, port.of)?;
+    let view = View {
+        mode,
+        vlan,
+        consumed,
+        tags: &tags,
+    };
+    for (of, copy) in in_order(bridge, p, &view, vlan, &to) {
+        run.send(&copy, of, None)?;
     }
     Ok(())
 }
 
+/// A frame that came with these tags by a port of that mode, and the VLAN that makes.
+pub(super) struct View<'a> {
+    pub(super) mode: &'a VlanMode,
+    pub(super) vlan: u16,
+    pub(super) consumed: bool,
+    pub(super) tags: &'a [Seen],
+}
+
+/// What leaves on these ports, in VLAN `vlan` now, in the order in which it leaves: frames that stay as they are first, then
+/// those with another VID, with one more tag, with one less.
+pub(super) fn in_order<'w>(
+    bridge: &'w crate::bridge::Bridge,
+    p: &Packet<'w>,
+    view: &View<'_>,
+    vlan: u16,
+    to: &[&'w Bundle],
+) -> Vec<(OfPort, Packet<'w>)> {
+    let behind = view.tags.get(usize::from(view.consumed)).copied();
+    let mut copies: Vec<(Rank, OfPort, Packet<'w>)> = Vec::new();
+    for b in to {
+        if let Some(port) = member_of(bridge, b) {
+            let how = leaves(&b.vlan, vlan, behind);
+            if let Some((rank, copy)) = dress(p, view, vlan, b, how) {
+                copies.push((rank, port.of, copy));
+            }
+        }
+    }
+    copies.sort_by_key(|(rank, of, _)| (*rank, *of));
+    copies.into_iter().map(|(_, of, copy)| (of, copy)).collect()
+}
+
+/// How the tags were changed, and the new VID.
+type Rank = (u8, u16);
+
+/// The frame as it leaves a port that way.
+pub(super) fn dress<'w>(
+    p: &Packet<'w>,
+    view: &View<'_>,
+    vlan: u16,
+    b: &Bundle,
+    how: Leaves,
+) -> Option<(Rank, Packet<'w>)> {
+    let mut copy = p.clone();
+    let outer = view.tags.first().filter(|_| view.consumed);
+    let renumber = |copy: &mut Packet<'w>, vid: u16| {
+        edit::set_vlan_tci(&mut copy.frame, 0, VlanTci(vid), 0xfff);
+        match outer {
+            Some(t) if t.vid == vid => (0, 0),
+            _ => (1, vid),
+        }
+    };
+    let rank = match how {
+        Leaves::Not => return None,
+        Leaves::AsIs => (0, 0),
+        Leaves::Tagged if view.consumed => renumber(&mut copy, vlan),
+        Leaves::Tagged => {
+            let tpid = match view.mode {
+                VlanMode::Dot1qTunnel { ethertype, .. } => *ethertype,
+                _ => EtherType::VLAN,
+            };
+            edit::push_vlan(&mut copy.frame, tpid, VlanTci(vlan));
+            copy.own_tags += 1;
+            (2, 0)
+        }
+        Leaves::Bare => {
+            let tunnel = matches!(b.vlan, VlanMode::Dot1qTunnel { .. });
+            let keeps = match (b.priority_tags, outer.map(|t| t.pcp)) {
+                (_, None) | (PriorityTags::No, _) => false,
+                (PriorityTags::IfNonzero, Some(pcp)) => pcp != 0,
+                (PriorityTags::Always, _) => true,
+            };
+            if view.consumed && keeps && !tunnel {
+                renumber(&mut copy, 0)
+            } else if view.consumed {
+                edit::pop_vlan(&mut copy.frame);
+                copy.own_tags = copy.own_tags.saturating_sub(1);
+                (3, 0)
+            } else {
+                (0, 0)
+            }
+        }
+    };
+    Some((rank, copy))
+}
+
 /// The member of a bundle that sends.
-fn member_of<'a>(bridge: &'a crate::bridge::Bridge, b: &Bundle) -> Option<&'a Port> {
+pub(super) fn member_of<'a>(bridge: &'a crate::bridge::Bridge, b: &Bundle) -> Option<&'a Port> {
     let ports = b.members.iter().filter_map(|of| bridge.ports.get(*of));
     let mut able = ports.clone().filter(|p| p.live && p.stp.forwards());
     able.next().or_else(|| ports.clone().next())

@@ -18,7 +18,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
             if self.exit || self.halted {
                 return;
             }
-            if self.freeze.is_none() && looks_inside(action, self.unparsed) {
+            let blind = self.mirrors_blindly() && sends(action);
+            if self.freeze.is_none() && (blind || looks_inside(action, self.unparsed)) {
                 self.begin_freeze(FreezeKind::Recirculate);
             }
             if self.freeze.is_some() {
@@ -172,7 +173,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
             if self.stopped() {
                 return;
             }
-            if port.of != in_port && (all || !port.config.no_flood) {
+            let free = !bridge.mirrors.reserves(port.bundle);
+            if port.of != in_port && free && (all || !port.config.no_flood) {
                 self.output_port(port.of, None);
             }
         }
@@ -296,6 +298,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.see(|m| m.mpls_lse[1] = LSE_TTL.into());
         Some(self.key.flow.mpls_lse[1].get() & LSE_TTL)
     }
+}
+
+/// What leaves on a port by this action has mirrors look at its tags.
+fn sends(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Output { .. } | Action::OutputTruncated { .. } | Action::Enqueue { .. }
+    )
 }
 
 /// The TTL of a label.

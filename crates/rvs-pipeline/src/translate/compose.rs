@@ -76,6 +76,16 @@ impl Composer {
         }
     }
 
+    /// As [`Self::end`], where `undo` takes back what the scope did to the frame, its last edit included.
+    pub(super) fn end_undoing(&mut self, scope: Scope, undo: DpAction) {
+        if !self.pending.is_empty() {
+            // Nobody saw the last edit: it was not made.
+            return self.end(scope);
+        }
+        self.clean();
+        self.pending.push(undo);
+    }
+
     /// Takes the actions since the scope began out of the list, as a list of their own.
     pub(super) fn take(&mut self, scope: Scope) -> Vec<DpAction> {
         self.pending.clear();

@@ -12,6 +12,7 @@ use rvs_packet::IpProto;
 
 use super::compose::Composer;
 use super::freeze::Freeze;
+use super::mirror::Mirrored;
 use super::origin_mask;
 use crate::bridge::{Bridge, FragMode};
 use crate::table::Rule;
@@ -64,6 +65,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) priority: Option<u32>,
     pub(super) out: Composer,
     pub(super) effects: Vec<CachedEffect>,
+    /// Mirrors that have had their copies.
+    pub(super) mirrored: Mirrored,
     pub(super) notes: Vec<PuntNote>,
     pub(super) frozen: Vec<FrozenState>,
     pub(super) deps: Deps,
@@ -161,6 +164,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             priority: Some(0),
             out: Composer::default(),
             effects: Vec::new(),
+            mirrored: Mirrored::new(),
             notes: Vec::new(),
             frozen: Vec::new(),
             deps: Deps::default(),
@@ -303,9 +307,11 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         self.freeze = None;
     }
 
-    /// Takes back everything that was to be sent; what was learned stays.
+    /// Takes back everything that was to be sent, to mirrors too; what was learned stays.
     pub(super) fn silence(&mut self) {
         self.out.close();
+        let sends = |e: &CachedEffect| matches!(e, CachedEffect::MirrorHit { .. });
+        self.effects.retain(|e| !sends(e));
         self.notes.clear();
         self.frozen.clear();
     }

@@ -12,6 +12,7 @@ use rvs_openflow::{Action, Instructions, TableId};
 
 use super::ctx::{Ctx, Unparsed};
 use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
+use super::mirror::{self, Mirrored};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{FrozenRest, FrozenState, FrozenThen, PacketInNote};
 
@@ -107,6 +108,8 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             rest: freeze.rest,
             run_set: run_set && !freeze.in_set,
             two_tags,
+            arriving: false,
+            mirrored: self.mirrored.clone(),
         };
         match freeze.kind {
             FreezeKind::Recirculate => {
@@ -135,8 +138,11 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         }
         self.depth += 1;
         let before = (self.save(), self.at.clone());
+        let mirrored = std::mem::take(&mut self.mirrored);
         let mut lists = [Vec::new(), Vec::new()];
-        for (list, bit) in lists.iter_mut().zip([1, 0]) {
+        let mut copied = [Mirrored::new(), Mirrored::new()];
+        for ((list, copied), bit) in lists.iter_mut().zip(&mut copied).zip([1, 0]) {
+            self.mirrored = mirrored.clone();
             let scope = self.out.begin();
             self.stack = state.stack.clone();
             self.action_set = state.action_set.clone();
@@ -144,6 +150,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             self.resume(state);
             self.boundary(state.run_set);
             *list = self.out.take(scope);
+            *copied = std::mem::take(&mut self.mirrored);
             self.exit = self.aborted;
             self.halted = false;
             self.restore(before.0);
@@ -155,6 +162,8 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         self.depth -= 1;
         self.stack.clear();
         self.action_set.clear();
+        // What comes after both has a second copy made rather than none.
+        self.mirrored = mirror::common(&copied[0], &copied[1]);
         let [larger, otherwise] = lists;
         if larger == otherwise {
             for action in larger {

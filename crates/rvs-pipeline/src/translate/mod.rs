@@ -11,7 +11,7 @@
 //! Edits are emitted without looking at the old value, so that a rewrite costs no bits of the mask.
 //!
 //! Files: `instruction` (tables and instructions), `action` (the list interpreter), `set` (fields), `tags` (VLAN, MPLS,
-//! PBB), `output` and `patch`, `protocol` (what ends at the bridge itself), `normal`, `group` and `select`, `controller`, `learn`, `compose` (the list), `limits`.
+//! PBB), `output` and `patch`, `protocol` (what ends at the bridge itself), `normal`, `mirror`, `group` and `select`, `controller`, `learn`, `compose` (the list), `limits`.
 
 mod action;
 mod compose;
@@ -23,6 +23,7 @@ mod instruction;
 mod learn;
 pub(crate) mod limits;
 mod meter;
+mod mirror;
 mod normal;
 pub mod output;
 mod patch;
@@ -72,23 +73,38 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if let Door::Taken = self.admit(bridge, port)? {
             return Ok(());
         }
-        if bridge.settings.frags == FragMode::Drop {
+        let drops_fragments = bridge.settings.frags == FragMode::Drop;
+        if drops_fragments {
             self.see(|m| {
                 m.present |= Present::IP;
                 m.nw_frag = 0xff;
             });
-            if arrived.nw_frag != 0 {
-                return Err(DropReason::FragDrop);
-            }
         }
         self.hide_inner_tag();
         self.show_fragment_ports();
+        self.mirror_arrival(port);
+        if drops_fragments && arrived.nw_frag != 0 {
+            return Err(DropReason::FragDrop);
+        }
         self.run_tables(TableId(0));
         self.boundary(true);
         if !port.stp.forwards() {
             self.silence();
             return Err(DropReason::StpBlocked);
         }
+        Ok(())
+    }
+
+    /// Goes on with a packet that a controller resumes, or starts with one that it sends.
+    fn inject(&mut self, state: &FrozenState) -> Result<(), DropReason> {
+        let bridge = self.at.bridge.filter(|_| state.arriving);
+        let port = bridge.and_then(|b| Some((b, b.ports.get(OfPort(state.fields.of_port))?)));
+        self.mirrored = state.mirrored.clone();
+        if let Some((bridge, port)) = port {
+            self.not_reserved(bridge, port)?;
+            self.mirror_arrival(port);
+        }
+        self.thaw(state);
         Ok(())
     }
 
@@ -107,6 +123,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.hide_inner_tag();
         }
         self.show_fragment_ports();
+        self.mirrored = state.mirrored.clone();
         self.thaw(&state);
         Ok(())
     }
@@ -130,7 +147,9 @@ pub fn translate_actions(
                 ctx.hide_inner_tag();
             }
             ctx.show_fragment_ports();
-            ctx.thaw(state);
+            if let Err(reason) = ctx.inject(state) {
+                ctx.drop_with(reason);
+            }
         }
     }
     ctx.finish()

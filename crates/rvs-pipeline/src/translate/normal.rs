@@ -1,6 +1,6 @@
 //! NORMAL: what a learning VLAN bridge does (IEEE 802.1Q clause 8, semantics of the `Port` table).
 
-use rvs_dpif::DropReason;
+use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::{OfPort, Present};
 use rvs_l2::{
     BundleId, FdbKey, GratuitousArp, Inside, Lesson, PriorityTags, TagEdit, VlanDrop, VlanMode,
@@ -8,6 +8,7 @@ use rvs_l2::{
 use rvs_packet::MacAddr;
 
 use super::ctx::Ctx;
+use super::vlan::set_vid;
 use crate::bridge::Bridge;
 use crate::ports::{Bundle, Port};
 use crate::trace::{Trace, TraceEvent};
@@ -70,7 +71,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     }
 
     /// The VLAN of the packet.
-    fn classify(&mut self, bundle: Option<&Bundle>) -> Result<Inside, DropReason> {
+    pub(super) fn classify(&mut self, bundle: Option<&Bundle>) -> Result<Inside, DropReason> {
         self.see(|m| m.present |= Present::BAD_VLAN);
         if self.key.flow.present.has(Present::BAD_VLAN) {
             return Err(DropReason::VlanPartial);
@@ -135,7 +136,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let others: Vec<&Bundle> = bridge
             .ports
             .bundles()
-            .filter(|b| from.is_none_or(|f| f.id != b.id))
+            .filter(|b| from.is_none_or(|f| f.id != b.id) && !bridge.mirrors.reserves(b.id))
             .filter(|b| sender(bridge, b).is_some_and(|p| !p.config.no_flood))
             .collect();
         self.send(bridge, from, inside, &others)
@@ -150,8 +151,31 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         to: &[&'a Bundle],
     ) -> Result<(), DropReason> {
         let isolated = |b: &&&Bundle| !(b.protected && from.is_some_and(|f| f.protected));
-        let mut copies: Vec<(TagEdit, OfPort)> = Vec::with_capacity(to.len());
-        for bundle in to.iter().filter(isolated) {
+        let apart: Vec<&Bundle> = to.iter().filter(isolated).copied().collect();
+        let copies = self.copies(bridge, &apart, inside);
+        if copies.is_empty() {
+            let blocked = to.iter().any(|b| !isolated(&b));
+            return Err(if blocked {
+                DropReason::Protected
+            } else {
+                DropReason::NoFloodPort
+            });
+        }
+        self.send_copies(inside, copies, |ctx, port, edit| {
+            ctx.output_with_tags(port, edit);
+        });
+        Ok(())
+    }
+
+    /// Ports of those bundles that carry the frame, each with the edit that it wants.
+    pub(super) fn copies(
+        &mut self,
+        bridge: &'a Bridge,
+        to: &[&'a Bundle],
+        inside: &Inside,
+    ) -> Vec<(TagEdit, OfPort)> {
+        let mut copies = Vec::with_capacity(to.len());
+        for bundle in to {
             let Some(port) = sender(bridge, bundle) else {
                 continue;
             };
@@ -163,14 +187,16 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 copies.push((edit, port.of));
             }
         }
-        if copies.is_empty() {
-            let blocked = to.iter().any(|b| !isolated(&b));
-            return Err(if blocked {
-                DropReason::Protected
-            } else {
-                DropReason::NoFloodPort
-            });
-        }
+        copies
+    }
+
+    /// Sends copies of a frame that is in the VLAN `inside` says, each with its edit, and leaves the frame as it was.
+    pub(super) fn send_copies(
+        &mut self,
+        inside: &Inside,
+        mut copies: Vec<(TagEdit, OfPort)>,
+        mut send: impl FnMut(&mut Self, OfPort, TagEdit),
+    ) {
         // From the frame as it is to the frame without its tag: in this order each edit follows from the one before, and
         // nothing has to be restored in between.
         copies.sort_unstable();
@@ -181,30 +207,40 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 self.edit_tag(edit);
                 now = edit;
             }
-            self.output_with_tags(port, edit);
+            send(self, port, edit);
             if self.exit {
                 break;
             }
         }
-        self.out.end(scope);
-        Ok(())
+        match (now, inside.consumed) {
+            (TagEdit::Push { .. }, _) => self.out.end_undoing(scope, DpAction::PopVlan),
+            (TagEdit::SetVid(_), Some(tag)) => self.out.end_undoing(scope, set_vid(tag.vid)),
+            _ => self.out.end(scope),
+        }
     }
 
-    /// Sends the frame, whose tags were edited, on a port. Another bridge has to see the edit in the key.
-    fn output_with_tags(&mut self, port: OfPort, edit: TagEdit) {
-        let port_of = self.at.bridge.and_then(|b| b.ports.get(port));
-        if port_of.is_some_and(|p| p.dp().is_some()) {
-            return self.output_port(port, None);
+    /// Sends the frame, whose tags were edited, on a port.
+    fn output_with_tags(&mut self, of: OfPort, edit: TagEdit) {
+        let Some(port) = self.at.bridge.and_then(|b| b.ports.get(of)) else {
+            return;
+        };
+        self.with_tags(port, edit, |ctx| ctx.output_port(of, None));
+    }
+
+    /// Another bridge, and a mirror, have to see in the key what was done to the tags.
+    pub(super) fn with_tags(&mut self, port: &Port, edit: TagEdit, send: impl FnOnce(&mut Self)) {
+        if port.dp().is_some() && !self.awaits_departure(port.bundle) {
+            return send(self);
         }
         let saved = self.save();
         self.apply_tag_edit(edit);
-        self.output_port(port, None);
+        send(self);
         self.restore(saved);
     }
 }
 
 /// The member that a bundle sends through.
-fn sender<'a>(bridge: &'a Bridge, bundle: &Bundle) -> Option<&'a Port> {
+pub(super) fn sender<'a>(bridge: &'a Bridge, bundle: &Bundle) -> Option<&'a Port> {
     let mut members = bundle.members.iter().filter_map(|of| bridge.ports.get(*of));
     let first = members.clone().next();
     members.find(|p| p.live && p.stp.forwards()).or(first)

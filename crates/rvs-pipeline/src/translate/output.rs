@@ -30,9 +30,18 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let Some(port) = bridge.ports.get(of) else {
             return self.drop_with(DropReason::NoPort);
         };
-        if let Err(reason) = self.may_send(port) {
+        let may = self.not_reserved(bridge, port);
+        if let Err(reason) = may.and_then(|()| self.may_send(port)) {
             return self.drop_with(reason);
         }
+        self.leave(port, max_len);
+        if port.dp().is_some() {
+            self.note(|| TraceEvent::Aside(format!("output to {}", port.name)));
+        }
+    }
+
+    /// The frame leaves on a port that takes it, and is mirrored.
+    pub(super) fn leave(&mut self, port: &'a Port, max_len: Option<u16>) {
         match port.kind {
             PortKind::Device(dp) => self.emit(match max_len {
                 None => DpAction::Output(dp),
@@ -40,9 +49,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             }),
             PortKind::Patch { peer } => self.cross_patch(port, peer),
         }
-        if port.dp().is_some() {
-            self.note(|| TraceEvent::Aside(format!("output to {}", port.name)));
-        }
+        self.mirror_departure(port);
     }
 
     /// What leaves from here on goes to this queue of its port. A queue that no port can have changes nothing.
@@ -58,7 +65,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         }
     }
 
-    fn may_send(&self, port: &Port) -> Result<(), DropReason> {
+    pub(super) fn may_send(&self, port: &Port) -> Result<(), DropReason> {
         if port.config.no_fwd || port.config.down {
             return Err(DropReason::PortNoFwd);
         }

@@ -58,6 +58,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         own.0.flow = Default::default();
         self.forget(&own);
         self.enter(bridge, to.of);
+        self.mirror_arrival(to);
         let halted = std::mem::take(&mut self.halted);
         let in_set = std::mem::take(&mut self.in_set);
         self.run_tables(TableId(0));

@@ -43,6 +43,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             });
             return Ok(Door::Taken);
         }
+        self.not_reserved(bridge, port)?;
         if !port.stp.learns() {
             return Err(DropReason::StpBlocked);
         }

@@ -221,6 +221,6 @@ fn both_tags(m: &mut FlowKey) {
     m.vlan1_tpid = u16::MAX.into();
 }
 
-fn set_vid(vid: VlanId) -> DpAction {
+pub(super) fn set_vid(vid: VlanId) -> DpAction {
     DpAction::Set(SetField::Vlan(Masked::new(vid.get(), VlanTci::VID_MASK)))
 }

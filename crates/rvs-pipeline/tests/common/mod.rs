@@ -53,6 +53,15 @@ impl Fate {
             .sort_by(|a, b| (&a.frame, a.cookie).cmp(&(&b.frame, b.cookie)));
         self
     }
+
+    /// Everything of `other` is here too, as often as there; both sorted.
+    pub fn covers(&self, other: &Self) -> bool {
+        fn part<T: PartialEq>(of: &[T], part: &[T]) -> bool {
+            let mut rest = of.iter();
+            part.iter().all(|p| rest.any(|r| r == p))
+        }
+        part(&self.outputs, &other.outputs) && part(&self.packet_ins, &other.packet_ins)
+    }
 }
 
 pub fn table_with(id: u8, rules: impl IntoIterator<Item = (Match<PipelineKey>, Rule)>) -> Table {

@@ -8,6 +8,7 @@ use rvs_packet::MacAddr;
 
 use super::Topology;
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
+use crate::mirrors::MirrorState;
 use crate::patch::Patch;
 use crate::platform::{LinkInfo, Platform, PortSpec};
 use crate::qos::Qos;
@@ -107,6 +108,8 @@ pub struct PortState {
 pub struct BridgeState {
     pub cfg: BridgeConfig,
     pub ports: BTreeMap<Uuid, PortState>,
+    /// In the order in which they came.
+    pub mirrors: Vec<MirrorState>,
 }
 
 impl BridgeState {
@@ -145,6 +148,7 @@ pub struct Touched {
     pub bridges: BTreeSet<Uuid>,
     pub ports: BTreeSet<Uuid>,
     pub ifaces: BTreeSet<Uuid>,
+    pub mirrors: BTreeSet<Uuid>,
 }
 
 impl Touched {
@@ -160,10 +164,14 @@ impl Touched {
         self.bridges.extend(other.bridges);
         self.ports.extend(other.ports);
         self.ifaces.extend(other.ifaces);
+        self.mirrors.extend(other.mirrors);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.bridges.is_empty() && self.ports.is_empty() && self.ifaces.is_empty()
+        self.bridges.is_empty()
+            && self.ports.is_empty()
+            && self.ifaces.is_empty()
+            && self.mirrors.is_empty()
     }
 }
 
