@@ -428,7 +428,7 @@ fn check(seed: u64, relatives: usize) {
     }
     let ours = common::lessons(&t);
     // A port that only learns yet has no frame go on after a stop.
-    let stops = |l: &rvs_pipeline::TraceLine| l.event == TraceEvent::Note("recirculate".into());
+    let stops = |l: &rvs_pipeline::TraceLine| l.event == TraceEvent::Aside("recirculate".into());
     if !trace.lines.iter().any(stops) && !branches {
         assert!(ours.iter().all(|l| o.lessons.contains(l)), "seed {seed}");
         assert!(o.lessons.iter().all(|l| ours.contains(l)), "seed {seed}");
