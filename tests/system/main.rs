@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         hosts::bridges_are_apart,
         mirrors::watcher_sees_every_frame_once,
         mirrors::selections_take_effect_at_once,
+        mirrors::same_copies_as_open_vswitch,
         vlans::internal_ports_uplink_and_gateway,
         vlans::no_frame_crosses_vlans,
         vlans::veth_as_access_port_moves_at_once,
