@@ -11,6 +11,7 @@ mod execute;
 mod lookup;
 mod mirror;
 mod normal;
+mod output;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use rvs_openflow::{
 use rvs_packet::Frame;
 
 use crate::bridge::{Bridge, BridgeId, FragMode, Miss};
-use crate::ports::{Port, PortKind};
 use crate::table::Rule;
 use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
 use crate::world::{MacTables, World};
@@ -507,62 +507,6 @@ impl<'w> Run<'w, '_> {
         }
     }
 
-    /// The frame, or its first octets, leaves on a port that is not a mirror's.
-    fn send(&mut self, p: &Packet<'w>, port: OfPort, max_len: Option<u16>) -> Step {
-        match p.bridge.ports.get(port) {
-            Some(port) if !p.bridge.mirrors.reserves(port.bundle) => self.leave(p, port, max_len),
-            _ => Ok(()),
-        }
-    }
-
-    /// The frame leaves on a port, for the wire or another bridge, and mirrors see it.
-    fn leave(&mut self, p: &Packet<'w>, port: &'w Port, max_len: Option<u16>) -> Step {
-        if port.config.no_fwd || port.config.down || !port.stp.forwards() {
-            return Ok(());
-        }
-        if port.of != p.of_port && protected(p.bridge, port) {
-            let from = p.bridge.ports.get(p.of_port);
-            if from.is_some_and(|f| protected(p.bridge, f)) {
-                return Ok(());
-            }
-        }
-        match port.kind {
-            PortKind::Device(dp) => {
-                let mut frame = p.frame.bytes().to_vec();
-                frame.truncate(max_len.map_or(usize::MAX, usize::from));
-                self.out.outputs.push((dp, frame));
-            }
-            PortKind::Patch { peer } => self.cross(p, peer)?,
-        }
-        mirror::mirror(self, p, port, true)
-    }
-
-    fn cross(&mut self, p: &Packet<'w>, peer: Option<(BridgeId, OfPort)>) -> Step {
-        let Some((bridge, of)) = peer else {
-            return Ok(());
-        };
-        let Some(bridge) = self.world.bridge(bridge) else {
-            return Ok(());
-        };
-        let Some(to) = bridge.ports.get(of) else {
-            return Ok(());
-        };
-        if to.config.down || !admits(bridge, to, &p.frame) {
-            return Ok(());
-        }
-        let mut there = Packet::arrived(p.frame.clone(), bridge, of);
-        there.own_tags = p.own_tags;
-        there.vlan_limit = p.vlan_limit;
-        there.frags = p.frags;
-        self.down(|run| {
-            mirror::mirror(run, &there, to, false)?;
-            match run.pipeline(&mut there) {
-                Err(End::Aborted) => Err(End::Aborted),
-                _ => Ok(()),
-            }
-        })
-    }
-
     fn packet_in(&mut self, p: &Packet<'w>, reason: PacketInReason, controller: ControllerId) {
         if p.bridge
             .ports
@@ -579,13 +523,6 @@ impl<'w> Run<'w, '_> {
             frame: p.frame.bytes().to_vec(),
         });
     }
-}
-
-fn protected(bridge: &Bridge, port: &Port) -> bool {
-    bridge
-        .ports
-        .bundle(port.bundle)
-        .is_some_and(|b| b.protected)
 }
 
 /// `seen`: groups that were asked already; those of them that are live have said so.
