@@ -246,6 +246,9 @@ impl<R: Rim> Switch<R> {
                 c.forward_bpdu,
                 c.spanning.is_some()
             );
+            let mut mirrors: Vec<_> = b.mirrors.iter().map(|m| &m.cfg).collect();
+            mirrors.sort_unstable_by_key(|m| m.uuid);
+            let _ = write!(text, " {mirrors:?}");
             for p in b.ports.values() {
                 let c = &p.cfg;
                 let _ = write!(
