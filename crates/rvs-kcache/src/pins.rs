@@ -127,11 +127,21 @@ impl Pins {
     /// # Errors
     /// The file system's.
     pub fn remove(&self) -> io::Result<usize> {
+        self.remove_but(None)
+    }
+
+    /// The same, but the program of this id, which is the caller's own, stays on devices: only its names go.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn remove_but(&self, own: Option<u32>) -> io::Result<usize> {
         let names = self.names();
         for name in &names {
             if name.starts_with(LINK) {
-                if let Ok((guard, _)) = self.old_link(name, 0) {
-                    drop(guard);
+                match self.old_link(name, 0) {
+                    Ok((guard, program)) if own == Some(program) => guard.leave(),
+                    Ok((guard, _)) => drop(guard),
+                    Err(_) => {}
                 }
             }
             match fs::remove_file(self.dir.join(name)) {
