@@ -30,14 +30,17 @@ impl Sorted {
         open: impl FnOnce() -> io::Result<OwnedFd>,
         send: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let free = self.0.iter().find_map(|slot| match slot.try_lock() {
+        // By the priority, so that what waits in one queue does not use up the octets of another's socket.
+        let first = priority as usize % SOCKETS;
+        let mut slots = (0..SOCKETS).map(|i| &self.0[(first + i) % SOCKETS]);
+        let free = slots.find_map(|slot| match slot.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         });
         let mut slot = match free {
             Some(guard) => guard,
-            None => self.0[0].lock().unwrap_or_else(PoisonError::into_inner),
+            None => self.0[first].lock().unwrap_or_else(PoisonError::into_inner),
         };
         let sender = match &mut *slot {
             Some(sender) => sender,
