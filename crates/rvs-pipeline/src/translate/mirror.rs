@@ -1,5 +1,7 @@
 //! Copies for mirrors.
 
+use std::sync::Arc;
+
 use rvs_dpif::DropReason;
 use rvs_l2::{BundleId, Inside, PriorityTags, TagEdit};
 use rvs_packet::VlanId;
@@ -70,9 +72,13 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             }
             // At once, so that the copy itself is not copied there again.
             self.have_done(bridge.id, bridge.mirrors.like(mirror));
-            self.effects.push(CachedEffect::MirrorHit {
-                traffic: mirror.traffic.clone(),
-            });
+            // Once, also where both branches of a choice copy: one of them is gone.
+            let is_hit = |e: &CachedEffect| matches!(e, CachedEffect::MirrorHit { traffic } if Arc::ptr_eq(traffic, &mirror.traffic));
+            if !self.effects.iter().any(is_hit) {
+                self.effects.push(CachedEffect::MirrorHit {
+                    traffic: mirror.traffic.clone(),
+                });
+            }
             self.note(|| TraceEvent::Aside(format!("mirror {}", mirror.name)));
             match mirror.output {
                 MirrorOutput::Port(to) => self.copy_to_port(bridge, mirror, to, &inside),
