@@ -76,6 +76,18 @@ pub fn its_file_system_is_unmounted(lab: &Lab) {
     });
     assert_eq!(pins(lab).len(), 1 + 7 + 3, "{:?}", pins(lab));
     stream.in_the_kernel(&switch);
+    // Covered up for a while: its own names come back, and nothing that they stand for may be taken off.
+    let covered = Stream::start(lab, 7105, 6);
+    covered.in_the_kernel(&switch);
+    lab.sh("mount -t tmpfs none bpf");
+    within(Duration::from_secs(5), "it is noticed", || {
+        survival_of(&switch).contains("are gone")
+    });
+    lab.sh("umount bpf");
+    within(Duration::from_secs(5), "names are given anew", || {
+        survival_of(&switch).contains("go on for")
+    });
+    whole(&covered.end(), 2900);
     std::thread::sleep(Duration::from_millis(1200));
     stream.stop();
     let stream = Stream::start(lab, 7104, 3);

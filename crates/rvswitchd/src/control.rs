@@ -68,6 +68,8 @@ pub struct Control {
     pub past: Option<TheirPast>,
     spin: Spin,
     next_beat: Now,
+    /// Somebody waits for signs of life: they are given also where no bridge needs a beat.
+    is_watched: bool,
     last_statistics: Now,
     /// No client is accepted before: there were no file descriptors left.
     deaf_until: Now,
@@ -108,6 +110,7 @@ impl Control {
             past: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
+            is_watched: notify::is_heard(),
             last_statistics: Now::ZERO,
             deaf_until: Now::ZERO,
         }
@@ -243,7 +246,8 @@ impl Control {
     /// Until the next thing that time alone brings.
     fn timeout(&self) -> PollTimeout {
         let switch = &self.daemon.switch;
-        let beat = switch.topology().bridges().next().map(|_| self.next_beat);
+        let beats = self.is_watched || switch.topology().bridges().next().is_some();
+        let beat = beats.then_some(self.next_beat);
         let statistics = self.has_readers().then(|| self.next_statistics());
         let remote = self.remote.as_ref().zip(switch.remote.as_ref());
         let remote = remote.and_then(|(remote, follower)| remote.deadline(follower));

@@ -22,7 +22,7 @@ use rvs_packet::Now;
 use rvs_switch::controllers::{ManagerConfig, ManagerStatus};
 use rvs_switch::{Rim, Switch};
 
-use crate::channel::means::{Client, Dialled, Guest, Knock, Means, Porch, ACCEPTS};
+use crate::channel::means::{Client, Dialled, Guest, Knock, Means, Porch, ACCEPTS, MAX_CLIENTS};
 use crate::channel::resolve::Resolver;
 use crate::channel::stream::Stream;
 use crate::channel::target::Target;
@@ -94,7 +94,7 @@ impl Managers {
             links: BTreeMap::new(),
             last_link: 0,
             knocks: Vec::new(),
-            porch: Porch::new("database clients of managers"),
+            porch: Porch::new("database clients of managers", MAX_CLIENTS),
             reported: BTreeMap::new(),
             report_at: Now::ZERO,
             buffer: Vec::new(),

@@ -150,9 +150,10 @@ impl Survival {
             }
             return false;
         }
-        // What is found there is a dead daemon's, of which nothing was gone on with.
+        // What is found there is a dead daemon's, of which nothing was gone on with, or was covered up and is this one's.
+        let own = tier0.prog_id();
         let again = Pins::open(dir, instance).and_then(|old| {
-            if let Err(e) = old.remove() {
+            if let Err(e) = old.remove_but(Some(own)) {
                 tracing::debug!("{}: {e}", old.dir().display());
             }
             Pins::open(dir, instance)

@@ -19,7 +19,7 @@ use super::tls::Credentials;
 
 /// Clients of a listener.
 pub const MAX_CLIENTS: usize = 64;
-/// Clients of a listener from one address.
+/// Clients of an OpenFlow listener from one address. (Those of a database may all be on one host.)
 pub const MAX_CLIENTS_OF_SOURCE: usize = 8;
 /// Clients in the TLS handshake, of all listeners of a kind together, and how long each may take.
 pub const MAX_HANDSHAKES: usize = 16;
@@ -216,13 +216,16 @@ pub struct Porch {
     deaf_until: Now,
     /// Who they are, for logs.
     whose: &'static str,
+    /// Clients of a listener from one address, at most.
+    of_source: usize,
 }
 
 impl Porch {
-    pub fn new(whose: &'static str) -> Self {
+    pub fn new(whose: &'static str, of_source: usize) -> Self {
         Self {
             deaf_until: Now::ZERO,
             whose,
+            of_source,
         }
     }
 
@@ -258,13 +261,15 @@ impl Porch {
         let sealed = door.is_tls();
         match door.accept() {
             Ok(None) => Knock::Nobody,
-            Ok(Some(visitor)) => match admit(now, visitor, sealed, credentials, guests) {
-                Ok(client) => Knock::Client(Box::new(client)),
-                Err(why) => {
-                    means.refuse(now, name, &why);
-                    Knock::TurnedAway
+            Ok(Some(visitor)) => {
+                match admit(now, visitor, sealed, self.of_source, credentials, guests) {
+                    Ok(client) => Knock::Client(Box::new(client)),
+                    Err(why) => {
+                        means.refuse(now, name, &why);
+                        Knock::TurnedAway
+                    }
                 }
-            },
+            }
             Err(e) => {
                 tracing::warn!("no new {} for a second: {e}", self.whose);
                 self.deaf_until = now + DEAF;
@@ -279,6 +284,7 @@ fn admit(
     now: Now,
     visitor: Visitor,
     sealed: bool,
+    most_of_source: usize,
     credentials: &mut Credentials,
     guests: impl Iterator<Item = Guest>,
 ) -> Result<Client, String> {
@@ -291,11 +297,8 @@ fn admit(
     if clients >= MAX_CLIENTS {
         return Err(format!("it has {MAX_CLIENTS} clients"));
     }
-    if let Some(ip) = visitor
-        .source
-        .filter(|_| of_source >= MAX_CLIENTS_OF_SOURCE)
-    {
-        return Err(format!("{ip} has {MAX_CLIENTS_OF_SOURCE} connections"));
+    if let Some(ip) = visitor.source.filter(|_| of_source >= most_of_source) {
+        return Err(format!("{ip} has {most_of_source} connections"));
     }
     let tls = if sealed {
         if opening >= MAX_HANDSHAKES {

@@ -44,7 +44,7 @@ use rvs_pipeline::BridgeId;
 pub use self::host::Host;
 
 use self::link::{Link, Turn};
-use self::means::{Dialled, Knock, Means, Porch, ACCEPTS};
+use self::means::{Dialled, Knock, Means, Porch, ACCEPTS, MAX_CLIENTS_OF_SOURCE};
 use self::post::{Post, PostKey};
 use self::report::Desk;
 use self::resolve::Resolver;
@@ -104,7 +104,7 @@ impl Channels {
             knocks: Vec::new(),
             more: false,
             agents_due: None,
-            porch: Porch::new("OpenFlow clients"),
+            porch: Porch::new("OpenFlow clients", MAX_CLIENTS_OF_SOURCE),
             desk: Desk::default(),
             buffer: Vec::new(),
             took: false,

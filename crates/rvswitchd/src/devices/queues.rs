@@ -54,14 +54,21 @@ impl Devices {
         };
         let done = match &wanted {
             None => self.leave_queues(index, &applied),
-            Some(qos) if qos.kind == QosKind::Noop => Ok(()),
+            // What is ours goes once; from then on nothing is touched.
+            Some(qos) if qos.kind == QosKind::Noop => {
+                let is_new = applied.qos.as_ref().is_none_or(|q| q.kind != QosKind::Noop);
+                match is_new {
+                    true => self.leave_queues(index, &applied),
+                    false => Ok(()),
+                }
+            }
             Some(_) if !has_egress => {
                 Err("what the switch sends into a tap passes no queue".to_owned())
             }
             Some(qos) => self.build_queues(index, mtu, qos, &mut applied),
         };
         applied.qos = wanted.filter(|_| done.is_ok());
-        if applied.qos.is_none() {
+        if applied.qos.as_ref().is_none_or(|q| q.kind == QosKind::Noop) {
             applied.classes.clear();
         }
         if let Some(device) = self.open.get_mut(&dp) {
@@ -72,8 +79,8 @@ impl Devices {
 
     /// Removes what is ours.
     fn leave_queues(&mut self, index: u32, applied: &Applied) -> Result<(), String> {
-        match self.whose(index, applied)? {
-            Whose::Ours => {
+        match self.whose(index, applied, None)? {
+            Whose::Ours(_) => {
                 let removed = self.rtnl.delete_root_qdisc(index, HANDLE);
                 removed.map_err(|e| e.to_string())
             }
@@ -88,7 +95,7 @@ impl Devices {
         qos: &Qos,
         applied: &mut Applied,
     ) -> Result<(), String> {
-        let whose = self.whose(index, applied)?;
+        let whose = self.whose(index, applied, Some(qos))?;
         if let Whose::Somebody(what) = whose {
             return Err(format!(
                 "the queueing discipline {what} on it is somebody else's (tc qdisc del dev DEVICE root)"
@@ -98,11 +105,13 @@ impl Devices {
             Some(nix::libc::ENOENT) => format!("this kernel has no {}", qos.kind.name()),
             _ => e.to_string(),
         };
-        let same_kind = |old: &Qos| old.kind == qos.kind;
-        let fresh = whose == Whose::Nobody || !applied.qos.as_ref().is_none_or(same_kind);
+        let fresh = match &whose {
+            Whose::Ours(kind) => qos.kind.name().strip_prefix("linux-") != Some(kind),
+            _ => true,
+        };
         if fresh {
             applied.classes.clear();
-            if whose == Whose::Ours {
+            if whose != Whose::Nobody {
                 let _ = self.rtnl.delete_root_qdisc(index, HANDLE);
             }
         }
@@ -147,7 +156,14 @@ impl Devices {
         Ok(())
     }
 
-    fn whose(&mut self, index: u32, applied: &Applied) -> Result<Whose, String> {
+    /// A discipline without queues bears no sign of ours: it is taken for ours when it is what was set up, or, by a daemon that
+    /// has set up nothing yet, what it is to set up.
+    fn whose(
+        &mut self,
+        index: u32,
+        applied: &Applied,
+        wanted: Option<&Qos>,
+    ) -> Result<Whose, String> {
         let at = LinkRef { index, nsid: None };
         let link = self.rtnl.link(at).map_err(|e| e.to_string())?;
         // Asking for more takes a look at all devices.
@@ -158,17 +174,17 @@ impl Devices {
         let Some(root) = root.filter(|r| r.handle != 0) else {
             return Ok(Whose::Nobody);
         };
-        let plain = applied.qos.as_ref().map(|q| &q.kind);
+        let plain = applied.qos.as_ref().or(wanted).map(|q| &q.kind);
         let is_ours = root.handle == HANDLE
             && match plain {
-                Some(QosKind::Plain(kind)) => *kind == root.kind,
+                Some(QosKind::Plain(kind)) if *kind == root.kind => true,
                 _ => {
                     let classes = self.rtnl.classes(index).map_err(|e| e.to_string())?;
                     root.kind == "htb" && classes.iter().any(|c| c.id == ABOVE)
                 }
             };
         Ok(match is_ours {
-            true => Whose::Ours,
+            true => Whose::Ours(root.kind),
             false => Whose::Somebody(format!("{} {:x}:", root.kind, root.handle >> 16)),
         })
     }
@@ -226,7 +242,8 @@ impl Devices {
 #[derive(Debug, PartialEq, Eq)]
 enum Whose {
     Nobody,
-    Ours,
+    /// And of this kind.
+    Ours(String),
     Somebody(String),
 }
 

@@ -103,6 +103,11 @@ impl Tier0 {
         self.lock().cache.name_link(port);
     }
 
+    /// The program's id.
+    pub fn prog_id(&self) -> u32 {
+        self.lock().cache.prog_id()
+    }
+
     pub fn forget_names(&self) {
         self.lock().cache.forget_names();
     }
