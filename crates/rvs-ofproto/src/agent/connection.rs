@@ -227,8 +227,17 @@ impl Connection {
     /// True when a whole message waits and may be handled.
     pub(super) fn has_request(&self) -> bool {
         let waiting = self.framer.pending();
+        let whole = |h: RawHeader| waiting.len() >= h.length.into();
         self.takes_requests()
-            && RawHeader::parse(waiting).is_some_and(|h| waiting.len() >= h.length.into())
+            && (RawHeader::parse(waiting).is_some_and(whole) || self.begins_wrongly())
+    }
+
+    /// True when the first message is not whole yet, and known to be neither HELLO nor ERROR: its rest need not be heard.
+    fn begins_wrongly(&self) -> bool {
+        const ERROR: u8 = 1;
+        let waiting = self.framer.pending();
+        let wrong = |h: RawHeader| h.kind > ERROR && waiting.len() < h.length.into();
+        matches!(self.phase, Phase::Hello { .. }) && RawHeader::parse(waiting).is_some_and(wrong)
     }
 
     /// True when the next message is an echo, which never waits for others.
@@ -261,6 +270,11 @@ impl Connection {
     pub(super) fn step(&mut self, now: Now) -> Step {
         if !self.takes_requests() {
             return Step::Idle;
+        }
+        if self.begins_wrongly() {
+            let head = head(self.framer.pending());
+            self.greet(now, Err(not_hello()), &head);
+            return Step::Done;
         }
         let bytes = match self.framer.next_message() {
             Ok(Some(bytes)) => bytes,
@@ -325,8 +339,7 @@ impl Connection {
             Ok(Message::Hello(hello)) => hello,
             Ok(Message::Error(_)) => return self.close(CloseReason::Incompatible),
             _ => {
-                let e = ErrorCode::BrcBadType.because("the first message must be a HELLO");
-                self.refuse(now, &e, head);
+                self.refuse(now, &not_hello(), head);
                 return self.close(CloseReason::NoHello);
             }
         };
@@ -469,6 +482,10 @@ impl Connection {
             Phase::Closing => None,
         }
     }
+}
+
+fn not_hello() -> OfError {
+    ErrorCode::BrcBadType.because("the first message must be a HELLO")
 }
 
 /// As much of a message as an error carries.

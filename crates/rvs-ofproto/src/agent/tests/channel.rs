@@ -102,6 +102,17 @@ fn hello_comes_first() {
     assert!(rig.read(conn).is_empty());
 }
 
+/// Octets that look like the beginning of a long message would hold a place for ten seconds.
+#[test]
+fn who_begins_with_something_else_is_not_heard_out() {
+    let mut rig = Rig::new();
+    let conn = rig.connect(ConnKind::Service, VersionSet::ALL);
+    rig.say_bytes(conn, &[0xff; 7]);
+    assert_eq!(rig.closed(), []);
+    rig.say_bytes(conn, &[0xff; 57]);
+    assert_eq!(rig.closed(), [CloseReason::NoHello]);
+}
+
 #[test]
 fn a_silent_peer_is_given_up_after_ten_seconds() {
     let mut rig = Rig::new();
