@@ -48,3 +48,17 @@ fn targets_over_the_corpus() {
     }
     assert!(seen > 0, "the corpus is there");
 }
+
+/// A SNAP header that says that a tag follows: none can, and the frame is dropped as one that ends inside its tag is.
+#[test]
+fn a_tag_behind_a_snap_header_is_none() {
+    let (_, target) = TARGETS.iter().find(|(n, _)| *n == "switch_frames").unwrap();
+    for port in 0..5 {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 4, 0, 53];
+        frame.extend([0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0, 0x45, 0x28]);
+        frame.resize(67, 0x5a);
+        let mut row = vec![port, 0, 67];
+        row.extend(frame);
+        target(&row);
+    }
+}

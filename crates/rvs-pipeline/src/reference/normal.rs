@@ -14,7 +14,8 @@ pub(super) struct Seen {
     pcp: u8,
 }
 
-/// The tags in front of the payload, `most` at most; `None` when the frame ends inside one.
+/// The tags in front of the payload, `most` at most; `None` when the frame ends inside one, or says by a SNAP header that one
+/// follows where none can.
 pub(super) fn tags(frame: &Frame, most: usize) -> Option<Vec<Seen>> {
     let bytes = frame.bytes();
     let mut at = 12;
@@ -22,7 +23,14 @@ pub(super) fn tags(frame: &Frame, most: usize) -> Option<Vec<Seen>> {
     loop {
         let ethertype = u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]);
         if !EtherType(ethertype).is_vlan() || found.len() == most {
-            return Some(found);
+            let snap = bytes
+                .get(at + 2..at + 10)
+                .filter(|_| ethertype < EtherType::MIN);
+            let is_tag = |s: &[u8]| {
+                s[..6] == [0xaa, 0xaa, 3, 0, 0, 0]
+                    && EtherType(u16::from_be_bytes([s[6], s[7]])).is_vlan()
+            };
+            return (found.len() == most || !snap.is_some_and(is_tag)).then_some(found);
         }
         let tci = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
         // A tag is followed by a type.
