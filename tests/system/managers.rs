@@ -104,15 +104,7 @@ pub fn listened_for_and_dialled(lab: &Lab) {
     let target = format!("tcp:127.0.0.1:{port}");
     for _ in 0..2 {
         let (mut client, _) = there.accept().unwrap();
-        client
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        client
-            .write_all(br#"{"id":1,"method":"list_dbs","params":[]}"#)
-            .unwrap();
-        let mut answer = [0; 256];
-        let n = client.read(&mut answer).unwrap();
-        assert!(String::from_utf8_lossy(&answer[..n]).contains("Open_vSwitch"));
+        is_served(&mut client);
         eventually("the row says that it is connected", || {
             row(&target, "is_connected") == "true"
         });
@@ -194,6 +186,11 @@ pub fn trouble_costs_no_time(lab: &Lab) {
     // Whoever waited is served when there are some again.
     limit(files + 100);
     let mut client = waiting;
+    is_served(&mut client);
+}
+
+/// A client that asks which databases there are is told.
+fn is_served(client: &mut std::net::TcpStream) {
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();

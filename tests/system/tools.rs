@@ -236,6 +236,16 @@ pub fn stock_runtime_commands(lab: &Lab) {
     }
 }
 
+/// The daemon under a monitor ends by a signal, and its successor has the bridge.
+const CRASHES: &str = r#"first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
+kill -ABRT $first
+for i in $(seq 200); do
+    sleep 0.1
+    now=$(cat /var/run/openvswitch/ovs-vswitchd.pid 2>/dev/null || :)
+    [ -n "$now" ] && [ "$now" != $first ] && ovs-appctl version 2>/dev/null && break
+done
+[ "$(ovs-vsctl --timeout=10 list-br)" = br1 ]"#;
+
 /// The line by which scripts start Open vSwitch's daemon starts this one, and a crash is not the end of it.
 pub fn started_as_the_other_daemon(lab: &Lab) {
     let daemon = rvs_tests::daemon::binary("rvswitchd");
@@ -249,14 +259,7 @@ ovs-vsctl --timeout=10 add-br br1
 grep -q '|DBG|' switch.log
 mv switch.log old.log
 ovs-appctl vlog/reopen
-first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
-kill -ABRT $first
-for i in $(seq 200); do
-    sleep 0.1
-    now=$(cat /var/run/openvswitch/ovs-vswitchd.pid 2>/dev/null || :)
-    [ -n \"$now\" ] && [ \"$now\" != $first ] && ovs-appctl version 2>/dev/null && break
-done
-[ \"$(ovs-vsctl --timeout=10 list-br)\" = br1 ]
+{CRASHES}
 grep -q '|DBG|' switch.log
 ovs-appctl exit --cleanup
 set +x
@@ -285,14 +288,7 @@ timeout 20 sh -c 'PATH=$PWD:$PATH ovs-vswitchd unix:/var/run/openvswitch/db.sock
     --log-file=$PWD/switch.log --pidfile --detach --monitor 2>&1 | cat'
 ovs-vsctl --timeout=10 add-br br1
 cp {} new; mv new ovs-vswitchd
-first=$(cat /var/run/openvswitch/ovs-vswitchd.pid)
-kill -ABRT $first
-for i in $(seq 200); do
-    sleep 0.1
-    now=$(cat /var/run/openvswitch/ovs-vswitchd.pid 2>/dev/null || :)
-    [ -n \"$now\" ] && [ \"$now\" != $first ] && ovs-appctl version 2>/dev/null && break
-done
-[ \"$(ovs-vsctl --timeout=10 list-br)\" = br1 ]
+{CRASHES}
 grep -q 'crashed (SIGABRT)' switch.log
 ovs-appctl exit --cleanup
 ",
