@@ -41,8 +41,11 @@ impl Lab {
                 .out
                 .contains("5201")
         });
+        // What iperf3 could not do it tells in its report.
         let text = self.sh_in(from, &format!("iperf3 -J -c {address} {arguments}"));
-        serde_json::from_str(&text).unwrap()
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert!(report["error"].is_null(), "iperf3: {}", report["error"]);
+        report
     }
 
     /// TCP throughput in Mbit/s, as received.

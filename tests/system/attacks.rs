@@ -190,7 +190,10 @@ pub fn b9_vlans_and_bridges_change_under_new_flows(lab: &Lab) {
     lab.host("red", "veth-r", "eth0-r", "10.0.0.1/24");
     lab.host("green", "veth-g", "eth0-g", "10.0.0.2/24");
     lab.host("blue", "veth-b", "eth0-b", "10.0.0.3/24");
-    switch.ctl("add-port br1 veth-r -- add-port br1 veth-g tag=30 -- add-port br1 veth-b tag=40");
+    // From its first moment red's port takes some VLANs only, of which blue's is none.
+    switch.ctl(
+        "add-port br1 veth-r trunks=10,30 -- add-port br1 veth-g tag=30 -- add-port br1 veth-b tag=40",
+    );
     for port in ["veth-r", "veth-g", "veth-b"] {
         switch.wait_port(port);
     }
