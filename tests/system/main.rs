@@ -210,6 +210,7 @@ fn main() -> ExitCode {
         bench::ended_early,
         ofctl::descriptions,
         ofctl::flows,
+        ofctl::full_tables,
         ofctl::groups_and_meters,
         ofctl::refusals,
         ofctl::rare_commands,

@@ -3,6 +3,7 @@
 
 mod descriptions;
 mod flows;
+mod full;
 mod groups;
 mod packets;
 mod rare;
@@ -10,6 +11,7 @@ mod refusals;
 
 pub use descriptions::descriptions;
 pub use flows::flows;
+pub use full::full_tables;
 pub use groups::groups_and_meters;
 pub use packets::monitors;
 pub use rare::rare_commands;

@@ -20,6 +20,7 @@ mod testing;
 use rvs_openflow::Version;
 
 pub use plant::Plant;
+pub use state::TableLimit;
 
 /// A connection of an agent; not reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,6 +20,7 @@ pub mod spanning;
 mod status;
 pub mod survive;
 pub mod switch;
+mod tables;
 
 pub use plant::SwitchPlant;
 pub use switch::{Rim, Switch, DATABASE};

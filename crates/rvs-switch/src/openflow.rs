@@ -5,12 +5,13 @@
 //! actions=NORMAL`; when the first primary controller comes or the last goes, or `fail_mode` changes while there is none,
 //! flows, groups and meters are cleared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rvs_dpif::Upcall;
 use rvs_ofproto::agent::{Agent, Identity};
-use rvs_ofproto::Plant;
+use rvs_ofproto::{Plant, TableLimit};
 use rvs_openflow::message::{Desc, Port, PortConfig, PortFeatures, PortState};
+use rvs_openflow::TableId;
 use rvs_ovsdb::Uuid;
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, PuntNote};
@@ -30,6 +31,8 @@ pub(crate) struct Office {
     pub(crate) agent: Agent,
     /// Whether it has primary controllers, and what happens without, when its flows were last cleared for that.
     rules_of: Option<(bool, FailMode)>,
+    /// What the database said of its tables last.
+    pub(crate) tables: BTreeMap<TableId, TableLimit>,
     /// The switch forwards by itself because no controller can be reached.
     pub(crate) fail_open: bool,
 }
@@ -168,6 +171,7 @@ impl<R: Rim> Switch<R> {
         let office = self.offices.entry(id).or_insert_with(|| Office {
             agent: Agent::new(id, identity.clone(), hasher),
             rules_of: None,
+            tables: BTreeMap::new(),
             fail_open: false,
         });
         let old = office.rules_of.replace(rules_of);
@@ -181,6 +185,7 @@ impl<R: Rim> Switch<R> {
                 plant.settle();
             }
         });
+        self.tell_tables(now, uuid, id);
     }
 
     /// The open ports as OpenFlow describes them.

@@ -36,6 +36,7 @@ use crate::remote::database;
 use crate::spanning::Trees;
 use crate::status::RowStatus;
 use crate::survive::{Evidence, Waiting};
+use crate::tables;
 use crate::{qos, snapshot, status};
 
 /// Whether ports are switched in the kernel (tier 0) where nobody says otherwise.
@@ -213,6 +214,7 @@ impl<R: Rim> Switch<R> {
         touched.extend(also);
         let db = database(&self.server, self.remote.as_ref());
         touched.ports.extend(qos::touched(db, delta));
+        touched.bridges.extend(tables::touched(db, delta));
         if let Some(root) = delta.table("Open_vSwitch").filter_map(|c| c.after()).last() {
             self.global_settings(root.map_value("other_config", "vlan-limit"));
             self.cache_limits(

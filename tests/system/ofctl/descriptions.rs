@@ -111,7 +111,40 @@ fn ports_change(lab: &Lab, peer: &Peer<'_>) {
     });
 }
 
+/// Tables and groups in the words of old versions.
+fn old_versions(peer: &Peer<'_>) {
+    for v in ["11", "12"] {
+        let stats = peer.ofctl(v, "dump-tables BR");
+        // Nobody has said what a miss does: in these versions it goes to the controller.
+        has(v, &stats, &["config=controller", "max_entries=1000000"]);
+        let last = stats.split("table 253").nth(1).unwrap_or_default();
+        assert!(!last.contains("goto_table"), "{v}: {stats}");
+    }
+    has(
+        "11",
+        &peer.ofctl("11", "dump-tables BR"),
+        &["exact match or wildcard: metadata in_port eth_{src,dst,type} vlan_{vid,pcp} mpls_{label,tc} ip_{src,dst} nw_{proto,tos} tcp_{src,dst}"],
+    );
+    for (v, actions) in [
+        ("10", "output enqueue set_vlan_vid set_vlan_pcp strip_vlan mod_dl_src mod_dl_dst mod_nw_src mod_nw_dst mod_nw_tos mod_tp_src mod_tp_dst"),
+        ("11", "output group set_vlan_vid set_vlan_pcp strip_vlan push_vlan mod_dl_src mod_dl_dst mod_nw_src mod_nw_dst mod_nw_tos mod_nw_ecn"),
+        ("12", "output group strip_vlan push_vlan"),
+    ] {
+        has(
+            v,
+            &peer.ofctl(v, "dump-group-features BR"),
+            &[&format!("actions: {actions}")],
+        );
+    }
+}
+
 fn tables(peer: &Peer<'_>) {
+    old_versions(peer);
+    let fifteen = peer.ofctl("15", "dump-table-features BR");
+    assert!(
+        !fifteen.contains("instructions: meter"),
+        "in 1.5 a meter is an action: {fifteen}"
+    );
     for v in WITH_METERS {
         has(
             v,

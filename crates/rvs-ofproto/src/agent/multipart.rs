@@ -102,7 +102,10 @@ impl Agent {
             }
             Request::Group(id) => pieces(self.state.group_stats(now, id, plant), Reply::Group),
             Request::GroupDesc(id) => pieces(self.state.group_desc(id, plant), Reply::GroupDesc),
-            Request::GroupFeatures => [Reply::GroupFeatures(self.state.group_features())].into(),
+            Request::GroupFeatures => [Reply::GroupFeatures(
+                self.state.group_features(conn.version()),
+            )]
+            .into(),
             Request::Meter(id) => pieces(self.state.meter_stats(now, id, plant)?, Reply::Meter),
             Request::MeterConfig(id) => {
                 pieces(self.state.meter_config(id, plant)?, Reply::MeterConfig)

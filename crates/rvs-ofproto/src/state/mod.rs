@@ -50,6 +50,7 @@ pub use ofproto::Ofproto;
 pub use ready::{Masks, ReadyAdd};
 pub use select::FlowSelect;
 pub use slices::{Outcome, Task, Tasks};
+pub use table_mod::TableLimit;
 pub(crate) use uses::{forwards_to, outputs_to};
 
 impl Author {

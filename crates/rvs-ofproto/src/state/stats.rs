@@ -14,6 +14,10 @@ use super::ofproto::Ofproto;
 use super::table_mod::INSTRUCTIONS;
 use crate::Plant;
 
+/// Instructions that not every table has: the last leads nowhere, and in 1.5 a meter is an action.
+const GOTO_TABLE: u16 = 1;
+const METER: u16 = 6;
+
 /// Types of actions that every table takes: output, then copy_ttl_out to pop_pbb.
 const ACTIONS: [u16; 16] = [
     0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
@@ -30,6 +34,16 @@ const GROUP_CAPABILITIES: u32 = 0xf;
 /// Types drop and dscp_remark; units kbps and pktps, burst, statistics.
 const BAND_TYPES: u32 = 1 << 1 | 1 << 2;
 const METER_CAPABILITIES: u32 = 0xf;
+
+/// Every action of 1.0 and of 1.1 has a type of its own: output to enqueue, output to dec_nw_ttl.
+const ACTIONS_10: u32 = (1 << 12) - 1;
+const ACTIONS_11: u32 = (1 << 25) - 1;
+/// push_pbb and pop_pbb, which came with 1.3.
+const PBB_ACTIONS: u32 = 1 << 26 | 1 << 27;
+
+fn bits(types: &[u16]) -> u32 {
+    types.iter().fold(0, |all, t| all | 1 << t)
+}
 
 fn tables() -> impl Iterator<Item = TableId> {
     (0..=TableId::MAX.0).map(TableId)
@@ -135,8 +149,15 @@ impl Ofproto {
         }
     }
 
-    pub fn group_features(&self) -> GroupFeatures {
-        let actions = ACTIONS.iter().fold(0, |all, a| all | 1u32 << a);
+    /// In the types of actions of that version.
+    pub fn group_features(&self, version: Version) -> GroupFeatures {
+        let actions = match version {
+            Version::Of10 => ACTIONS_10,
+            Version::Of11 => ACTIONS_11,
+            Version::Of12 => bits(&ACTIONS) & !PBB_ACTIONS,
+            Version::Of13 | Version::Of14 => bits(&ACTIONS),
+            Version::Of15 => bits(&ACTIONS) | bits(&ACTIONS_15),
+        };
         GroupFeatures {
             types: 0xf,
             capabilities: GROUP_CAPABILITIES,
@@ -211,7 +232,8 @@ impl Ofproto {
 fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
     let next: Vec<u8> = (id.0 + 1..=TableId::MAX.0).collect();
     let instructions = INSTRUCTIONS
-        .filter(|i| *i != 1 || !next.is_empty())
+        .filter(|i| *i != GOTO_TABLE || !next.is_empty())
+        .filter(|i| *i != METER || version < Version::Of15)
         .collect();
     let named = || {
         FIELDS

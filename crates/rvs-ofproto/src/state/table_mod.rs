@@ -17,13 +17,21 @@ use super::txn::{Step, Txn};
 use super::Event;
 use crate::{Author, Plant};
 
+/// A row of table Flow_Table: what the database says of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableLimit {
+    /// Flows that it holds at most.
+    pub flows: Option<u32>,
+    /// Flows with a timeout make room in a full table.
+    pub evicts: bool,
+    pub name: Option<Box<str>>,
+}
+
 /// What is configured of a table beside what packets see.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TableState {
-    /// Flows at most, by the database.
-    pub(super) limit: Option<u32>,
-    /// Flows with a timeout make room in a full table, says the database.
-    pub(super) evict_timed: bool,
+    /// By the database.
+    pub(super) limit: TableLimit,
     /// All flows do, says a controller (`OFPTC_EVICTION`).
     pub(super) evict_all: bool,
     pub(super) vacancy: Option<VacancyEvents>,
@@ -101,9 +109,9 @@ impl<P: Plant> Txn<'_, P> {
         let room = self.state.room(&self.w.bridge, id);
         let old = self.state.tables.get(&id).cloned();
         let t = self.state.tables.entry(id).or_default();
-        let (evict_timed, evict_all) = (t.evict_timed, t.evict_all);
+        let (evict_timed, evict_all) = (t.limit.evicts, t.evict_all);
         f(t, room);
-        let evicts = (t.evict_timed, t.evict_all) != (evict_timed, evict_all);
+        let evicts = (t.limit.evicts, t.evict_all) != (evict_timed, evict_all);
         self.step(Step::Table(id, old.map(Box::new)));
         if evicts {
             self.state
@@ -155,7 +163,11 @@ impl<P: Plant> Txn<'_, P> {
             )));
         }
         for f in all {
-            self.name_table(f.table, Some(&f.name));
+            // A name that the database gives is not a controller's to change.
+            let given = self.state.tables.get(&f.table);
+            if given.is_none_or(|t| t.limit.name.is_none()) {
+                self.name_table(f.table, Some(&f.name));
+            }
         }
         Ok(())
     }
@@ -205,31 +217,32 @@ fn check_property(table: TableId, p: &TableProperty, code: ErrorCode) -> Result<
 }
 
 impl Ofproto {
-    /// Limit, eviction and name of a table, as the database has them.
+    /// Limit, eviction and name of a table, as the database has them. Without a name there, a controller's stays.
     pub fn set_table_limit(
         &mut self,
         now: Now,
         table: TableId,
-        limit: Option<u32>,
-        evict: bool,
-        name: Option<&str>,
+        limit: &TableLimit,
         plant: &mut impl Plant,
     ) {
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
             return;
         };
+        let mut renamed = false;
         txn.configure(table, |t, _| {
-            t.limit = limit;
-            t.evict_timed = evict;
+            renamed = t.limit.name != limit.name;
+            t.limit = limit.clone();
         });
-        txn.name_table(table, name);
+        if renamed {
+            txn.name_table(table, limit.name.as_deref());
+        }
         txn.shrink(table);
         txn.commit();
     }
 
     /// Flows that a table holds at most.
     pub(super) fn table_limit(&self, id: TableId) -> usize {
-        let limit = self.tables.get(&id).and_then(|t| t.limit);
+        let limit = self.tables.get(&id).and_then(|t| t.limit.flows);
         limit.map_or(self.limits.flows, |n| (n as usize).min(self.limits.flows))
     }
 
@@ -251,7 +264,7 @@ impl Ofproto {
         let (timed, all) = self
             .tables
             .get(&id)
-            .map_or((false, false), |t| (t.evict_timed, t.evict_all));
+            .map_or((false, false), |t| (t.limit.evicts, t.evict_all));
         if !timed && !all {
             return self.index.keep(id);
         }
@@ -309,10 +322,11 @@ impl Ofproto {
         let eviction = state.is_some_and(|t| t.evict_all);
         TableConfig {
             table: id,
-            miss: match bridge.miss(id) {
-                Miss::Controller => TableMiss::Controller,
-                Miss::Continue => TableMiss::Continue,
-                Miss::Drop => TableMiss::Drop,
+            // Only 1.1 and 1.2 hear of it: to them, a table that nobody has configured sends to the controller.
+            miss: match bridge.table_configs.get(&id).and_then(|c| c.miss) {
+                None | Some(Miss::Controller) => TableMiss::Controller,
+                Some(Miss::Continue) => TableMiss::Continue,
+                Some(Miss::Drop) => TableMiss::Drop,
             },
             eviction,
             vacancy_events: vacancy.is_some(),

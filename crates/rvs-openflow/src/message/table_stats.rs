@@ -20,13 +20,15 @@ pub struct TableStats {
 
 pub(super) const TABLE_NAME_LEN: usize = 32;
 
-/// Every field and every instruction of 1.1; every OXM, instruction and action type of 1.2.
+/// Every field (bit 10 would be the type of the match), instruction and action type of 1.1; every OXM, instruction and action
+/// type of 1.2.
 const OF10_WILDCARDS: u32 = 0x3f_ffff;
-const OF11_FIELDS: u32 = 0x3ff;
+const OF11_FIELDS: u32 = 0xfbff;
 const OF11_INSTRUCTIONS: u32 = 0x3e;
 const OF11_ACTIONS: u32 = 0x1ff_ffff;
 const OF12_FIELDS: u64 = 0xf_ffff_ffff;
-const OF12_ACTIONS: u32 = 0x3ff_ffff;
+const OF12_ACTIONS: u32 = 0x3ff_9801;
+const GOTO_TABLE: u32 = 1 << 1;
 
 impl TableStats {
     pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
@@ -62,6 +64,15 @@ impl TableStats {
         Ok(t)
     }
 
+    /// The last table leads nowhere.
+    fn instructions(&self) -> u32 {
+        if self.table < TableId::MAX {
+            OF11_INSTRUCTIONS
+        } else {
+            OF11_INSTRUCTIONS & !GOTO_TABLE
+        }
+    }
+
     pub(crate) fn put(&self, w: &mut Writer, version: Version) {
         w.u8(self.table.0);
         match version {
@@ -77,7 +88,7 @@ impl TableStats {
                 for v in [
                     OF11_FIELDS,
                     OF11_FIELDS,
-                    OF11_INSTRUCTIONS,
+                    self.instructions(),
                     OF11_ACTIONS,
                     OF11_ACTIONS,
                 ] {
@@ -97,7 +108,7 @@ impl TableStats {
                 w.u64(OF12_FIELDS);
                 w.u64(u64::MAX);
                 w.u64(u64::MAX);
-                w.u32(OF11_INSTRUCTIONS);
+                w.u32(self.instructions());
                 w.u32(self.config);
                 w.u32(self.max_entries);
             }

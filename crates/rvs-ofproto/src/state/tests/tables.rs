@@ -11,6 +11,7 @@ use rvs_pipeline::Miss;
 
 use super::*;
 use crate::testing::{port, Call};
+use crate::TableLimit;
 
 fn apply(lab: &mut Lab, m: Mod) -> Result<(), ErrorCode> {
     let author = lab.author();
@@ -21,8 +22,13 @@ fn apply(lab: &mut Lab, m: Mod) -> Result<(), ErrorCode> {
 impl Lab {
     fn limit(&mut self, table: u8, limit: Option<u32>, evict: bool) {
         let id = TableId(table);
+        let limit = TableLimit {
+            flows: limit,
+            evicts: evict,
+            name: Some("acl".into()),
+        };
         self.state
-            .set_table_limit(self.now, id, limit, evict, Some("acl"), &mut self.plant);
+            .set_table_limit(self.now, id, &limit, &mut self.plant);
     }
 }
 
