@@ -128,7 +128,7 @@ fn old_versions(peer: &Peer<'_>) {
     for (v, actions) in [
         ("10", "output enqueue set_vlan_vid set_vlan_pcp strip_vlan mod_dl_src mod_dl_dst mod_nw_src mod_nw_dst mod_nw_tos mod_tp_src mod_tp_dst"),
         ("11", "output group set_vlan_vid set_vlan_pcp strip_vlan push_vlan mod_dl_src mod_dl_dst mod_nw_src mod_nw_dst mod_nw_tos mod_nw_ecn"),
-        ("12", "output group strip_vlan push_vlan"),
+        ("12", "output group set_field strip_vlan push_vlan"),
     ] {
         has(
             v,
