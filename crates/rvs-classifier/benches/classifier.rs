@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p rvs-classifier`: names are `stage/kind/instance`. A thousand keys again and again show what the search costs
 //! (`hit`, `miss`), a hundred thousand what the memory costs too (`cold`). `-- growth` prints a table of what happens once and not
-//! again and again: memory, dump, removal and purge, and the longest slice of each. One core, no pinning: compare figures of one run.
+//! again and again: memory, dump, removal and purge, and the longest slice of each; `-- curve` one of lookups, with the growth from a
+//! thousand rules to a million, `-- curve 64` of one number of masks. One core, no pinning: compare figures of one run.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use criterion::Criterion;
 use rvs_classifier::{Classifier, Config, Cursor, Filter, RuleId};
-use rvs_flow::{Mask, PipelineKey, Present};
+use rvs_flow::{Key as _, Mask, PipelineKey, Present};
 use zerocopy::byteorder::network_endian::U16;
 
 const TCP4: Present = Present(Present::IPV4.0 | Present::TCP.0);
@@ -208,10 +209,66 @@ fn growth() {
     }
 }
 
+/// What a lookup costs against the number of rules: nanoseconds with a thousand keys of rules again and again (`hit`), with
+/// 100,000 (`cold`) and with a thousand of no rule (`miss`), and the bits that a hit un-wildcards. Keys are drawn evenly from
+/// all rules, in no order: nothing that a processor could guess, which is worse than traffic.
+fn curve(only: Option<usize>) {
+    println!("masks     rules    hit ns   cold ns   miss ns   bits   hit, cold to 1,000 rules");
+    for masks in MASKS {
+        if only.is_some_and(|o| o != masks) {
+            continue;
+        }
+        let mut first = None;
+        for rules in RULES {
+            let b = build(masks, rules);
+            let mut r = Random(99);
+            let hits: Vec<_> = (0..100_000)
+                .map(|_| b.values[r.next() as usize % b.values.len()])
+                .collect();
+            let misses: Vec<_> = (0..1000).map(|_| key(&mut r)).collect();
+            let (hot, bits) = best_pass(&b.table, &hits[..1000], 1000);
+            let (cold, _) = best_pass(&b.table, &hits, 8);
+            let (miss, _) = best_pass(&b.table, &misses, 1000);
+            let (hot1, cold1) = *first.get_or_insert((hot, cold));
+            println!("{masks:>5} {rules:>9} {hot:>9.0} {cold:>9.0} {miss:>9.0} {bits:>6.1}   {:.2} {:.2}", hot / hot1, cold / cold1);
+        }
+    }
+}
+
+/// Nanoseconds a lookup, for each thousand keys the best of some passes over all keys, and the bits un-wildcarded.
+fn best_pass(
+    table: &Classifier<PipelineKey, u64>,
+    keys: &[PipelineKey],
+    passes: usize,
+) -> (f64, f64) {
+    let mut best = vec![Duration::MAX; keys.len().div_ceil(1000)];
+    let mut bits = 0;
+    for pass in 0..passes {
+        for (keys, best) in keys.chunks(1000).zip(&mut best) {
+            let start = Instant::now();
+            for k in keys {
+                let mut wc = Mask::none();
+                let found = table.lookup(1, k, &mut wc).map(|r| *r.payload());
+                black_box((found, &wc));
+                if pass == 0 {
+                    bits += wc.0.words().iter().map(|w| w.count_ones()).sum::<u32>();
+                }
+            }
+            *best = start.elapsed().min(*best);
+        }
+    }
+    let n = keys.len() as f64;
+    let nanoseconds = best.iter().map(Duration::as_nanos).sum::<u128>();
+    (nanoseconds as f64 / n, f64::from(bits) / n)
+}
+
 fn main() {
     let has = |what: &str| std::env::args().any(|a| a == what);
     if has("growth") {
         return growth();
+    }
+    if has("curve") {
+        return curve(std::env::args().find_map(|a| a.parse().ok()));
     }
     let mut c = Criterion::default()
         .measurement_time(Duration::from_millis(600))

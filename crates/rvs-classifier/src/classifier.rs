@@ -106,7 +106,10 @@ impl<K: Layout, R> Classifier<K, R> {
             free_subtables: Vec::new(),
             masks: HashTable::new(),
             order: Vec::new(),
-            tries: K::PREFIX_FIELDS.iter().map(|_| Trie::new()).collect(),
+            tries: K::PREFIX_FIELDS
+                .iter()
+                .map(|f| Trie::new(f.octets))
+                .collect(),
             len: 0,
             generation: 0,
             newest: 0,
