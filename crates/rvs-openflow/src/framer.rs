@@ -53,7 +53,9 @@ impl Framer {
     /// Adds octets as they arrived. What one call brings bounds the buffer together with one message: feed what one
     /// `read` returned, then take the messages out.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
+        // What waits moves only when it is less than what was given away: each octet moves once at most on average, however
+        // many wait, and the buffer is at most twice of what waits.
+        if self.start > self.buf.len() / 2 || self.start == self.buf.len() {
             self.buf.drain(..self.start);
             self.start = 0;
         }
@@ -118,6 +120,26 @@ mod tests {
             assert_eq!(got.concat(), stream);
             assert_eq!(got.len(), 3);
             assert!(framer.pending().is_empty());
+        }
+    }
+
+    /// A reader that is always behind: what was given away goes, and what waits is seldom moved.
+    #[test]
+    fn a_backlog_is_kept_in_twice_its_room() {
+        let mut framer = Framer::new();
+        let stream = ECHO.repeat(1000);
+        let (mut pushed, mut taken) = (0, 0);
+        for turn in 0..1000 {
+            framer.push(&stream);
+            pushed += 1000;
+            let n = if turn < 10 { 500 } else { 1000 };
+            for _ in 0..n {
+                assert_eq!(framer.next_message(), Ok(Some(&ECHO[..])));
+                taken += 1;
+            }
+            let waits = framer.pending().len();
+            assert_eq!(waits, 8 * (pushed - taken));
+            assert!(framer.buf.len() <= 2 * waits + stream.len(), "{turn}");
         }
     }
 

@@ -194,7 +194,9 @@ impl Control {
         let remote = remote.and_then(|(remote, follower)| remote.interest(follower));
         fds.extend(remote.map(|(fd, flags)| PollFd::new(fd, flags)));
         let mut found = false;
-        if self.channels.took_messages() && self.spin.is_worth_it() {
+        // With something to do at once there is nothing to wait for.
+        let waits = timeout != PollTimeout::ZERO;
+        if waits && self.channels.took_messages() && self.spin.is_worth_it() {
             found = look_for(&mut fds)?;
             self.spin.looked(found);
         }
