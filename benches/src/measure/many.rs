@@ -28,11 +28,12 @@ const CACHED: u64 = 100_000;
 const CHANGES: usize = 2001;
 
 /// What is done with a million flows, and the most milliseconds it may take.
-const STEPS: [(&str, &str, u64); 4] = [
+const STEPS: [(&str, &str, u64); 5] = [
     ("load", "loaded by one bundle", 16_000),
     ("dump", "dumped", 7_000),
     ("delete", "deleted", 3_000),
-    ("expire", "loaded, and all timed out", 30_000),
+    ("idle", "loaded, and all timed out, being idle", 30_000),
+    ("hard", "loaded, and all timed out, by the clock", 30_000),
 ];
 
 pub fn tests() -> Vec<Test> {
@@ -132,11 +133,9 @@ impl Echoes {
 /// Every step in turn, each beside frames and echoes of its own.
 fn million(r: &mut Running) -> Result<Vec<f64>> {
     let plain = flow_file(r, MILLION, "")?;
-    let timed = flow_file(
-        r,
-        MILLION,
-        &format!("idle_timeout={TIMEOUT},hard_timeout={},", 2 * TIMEOUT),
-    )?;
+    let timeouts = format!("idle_timeout={TIMEOUT},hard_timeout={},", 2 * TIMEOUT);
+    let idle = flow_file(r, MILLION, &timeouts)?;
+    let hard = flow_file(r, MILLION, &format!("hard_timeout={TIMEOUT},"))?;
     let bundle = |file: &str, r: &Running| {
         sh(&format!(
             "ovs-ofctl --timeout=60 -O OpenFlow14 --bundle add-flows {} {file}",
@@ -164,7 +163,7 @@ fn million(r: &mut Running) -> Result<Vec<f64>> {
                 ))?,
                 "delete" => sh(&format!("ovs-ofctl del-flows {} cookie=0/-1", target(r)))?,
                 _ => {
-                    bundle(&timed, r)?;
+                    bundle(if key == "hard" { &hard } else { &idle }, r)?;
                     std::thread::sleep(Duration::from_secs(TIMEOUT));
                     while count(r)? > 1 {
                         std::thread::sleep(Duration::from_millis(250));
