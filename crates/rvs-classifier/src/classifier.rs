@@ -183,12 +183,11 @@ impl<K: Layout, R> Classifier<K, R> {
         if self.len >= MAX_RULES {
             return Err(WriteError::Full);
         }
-        if let Some(twin) = self.current(value, mask, priority) {
+        let known = self.subtable_of(mask);
+        if let Some(twin) = known.and_then(|s| self.current(s, value, priority)) {
             return Err(WriteError::Duplicate(twin));
         }
-        let subtable = self
-            .subtable_of(mask)
-            .unwrap_or_else(|| self.add_subtable(mask));
+        let subtable = known.unwrap_or_else(|| self.add_subtable(mask));
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let Some(s) = self
@@ -333,9 +332,8 @@ impl<K: Layout, R> Classifier<K, R> {
             .copied()
     }
 
-    /// The rule of that match and priority at the newest version.
-    fn current(&self, value: &K, mask: &Mask<K>, priority: i32) -> Option<RuleId> {
-        let subtable = self.subtable_of(mask)?;
+    /// The rule of a subtable of that value and priority at the newest version.
+    fn current(&self, subtable: u32, value: &K, priority: i32) -> Option<RuleId> {
         let s = self.subtable(subtable)?;
         let slot = s.current(s.bucket_of(&self.config.hasher, value), priority)?;
         let generation = s.rules.get(slot)?.generation;

@@ -34,6 +34,7 @@ pub(crate) struct FakePlant {
     pub(crate) calls: Vec<Call>,
     pub(crate) meters: BTreeMap<rvs_dpif::MeterId, Option<Arc<rvs_dpif::Meter>>>,
     pub(crate) max_meters: usize,
+    free_meters: Vec<rvs_dpif::MeterId>,
     /// Calls are not kept.
     pub(crate) silent: bool,
     /// Runs while a `credit` or `settle` is under way, as packets' counts arrive.
@@ -55,6 +56,7 @@ impl FakePlant {
             calls: Vec::new(),
             meters: BTreeMap::new(),
             max_meters: usize::MAX,
+            free_meters: Vec::new(),
             silent: false,
             on_settle: None,
         }
@@ -124,8 +126,11 @@ impl Plant for FakePlant {
         if self.meters.len() >= self.max_meters {
             return None;
         }
-        let free = (0..).map(rvs_dpif::MeterId);
-        let id = free.into_iter().find(|id| !self.meters.contains_key(id))?;
+        // The last one given back, or a new one: quick for any number.
+        let id = self.free_meters.pop().unwrap_or_else(|| {
+            let n = u32::try_from(self.meters.len()).unwrap();
+            rvs_dpif::MeterId(n)
+        });
         self.meters.insert(id, None);
         Some(id)
     }
@@ -134,7 +139,10 @@ impl Plant for FakePlant {
         self.calls.push(Call::Meter(id, meter.is_some()));
         match meter {
             Some(m) => self.meters.insert(id, Some(m)),
-            None => self.meters.remove(&id),
+            None => {
+                self.free_meters.push(id);
+                self.meters.remove(&id)
+            }
         };
     }
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 use rvs_l2::VlanSet;
-use rvs_openflow::{Group, Meter, MeterId, TableId};
+use rvs_openflow::{Group, Meter, TableId};
 
-use crate::groups::Groups;
 use crate::mirror::Mirrors;
+use crate::numbered::{Groups, Meters};
 use crate::ports::Ports;
 use crate::table::{Counters, Table, Tables};
 
@@ -142,7 +142,7 @@ pub struct Bridge {
     pub tables: Arc<Tables>,
     pub table_configs: Arc<BTreeMap<TableId, TableConfig>>,
     pub groups: Groups,
-    pub meters: Arc<BTreeMap<MeterId, MeterEntry>>,
+    pub meters: Meters,
     pub settings: Arc<Settings>,
 }
 
@@ -157,7 +157,7 @@ impl Bridge {
             tables: Arc::default(),
             table_configs: Arc::default(),
             groups: Groups::default(),
-            meters: Arc::default(),
+            meters: Meters::default(),
             settings: Arc::default(),
         }
     }

@@ -11,8 +11,8 @@
 
 mod bridge;
 mod change;
-mod groups;
 mod mirror;
+mod numbered;
 mod ports;
 pub mod reference;
 mod table;
@@ -25,8 +25,8 @@ pub use bridge::{
     Bridge, BridgeId, FragMode, GroupCounters, GroupEntry, MeterEntry, Miss, Settings, TableConfig,
 };
 pub use change::{ChangeSet, RuleChange};
-pub use groups::Groups;
 pub use mirror::{Mirror, MirrorOutput, MirrorPorts, Mirrors, MAX_MIRRORS};
+pub use numbered::{Groups, Meters, Numbered};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};

@@ -221,7 +221,7 @@ impl SlowPath {
         let meter = self
             .world
             .port(DpPort(key.in_port))
-            .and_then(|(bridge, _)| bridge.meters.get(&MeterId::SLOWPATH));
+            .and_then(|(bridge, _)| bridge.meters.get(MeterId::SLOWPATH));
         match meter {
             Some(meter) if !actions.is_empty() => {
                 let first = DpAction::Meter(meter.dp);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use rvs_openflow::message::{Desc, Fragments};
-use rvs_openflow::{Version, VersionSet};
+use rvs_openflow::{Message, Version, VersionSet};
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss};
 
 use super::bundle::{BundleUse, Long};
 use super::connection::{Connection, Request, Step};
 use super::continuation::Continuations;
-use super::limits::{REPLY_BACKLOG, TURN_ENTRIES, TURN_MESSAGES, TURN_OCTETS};
+use super::limits::{ASIDE, REPLY_BACKLOG, TURN_ENTRIES, TURN_MESSAGES, TURN_OCTETS};
 use super::status::{CloseReason, ConnKind, ConnOptions, ConnStatus};
 use crate::plant::Plant;
 use crate::state::Ofproto;
@@ -198,6 +198,7 @@ impl Agent {
         self.hand_out(now, None);
         self.tell_wishes(None, plant);
         self.copy_to_snoops();
+        more |= self.bundle_use.tidy();
         self.state.tidy(plant) || more || self.long.is_some()
     }
 
@@ -206,8 +207,8 @@ impl Agent {
         let mut entries = TURN_ENTRIES;
         self.work_on_job(now, conn, &mut entries);
         let (mut messages, mut octets) = (0, 0);
-        while messages < TURN_MESSAGES && octets < TURN_OCTETS {
-            messages += 1;
+        while messages < TURN_MESSAGES * ASIDE && octets < TURN_OCTETS {
+            messages += ASIDE;
             if self.long.is_some() && !conn.echo_is_next() {
                 break;
             }
@@ -216,6 +217,9 @@ impl Agent {
                 Step::Done => self.wishes_changed = true,
                 Step::Request(request) => {
                     octets += request.octets;
+                    if matches!(request.message, Message::BundleAdd(_)) {
+                        messages -= ASIDE - 1;
+                    }
                     self.answer(now, conn, request, plant);
                     self.go_on(now, Some(conn), plant);
                     // What fits into this turn is written at once.
@@ -249,7 +253,7 @@ impl Agent {
         }
     }
 
-    /// Deadlines: probes, handshakes, bundles, split requests, paused translations, flows.
+    /// Deadlines: probes, handshakes, bundles, split requests, paused translations. Flows expire in [`Self::turn`], some in each.
     pub fn tick<P: Plant>(&mut self, now: Now, plant: &mut P) {
         for conn in self.conns.values_mut() {
             conn.tick(now);
@@ -262,9 +266,6 @@ impl Agent {
             conn.pump(now);
         }
         self.continuations.expire(now);
-        if self.state.next_expiry().is_some_and(|t| t <= now) {
-            self.state.expire(now, plant);
-        }
         self.hand_out(now, None);
         self.tell_wishes(None, plant);
         self.copy_to_snoops();

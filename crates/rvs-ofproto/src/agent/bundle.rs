@@ -14,7 +14,9 @@ use rvs_packet::Now;
 use super::agent::{Agent, Call};
 use super::connection::Connection;
 use super::dispatch::to_mod;
-use super::limits::{BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES};
+use super::limits::{
+    BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES, TURN_FORGOTTEN,
+};
 use crate::plant::Plant;
 use crate::state::{Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
 use crate::{Author, ConnId};
@@ -33,14 +35,29 @@ pub(super) struct Store {
 /// An add in a longer message is not kept ready: what it is decoded to may take several times the room.
 const READY_OCTETS: usize = 512;
 
+/// How a message is kept besides.
+#[derive(Debug)]
+enum Kept {
+    /// As the rule that it adds.
+    Ready(ReadyAdd),
+    /// Not: it is read again at its turn, from there.
+    Octets(Place),
+}
+
 impl Store {
-    fn push(&mut self, message: &[u8]) {
+    /// Where the message is kept.
+    fn push(&mut self, message: &[u8]) -> Place {
         match self.chunks.last_mut() {
             Some(last) if last.len() + message.len() <= CHUNK => last.extend_from_slice(message),
             _ => self.chunks.push(message.to_vec()),
         }
         self.messages += 1;
         self.octets += message.len();
+        let last = self.chunks.last().map_or(0, Vec::len);
+        Place {
+            chunk: self.chunks.len() - 1,
+            octet: last - message.len(),
+        }
     }
 
     /// The message at a place, which moves on.
@@ -98,8 +115,7 @@ struct Bundle {
     /// The start of the message that opened it.
     opened_by: Vec<u8>,
     store: Store,
-    /// For each message, if it is an add that is ready.
-    ready: Vec<Option<ReadyAdd>>,
+    kept: Vec<Kept>,
     masks: Masks,
 }
 
@@ -108,10 +124,30 @@ struct Bundle {
 pub(super) struct Bundles(BTreeMap<u32, Bundle>);
 
 /// What the bundles of all connections of an agent hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct BundleUse {
     pub(super) messages: usize,
     pub(super) octets: usize,
+    /// Of bundles that are gone. A million flows take a third of a second to forget, which is done little by little.
+    discarded: Vec<std::vec::IntoIter<Kept>>,
+}
+
+impl BundleUse {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        (self.messages, self.octets) == (0, 0)
+    }
+
+    /// Forgets some of what was discarded. True when there is more.
+    pub(super) fn tidy(&mut self) -> bool {
+        let Some(last) = self.discarded.last_mut() else {
+            return false;
+        };
+        if last.by_ref().take(TURN_FORGOTTEN).count() < TURN_FORGOTTEN {
+            self.discarded.pop();
+        }
+        !self.discarded.is_empty()
+    }
 }
 
 impl Bundles {
@@ -140,7 +176,7 @@ impl Bundles {
             used: now,
             opened_by: head.to_vec(),
             store: Store::default(),
-            ready: Vec::new(),
+            kept: Vec::new(),
             masks: Masks::default(),
         };
         self.0.insert(id, bundle);
@@ -155,10 +191,17 @@ impl Bundles {
         Some(bundle)
     }
 
+    /// Takes bundle `id` away for nothing; the message that opened it.
+    fn discard(&mut self, id: u32, total: &mut BundleUse) -> Option<Vec<u8>> {
+        let bundle = self.take(id, total)?;
+        total.discarded.push(bundle.kept.into_iter());
+        Some(bundle.opened_by)
+    }
+
     /// Takes all of them away.
     pub(super) fn clear(&mut self, total: &mut BundleUse) {
         while let Some(&id) = self.0.keys().next() {
-            self.take(id, total);
+            self.discard(id, total);
         }
     }
 
@@ -172,7 +215,7 @@ impl Bundles {
             .map(|(i, _)| *i)
             .collect();
         old.into_iter()
-            .filter_map(|id| self.take(id, total).map(|b| b.opened_by))
+            .filter_map(|id| self.discard(id, total))
             .collect()
     }
 
@@ -210,7 +253,7 @@ impl Agent {
         let total = &mut self.bundle_use;
         match m.command {
             BundleCommand::OpenRequest => {
-                if conn.bundles.take(m.bundle, total).is_some() {
+                if conn.bundles.discard(m.bundle, total).is_some() {
                     return Err(ErrorCode::BfcBadId.because(format!(
                         "bundle {} was open already and is discarded",
                         m.bundle
@@ -227,7 +270,7 @@ impl Agent {
                     .get_mut(&m.bundle)
                     .ok_or_else(|| unknown(m.bundle))?;
                 if let Some(e) = mismatch(bundle, m.bundle, m.flags, true) {
-                    conn.bundles.take(m.bundle, total);
+                    conn.bundles.discard(m.bundle, total);
                     return Err(e);
                 }
                 bundle.closed = true;
@@ -235,17 +278,19 @@ impl Agent {
             }
             BundleCommand::DiscardRequest => {
                 conn.bundles
-                    .take(m.bundle, total)
+                    .discard(m.bundle, total)
                     .ok_or_else(|| unknown(m.bundle))?;
             }
             BundleCommand::CommitRequest => {
+                let open = conn.bundles.0.get(&m.bundle);
+                if let Some(e) = open.and_then(|b| mismatch(b, m.bundle, m.flags, false)) {
+                    conn.bundles.discard(m.bundle, total);
+                    return Err(e);
+                }
                 let bundle = conn
                     .bundles
                     .take(m.bundle, total)
                     .ok_or_else(|| unknown(m.bundle))?;
-                if let Some(e) = mismatch(&bundle, m.bundle, m.flags, false) {
-                    return Err(e);
-                }
                 let reply = BundleControl {
                     command: m.command.reply(),
                     ..m
@@ -276,12 +321,10 @@ impl Agent {
     ) {
         let store = Arc::new(bundle.store);
         let (messages, dialect) = (store.clone(), bundle.dialect);
-        let mut at = Place::default();
-        let tasks = bundle.ready.into_iter().map_while(move |ready| {
-            let bytes = messages.next(&mut at)?;
-            Some(match ready {
-                Some(ready) => Task::Add(ready),
-                None => decode_mod(&dialect, bytes)
+        let tasks = bundle.kept.into_iter().map_while(move |kept| {
+            Some(match kept {
+                Kept::Ready(ready) => Task::Add(ready),
+                Kept::Octets(mut at) => decode_mod(&dialect, messages.next(&mut at)?)
                     .expect("invariant: what a bundle holds was decoded when it was added")
                     .into(),
             })
@@ -358,7 +401,7 @@ impl Agent {
         let mut dialect = conn.dialect;
         if let Some(bundle) = conn.bundles.0.get(&m.bundle) {
             if let Some(e) = mismatch(bundle, m.bundle, m.flags, true) {
-                conn.bundles.take(m.bundle, &mut self.bundle_use);
+                conn.bundles.discard(m.bundle, &mut self.bundle_use);
                 return Err(e);
             }
             dialect = bundle.dialect;
@@ -384,8 +427,9 @@ impl Agent {
             }
             _ => None,
         };
-        bundle.ready.push(ready);
-        bundle.store.push(&m.message);
+        let place = bundle.store.push(&m.message);
+        let kept = ready.map_or(Kept::Octets(place), Kept::Ready);
+        bundle.kept.push(kept);
         bundle.used = call.now;
         total.messages += 1;
         total.octets += m.message.len();

@@ -47,12 +47,16 @@ pub const BUNDLE_IDLE: Duration = Duration::from_secs(10);
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Messages of a connection that are handled in a turn, and their octets, which stand for the time they take: about a
-/// millisecond.
+/// millisecond. Messages for bundles, which are only put aside, count as one in so many.
 pub const TURN_MESSAGES: usize = 50;
+pub const ASIDE: usize = 8;
 pub const TURN_OCTETS: usize = 128 << 10;
 
 /// Flows that a change in slices touches in a turn: two to five milliseconds.
 pub const TURN_CHANGES: usize = 1024;
+
+/// Messages of discarded bundles that are forgotten in a turn: a millisecond.
+pub const TURN_FORGOTTEN: usize = 4096;
 
 /// Entries of a long reply that are written in a turn: about two milliseconds.
 pub const TURN_ENTRIES: usize = 1000;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rvs_classifier::{Filter, RuleId};
+use rvs_classifier::{Filter, RuleId, WriteError};
 use rvs_openflow::message::{FlowCommand, FlowFlags, FlowMod, FlowRemovedReason, PacketOut};
 use rvs_openflow::{Action, ErrorCode, FlowMatch, Instructions, OfError, TableId};
 use rvs_packet::Now;
@@ -11,7 +11,7 @@ use rvs_pipeline::{Rule, RuleFlags, Table};
 use super::ready::ReadyAdd;
 use super::select::{find, FlowSelect, Rules};
 use super::sweep::Sweep;
-use super::txn::{match_of, Txn};
+use super::txn::{match_of, unwritable, Txn};
 use super::{uses, FlowChangeKind};
 use crate::Plant;
 
@@ -21,14 +21,10 @@ impl<P: Plant> Txn<'_, P> {
     /// # Errors
     /// Those of the specification; whatever was done before the error is for the caller to roll back.
     pub(super) fn flow_mod(&mut self, m: Box<FlowMod>) -> Result<(), OfError> {
-        let Some(mut sweep) = self.begin_flow_mod(m)? else {
-            return Ok(());
-        };
-        let mut left = usize::MAX;
-        while !self.sweep(&mut sweep, &mut left)? {
-            left = usize::MAX;
+        match self.begin_flow_mod(m)? {
+            Some(mut sweep) => self.sweep_all(&mut sweep),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// As [`Self::flow_mod`], but what may be about many flows is only begun.
@@ -77,20 +73,31 @@ impl<P: Plant> Txn<'_, P> {
         if rule.flags.check_overlap {
             self.check_overlap(&rules, m, &rule)?;
         }
+        let new = Arc::get_mut(&mut rule).expect("invariant: nobody else has the rule yet");
+        (new.created, new.modified) = (self.w.now, self.w.now);
+        let kind = FlowChangeKind::Added;
+        if self.has_room(&table, &rules) {
+            // Nearly all flows are new, which the table finds out by itself.
+            let put = self.try_insert(&table, &mut rules, m, rule.clone(), kind, None);
+            if !matches!(put, Err(WriteError::Duplicate(_))) {
+                return put.map(|_| ()).map_err(unwritable);
+            }
+        }
         let old = find(&rules, self.w.version, m, rule.priority)
             .filter(|r| !r.payload().flags.hidden)
             .map(|r| r.id());
-        let new = Arc::get_mut(&mut rule).expect("invariant: nobody else has the rule yet");
-        (new.created, new.modified) = (self.w.now, self.w.now);
         if let Some(old) = old {
             let gone = self.remove(table.id, &mut rules, old, None);
-            if let Some((old, _)) = gone.filter(|_| !new.flags.reset_counts) {
-                new.counters = old.counters.clone();
+            let keeps = |(old, _): &(Arc<Rule>, _)| {
+                (!rule.flags.reset_counts).then(|| old.counters.clone())
+            };
+            if let Some(counters) = gone.as_ref().and_then(keeps) {
+                let new = Arc::get_mut(&mut rule).expect("invariant: it is in no table");
+                new.counters = counters;
             }
         } else {
             self.make_room(&table, &mut rules)?;
         }
-        let kind = FlowChangeKind::Added;
         self.insert(&table, &mut rules, m, rule, kind, None)?;
         Ok(())
     }
@@ -112,10 +119,15 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
+    fn has_room(&self, table: &Table, rules: &Rules) -> bool {
+        rules.len() < self.state.table_limit(table.id)
+            && self.state.index.flows < self.state.limits.flows
+    }
+
     /// Makes sure that one more flow fits, by eviction if the table is configured so.
     pub(super) fn make_room(&mut self, table: &Table, rules: &mut Rules) -> Result<(), OfError> {
         let limit = self.state.table_limit(table.id);
-        while rules.len() >= limit || self.state.index.flows >= self.state.limits.flows {
+        while !self.has_room(table, rules) {
             let victim = self.state.index.victim(table.id);
             let gone = victim
                 .and_then(|id| self.remove(table.id, rules, id, Some(FlowRemovedReason::Eviction)));
@@ -190,7 +202,7 @@ impl<P: Plant> Txn<'_, P> {
     /// # Errors
     /// [`ErrorCode::BacBadOutGroup`], [`ErrorCode::MmfcInvalidMeter`], [`ErrorCode::BacBadMeter`].
     fn check_references(&self, i: &Instructions) -> Result<(), OfError> {
-        if let Some(m) = i.meter.filter(|m| !self.w.bridge.meters.contains_key(m)) {
+        if let Some(m) = i.meter.filter(|m| !self.w.bridge.meters.contains(*m)) {
             return Err(ErrorCode::MmfcInvalidMeter.because(format!("no meter {} is there", m.0)));
         }
         self.check_actions(&i.apply)?;
@@ -204,7 +216,7 @@ impl<P: Plant> Txn<'_, P> {
                 result =
                     Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0)));
             }
-            Action::Meter(m) if !self.w.bridge.meters.contains_key(m) && result.is_ok() => {
+            Action::Meter(m) if !self.w.bridge.meters.contains(*m) && result.is_ok() => {
                 result = Err(ErrorCode::BacBadMeter.because(format!("no meter {} is there", m.0)));
             }
             _ => {}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use rvs_classifier::{Cursor, Filter};
-use rvs_pipeline::Table;
+use rvs_pipeline::{Bridge, Groups, Meters, Table};
 
 use super::limits::PURGES;
 use super::ofproto::Ofproto;
@@ -22,12 +22,27 @@ impl Dying {
     }
 }
 
+/// Groups and meters of a version that has gone, or has never come.
+pub(super) struct Faded {
+    groups: Groups,
+    meters: Meters,
+}
+
+impl Faded {
+    pub(super) fn of(bridge: &Bridge) -> Self {
+        Self {
+            groups: bridge.groups.clone(),
+            meters: bridge.meters.clone(),
+        }
+    }
+}
+
 impl Ofproto {
     /// Forgets removed rules that no dump shows any more, so many in one call. True when there is more to do at once.
     ///
     /// Translations read the newest version alone: they run under the lock under which it is published.
     pub fn tidy(&mut self, plant: &impl Plant) -> bool {
-        if self.dirty.is_empty() && self.dying.is_empty() {
+        if self.dirty.is_empty() && self.dying.is_empty() && self.faded.is_empty() {
             return false;
         }
         let Some(bridge) = plant.bridge(self.id) else {
@@ -55,11 +70,22 @@ impl Ofproto {
             }
         }
         self.drain(&bridge, plant.next_version(), &mut left);
+        self.fade(&bridge, &mut left);
         left == 0
     }
 
+    /// Forgets groups and meters of which nobody has a copy any more.
+    fn fade(&mut self, bridge: &Bridge, left: &mut usize) {
+        while let Some(f) = self.faded.last_mut() {
+            if !f.groups.shed(&bridge.groups, left) || !f.meters.shed(&bridge.meters, left) {
+                return;
+            }
+            self.faded.pop();
+        }
+    }
+
     /// Empties tables that nobody but us knows any more.
-    fn drain(&mut self, bridge: &rvs_pipeline::Bridge, version: u64, left: &mut usize) {
+    fn drain(&mut self, bridge: &Bridge, version: u64, left: &mut usize) {
         while *left > 0 {
             let Some(at) = self
                 .dying

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rvs_openflow::message::{
-    FlowRemovedReason, GroupCommand, GroupMod, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST,
-};
+use rvs_openflow::message::{GroupCommand, GroupMod, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST};
 use rvs_openflow::{Action, Bucket, ErrorCode, Group, GroupId, GroupKind, OfError};
 use rvs_packet::Now;
 use rvs_pipeline::GroupEntry;
 
+use super::doomed::Doomed;
 use super::txn::{Step, Txn};
 use super::uses;
 use crate::Plant;
@@ -23,37 +22,40 @@ pub(super) struct GroupInfo {
 }
 
 impl<P: Plant> Txn<'_, P> {
-    /// Adds, changes or deletes groups or buckets of one.
+    /// Adds, changes or deletes groups or buckets of one. Groups that are to go are given back: their flows may be many.
     ///
     /// # Errors
     /// `OFPGMFC_*`, and those of the buckets' actions.
-    pub(super) fn group_mod(&mut self, m: &GroupMod) -> Result<(), OfError> {
+    pub(super) fn group_mod(&mut self, m: &GroupMod) -> Result<Doomed, OfError> {
         let id = m.group.id;
         let old = self.w.bridge.groups.get(id).cloned();
         match (m.command, old) {
-            (GroupCommand::Delete, _) if id == GroupId::ALL => {
-                self.delete_all_groups();
-                Ok(())
+            (GroupCommand::Delete, _) if id == GroupId::ALL => return Ok(self.doom_groups()),
+            (GroupCommand::Delete, None) => {}
+            (GroupCommand::Delete, Some(_)) => return self.doom_group(id),
+            (GroupCommand::Add, Some(_)) => {
+                return Err(ErrorCode::GmfcGroupExists.because(format!(
+                    "group {} is there; modify it or delete it first",
+                    id.0
+                )))
             }
-            (GroupCommand::Delete, old) => old.map_or(Ok(()), |old| self.delete_group(&old.group)),
-            (GroupCommand::Add, Some(_)) => Err(ErrorCode::GmfcGroupExists.because(format!(
-                "group {} is there; modify it or delete it first",
-                id.0
-            ))),
-            (GroupCommand::Add | GroupCommand::AddOrMod, None) => self.add_group(m.group.clone()),
-            (_, None) => Err(unknown(id)),
+            (GroupCommand::Add | GroupCommand::AddOrMod, None) => {
+                self.add_group(m.group.clone())?;
+            }
+            (_, None) => return Err(unknown(id)),
             (GroupCommand::InsertBucket, Some(old)) => {
                 let group = inserted(&old.group, m)?;
-                self.change_group(&old, group)
+                self.change_group(&old, group)?;
             }
             (GroupCommand::RemoveBucket, Some(old)) => {
                 let group = removed(&old.group, m.command_bucket)?;
-                self.change_group(&old, group)
+                self.change_group(&old, group)?;
             }
             (GroupCommand::Modify | GroupCommand::AddOrMod, Some(old)) => {
-                self.change_group(&old, m.group.clone())
+                self.change_group(&old, m.group.clone())?;
             }
         }
+        Ok(Doomed::default())
     }
 
     fn add_group(&mut self, group: Group) -> Result<(), OfError> {
@@ -87,9 +89,8 @@ impl<P: Plant> Txn<'_, P> {
         self.changed_group(id);
     }
 
-    /// Flows that refer to the group go with it. A group that another one forwards to stays.
-    fn delete_group(&mut self, group: &Group) -> Result<(), OfError> {
-        let id = group.id;
+    /// A group that another one forwards to stays.
+    fn doom_group(&self, id: GroupId) -> Result<Doomed, OfError> {
         let parent = self.state.groups.get(&id).and_then(|g| g.parents.first());
         if let Some(parent) = parent {
             return Err(ErrorCode::GmfcChainedGroup.because(format!(
@@ -97,25 +98,24 @@ impl<P: Plant> Txn<'_, P> {
                 parent.0, id.0
             )));
         }
-        let flows: Vec<_> = self.state.index.by_group(id).collect();
-        self.remove_flows(&flows, FlowRemovedReason::GroupDelete);
-        self.link(group, false);
-        let info = self.state.groups.remove(&id);
-        self.step(Step::Group(id, info));
-        self.w.bridge.groups.remove(id);
-        self.changed_group(id);
-        Ok(())
+        Ok(Doomed::groups([id]))
     }
 
-    pub(super) fn delete_all_groups(&mut self) {
-        let groups = std::mem::take(&mut self.w.bridge.groups);
-        for id in groups.sorted().iter().map(|g| g.group.id) {
-            let flows: Vec<_> = self.state.index.by_group(id).collect();
-            self.remove_flows(&flows, FlowRemovedReason::GroupDelete);
-            let info = self.state.groups.remove(&id);
-            self.step(Step::Group(id, info));
-            self.changed_group(id);
+    pub(super) fn doom_groups(&mut self) -> Doomed {
+        // All of them go: no group needs to hear which others forward to it no longer.
+        Doomed::groups(std::mem::take(&mut self.w.bridge.groups).ids())
+    }
+
+    /// Takes away a group that no flow refers to.
+    pub(super) fn delete_group(&mut self, id: GroupId) {
+        let group = self.w.bridge.groups.get(id).cloned();
+        if let Some(entry) = group {
+            self.link(&entry.group, false);
+            self.w.bridge.groups.remove(id);
         }
+        let info = self.state.groups.remove(&id);
+        self.step(Step::Group(id, info));
+        self.changed_group(id);
     }
 
     /// Notes in the groups that this one forwards to that it does so, or no longer.

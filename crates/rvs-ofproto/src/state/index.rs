@@ -31,10 +31,10 @@ pub(super) struct Index {
     /// Flows of all tables.
     pub(super) flows: usize,
     deadlines: BTreeSet<(Now, FlowId)>,
-    /// An ordered map: a hash table of a million flows would hold everybody up when it grows.
+    /// Ordered maps, here and below: a hash table of very many would hold everybody up when it grows.
     deadline_of: BTreeMap<FlowId, Now>,
-    by_group: Map<GroupId, BTreeSet<FlowId>>,
-    by_meter: Map<MeterId, BTreeSet<FlowId>>,
+    by_group: BTreeMap<GroupId, BTreeSet<FlowId>>,
+    by_meter: BTreeMap<MeterId, BTreeSet<FlowId>>,
     /// Learned flows and when they were learned last.
     learned: Map<FlowId, Now>,
     learned_by: Map<(TableId, u64), u32>,
@@ -62,8 +62,8 @@ impl Index {
             flows: 0,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
-            by_group: Map::with_hasher(hasher.clone()),
-            by_meter: Map::with_hasher(hasher.clone()),
+            by_group: BTreeMap::new(),
+            by_meter: BTreeMap::new(),
             learned: Map::with_hasher(hasher.clone()),
             learned_by: Map::with_hasher(hasher.clone()),
             teachers: Map::with_hasher(hasher.clone()),
@@ -241,12 +241,7 @@ impl Evictable {
     }
 }
 
-fn link<K: std::hash::Hash + Eq>(
-    map: &mut Map<K, BTreeSet<FlowId>>,
-    key: K,
-    id: FlowId,
-    add: bool,
-) {
+fn link<K: Ord>(map: &mut BTreeMap<K, BTreeSet<FlowId>>, key: K, id: FlowId, add: bool) {
     if add {
         map.entry(key).or_default().insert(id);
     } else if let Some(set) = map.get_mut(&key) {

@@ -47,3 +47,6 @@ pub(super) const EXPIRIES: usize = 4096;
 
 /// Rules that one call of `tidy` forgets: a millisecond or two.
 pub(super) const PURGES: usize = 1024;
+
+/// Changes of flows that running a frame of a controller's through the pipeline counts as.
+pub(super) const PACKET_OUT: usize = 8;

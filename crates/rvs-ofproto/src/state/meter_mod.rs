@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use rvs_dpif::Meter as DpMeter;
-use rvs_openflow::message::{FlowRemovedReason, MeterCommand, MeterMod};
+use rvs_openflow::message::{MeterCommand, MeterMod};
 use rvs_openflow::{BandKind, ErrorCode, Meter, MeterId, MeterUnit, OfError};
 use rvs_packet::Now;
 use rvs_pipeline::MeterEntry;
 
+use super::doomed::Doomed;
 use super::txn::{Step, Txn};
 use crate::Plant;
 
@@ -22,28 +23,24 @@ pub(super) struct MeterInfo {
 }
 
 impl<P: Plant> Txn<'_, P> {
-    /// Adds, changes or deletes meters.
+    /// Adds, changes or deletes meters. Those that are to go are given back: their flows may be many.
     ///
     /// # Errors
     /// `OFPMMFC_*`.
-    pub(super) fn meter_mod(&mut self, m: &MeterMod) -> Result<(), OfError> {
+    pub(super) fn meter_mod(&mut self, m: &MeterMod) -> Result<Doomed, OfError> {
         let id = m.meter.id;
         match (m.command, self.state.meters.get(&id).cloned()) {
-            (MeterCommand::Delete, _) if id == MeterId::ALL => {
-                self.delete_all_meters();
-                Ok(())
-            }
-            (MeterCommand::Delete, None) => Ok(()),
-            (MeterCommand::Delete, Some(_)) => {
-                self.delete_meter(id);
-                Ok(())
-            }
+            (MeterCommand::Delete, _) if id == MeterId::ALL => return Ok(self.doom_meters()),
+            (MeterCommand::Delete, None) => {}
+            (MeterCommand::Delete, Some(_)) => return Ok(Doomed::meters([id])),
             (MeterCommand::Add, Some(_)) => {
-                Err(ErrorCode::MmfcMeterExists.because(format!("meter {} is there", id.0)))
+                return Err(ErrorCode::MmfcMeterExists.because(format!("meter {} is there", id.0)))
             }
-            (MeterCommand::Add, None) => self.add_meter(&m.meter),
+            (MeterCommand::Add, None) => self.add_meter(&m.meter)?,
             (MeterCommand::Modify, None) => {
-                Err(ErrorCode::MmfcUnknownMeter.because(format!("no meter {} is there", id.0)))
+                return Err(
+                    ErrorCode::MmfcUnknownMeter.because(format!("no meter {} is there", id.0))
+                )
             }
             (MeterCommand::Modify, Some(old)) => {
                 self.check_meter(&m.meter)?;
@@ -51,10 +48,11 @@ impl<P: Plant> Txn<'_, P> {
                     meter: datapath_meter(self.w.now, &m.meter),
                     ..old
                 };
+                self.w.meters_changed.insert(id);
                 self.put_meter(m.meter.clone(), info);
-                Ok(())
             }
         }
+        Ok(Doomed::default())
     }
 
     fn add_meter(&mut self, meter: &Meter) -> Result<(), OfError> {
@@ -71,6 +69,8 @@ impl<P: Plant> Txn<'_, P> {
             number,
             meter: datapath_meter(self.w.now, meter),
         };
+        // Nothing names it before this is published.
+        self.plant.set_meter(number, Some(info.meter.clone()));
         self.put_meter(meter.clone(), info);
         Ok(())
     }
@@ -79,28 +79,27 @@ impl<P: Plant> Txn<'_, P> {
         let (id, dp) = (meter.id, info.number);
         let old = self.state.meters.insert(id, info);
         self.step(Step::Meter(id, old));
-        Arc::make_mut(&mut self.w.bridge.meters).insert(id, MeterEntry { meter, dp });
+        self.w
+            .bridge
+            .meters
+            .insert(Arc::new(MeterEntry { meter, dp }));
         self.changed_meter(id);
     }
 
-    /// Flows that refer to the meter go with it.
-    fn delete_meter(&mut self, id: MeterId) {
-        let flows: Vec<_> = self.state.index.by_meter(id).collect();
-        self.remove_flows(&flows, FlowRemovedReason::MeterDelete);
+    pub(super) fn doom_meters(&mut self) -> Doomed {
+        Doomed::meters(std::mem::take(&mut self.w.bridge.meters).ids())
+    }
+
+    /// Takes away a meter that no flow refers to.
+    pub(super) fn delete_meter(&mut self, id: MeterId) {
         let info = self.state.meters.remove(&id);
         if let Some(info) = &info {
             self.w.meters_dropped.push(info.number);
         }
+        self.w.meters_changed.remove(&id);
         self.step(Step::Meter(id, info));
-        Arc::make_mut(&mut self.w.bridge.meters).remove(&id);
+        self.w.bridge.meters.remove(id);
         self.changed_meter(id);
-    }
-
-    pub(super) fn delete_all_meters(&mut self) {
-        let all: Vec<_> = self.w.bridge.meters.keys().copied().collect();
-        for id in all {
-            self.delete_meter(id);
-        }
     }
 
     fn check_meter(&self, m: &Meter) -> Result<(), OfError> {

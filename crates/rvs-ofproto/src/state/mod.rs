@@ -7,13 +7,16 @@
 //!
 //! - [`flow_mod`], [`group_mod`], [`meter_mod`], [`table_mod`], [`port_mod`]: what controllers ask for.
 //! - [`learn`], [`expiry`]: what packets and time do.
-//! - [`slices`], [`sweep`], [`ready`]: requests about many flows, done little by little, or made ready before their time.
+//! - [`slices`], [`sweep`], [`doomed`], [`ready`]: requests about many flows, done little by little, or made ready before their
+//!   time; [`commit`]: what follows when they are done.
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
 //!
 //! Invariants: packets see the version before a request or the one after, nothing between; a request that fails leaves no
 //! trace; a removed flow's counters are final when it is told of; work in one call is bounded, or done in slices between
 //! which packets get at the tables.
 
+mod commit;
+mod doomed;
 mod dump;
 mod expiry;
 mod flow_mod;

@@ -1,6 +1,6 @@
 //! The state of one bridge's agent, and its way in: transactions, settings, events, garbage.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use ahash::RandomState;
@@ -13,7 +13,7 @@ use rvs_openflow::{
 use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss, Settings};
 
-use super::garbage::Dying;
+use super::garbage::{Dying, Faded};
 use super::group_mod::GroupInfo;
 use super::index::Index;
 use super::limits::Limits;
@@ -33,8 +33,8 @@ pub struct Ofproto {
     hasher: RandomState,
     pub(super) limits: Limits,
     pub(super) index: Index,
-    pub(super) groups: HashMap<GroupId, GroupInfo, RandomState>,
-    pub(super) meters: HashMap<MeterId, MeterInfo, RandomState>,
+    pub(super) groups: BTreeMap<GroupId, GroupInfo>,
+    pub(super) meters: BTreeMap<MeterId, MeterInfo>,
     pub(super) tables: BTreeMap<TableId, TableState>,
     pub(super) ports: BTreeMap<OfPort, Port>,
     pub(super) configs: BTreeMap<OfPort, PortConfig>,
@@ -50,6 +50,8 @@ pub struct Ofproto {
     pub(super) dirty: BTreeSet<TableId>,
     /// Tables that others have taken the place of.
     pub(super) dying: Vec<Dying>,
+    /// Of versions before long changes.
+    pub(super) faded: Vec<Faded>,
     pub(super) scratch: Scratch,
     /// A transaction under way in slices, and what became of the last.
     pub(super) running: Option<Box<Running>>,
@@ -68,8 +70,8 @@ impl Ofproto {
             id,
             limits,
             index: Index::new(&hasher),
-            groups: HashMap::with_hasher(hasher.clone()),
-            meters: HashMap::with_hasher(hasher.clone()),
+            groups: BTreeMap::new(),
+            meters: BTreeMap::new(),
             hasher,
             tables: BTreeMap::new(),
             ports: BTreeMap::new(),
@@ -82,6 +84,7 @@ impl Ofproto {
             pins: Vec::new(),
             dirty: BTreeSet::new(),
             dying: Vec::new(),
+            faded: Vec::new(),
             scratch: Scratch::default(),
             running: None,
             outcome: None,
@@ -130,8 +133,10 @@ impl Ofproto {
         all.table = TableId::ALL;
         let deleted = txn.flow_mod(Box::new(all));
         debug_assert!(deleted.is_ok(), "deleting does not fail");
-        txn.delete_all_groups();
-        txn.delete_all_meters();
+        let groups = txn.doom_groups();
+        txn.remove_doomed(groups);
+        let meters = txn.doom_meters();
+        txn.remove_doomed(meters);
         if standalone {
             let mut normal = FlowMod::new(FlowCommand::Add, FlowMatch::any());
             normal.priority = 0;

@@ -90,15 +90,6 @@ impl FlowSelect {
             && (self.out_group == GroupId::ANY || forwards_to(&rule.instructions, self.out_group))
     }
 
-    /// The flows of one table, in no order that means anything.
-    pub(super) fn loose(&self, rules: &Rules, version: Version) -> Vec<RuleId> {
-        rules
-            .select(version, self.filter())
-            .filter(|r| self.admits(r.payload()))
-            .map(|r| r.id())
-            .collect()
-    }
-
     /// The one flow of exactly that match and priority.
     pub(super) fn strict(&self, rules: &Rules, version: Version, priority: u16) -> Option<RuleId> {
         find(rules, version, &self.matching, priority)

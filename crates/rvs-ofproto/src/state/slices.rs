@@ -1,13 +1,16 @@
 //! Transactions that would hold everybody up, in slices.
 //!
-//! A bundle of a hundred thousand flows, or a delete of a million, takes its time. It is written at a version that nobody will
+//! A bundle of a hundred thousand flows, or a delete of a million, or of the groups that they refer to, takes its time. It is written at a version that nobody will
 //! publish by chance ([`RESERVED`] ahead), so that packets, echoes and dumps go on by what is published, and put aside between
 //! slices. There is one at a time. Whoever else changes anything (a learned flow, a controller that goes) ends it first
 //! ([`Ofproto::finish`], which [`Txn::begin`] calls): two writers never interleave.
 
-use rvs_openflow::{ErrorCode, OfError};
+use rvs_openflow::message::{GroupCommand, MeterCommand};
+use rvs_openflow::{ErrorCode, GroupId, MeterId, OfError};
 use rvs_packet::Now;
 
+use super::doomed::Doomed;
+use super::garbage::Faded;
 use super::limits::MANY;
 use super::ofproto::Ofproto;
 use super::ready::ReadyAdd;
@@ -39,11 +42,17 @@ pub type Outcome = Result<(), (usize, OfError)>;
 
 enum Phase {
     /// Modifications are being made, after so many; of the current one something may be left.
-    Modify(usize, Option<Box<Sweep>>),
+    Modify(usize, Option<Current>),
     /// It is published.
     Tell,
     /// That one failed.
     Undo(usize, OfError),
+}
+
+/// What is left of a modification.
+enum Current {
+    Flows(Box<Sweep>),
+    Doomed(Doomed),
 }
 
 /// A transaction under way.
@@ -79,8 +88,19 @@ impl Ofproto {
     /// True for a change that may take long enough to be made in slices.
     pub fn is_long(&self, m: &Mod) -> bool {
         use rvs_openflow::message::FlowCommand as C;
-        let any = |c| matches!(c, C::Modify | C::Delete);
-        matches!(m, Mod::Flow(m) if any(m.command)) && self.index.flows > MANY
+        let goes = match m {
+            Mod::Flow(m) if matches!(m.command, C::Modify | C::Delete) => self.index.flows,
+            Mod::Group(m) if m.command == GroupCommand::Delete => match m.group.id {
+                GroupId::ALL => self.groups.len() + self.index.flows,
+                id => self.index.by_group(id).len(),
+            },
+            Mod::Meter(m) if m.command == MeterCommand::Delete => match m.meter.id {
+                MeterId::ALL => self.meters.len() + self.index.flows,
+                id => self.index.by_meter(id).len(),
+            },
+            _ => 0,
+        };
+        goes > MANY
     }
 
     /// True from [`Self::start`] until [`Self::proceed`] has given the outcome.
@@ -126,6 +146,9 @@ impl Running {
                     phase = match txn.modify_slice(&mut tasks, current, &mut left) {
                         Ok(true) => {
                             txn.catch_up();
+                            if let Some(old) = txn.plant.bridge(txn.state.id) {
+                                txn.state.faded.push(Faded::of(&old));
+                            }
                             txn.publish();
                             Phase::Tell
                         }
@@ -135,14 +158,16 @@ impl Running {
                     };
                 }
                 Phase::Tell => {
-                    if txn.tell_steps(left) {
+                    if txn.tell_some(left) {
                         txn.conclude();
                         return Progress::Done(Ok(()));
                     }
                     left = 0;
                 }
                 Phase::Undo(..) => {
-                    if txn.undo(left) {
+                    // What was not begun is forgotten in slices too.
+                    if txn.undo(left) && tasks.by_ref().take(left).count() < left {
+                        txn.state.faded.push(Faded::of(&txn.w.bridge));
                         txn.give_back();
                         let Phase::Undo(at, e) = phase else {
                             unreachable!("invariant: matched above")
@@ -163,20 +188,37 @@ impl<P: Plant> Txn<'_, P> {
     fn modify_slice(
         &mut self,
         tasks: &mut Tasks,
-        current: &mut Option<Box<Sweep>>,
+        current: &mut Option<Current>,
         left: &mut usize,
     ) -> Result<bool, OfError> {
-        if let Some(sweep) = current {
-            if self.sweep(sweep, left)? {
-                *current = None;
-            }
+        let done = match current {
+            None => false,
+            Some(Current::Flows(sweep)) => self.sweep(sweep, left)?,
+            Some(Current::Doomed(doomed)) => self.remove_some(doomed, left),
+        };
+        if done {
+            *current = None;
+        }
+        if done || current.is_some() {
             return Ok(false);
         }
         *left -= 1;
+        let flows = |sweep| Current::Flows(Box::new(sweep));
         match tasks.next() {
-            None => return Ok(true),
+            None => {
+                *current = self.next_orphans().map(flows);
+                return Ok(current.is_none());
+            }
             Some(Task::Add(ready)) => self.add_ready(ready)?,
-            Some(Task::Mod(Mod::Flow(m))) => *current = self.begin_flow_mod(m)?.map(Box::new),
+            Some(Task::Mod(Mod::Flow(m))) => *current = self.begin_flow_mod(m)?.map(flows),
+            Some(Task::Mod(Mod::Group(m))) => {
+                *current = Some(Current::Doomed(self.group_mod(&m)?));
+                self.requested(Mod::Group(m));
+            }
+            Some(Task::Mod(Mod::Meter(m))) => {
+                *current = Some(Current::Doomed(self.meter_mod(&m)?));
+                self.requested(Mod::Meter(m));
+            }
             Some(Task::Mod(m)) => self.modify(m)?,
         }
         Ok(false)

@@ -207,11 +207,11 @@ impl Ofproto {
     /// [`ErrorCode::MmfcUnknownMeter`].
     pub fn meter_config(&self, id: MeterId, plant: &impl Plant) -> Result<Vec<Meter>, OfError> {
         let bridge = plant.bridge(self.id);
-        let meters = bridge.iter().flat_map(|b| b.meters.values());
-        let all: Vec<_> = meters
-            .filter(|m| id == MeterId::ALL || m.meter.id == id)
-            .map(|m| m.meter.clone())
-            .collect();
+        let meters = bridge.iter().flat_map(|b| match id {
+            MeterId::ALL => b.meters.sorted(),
+            id => b.meters.get(id).into_iter().collect(),
+        });
+        let all: Vec<_> = meters.map(|m| m.meter.clone()).collect();
         if all.is_empty() && id != MeterId::ALL {
             return Err(ErrorCode::MmfcUnknownMeter.because(format!("no meter {} is there", id.0)));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rvs_classifier::{Cursor, RuleId};
 use rvs_openflow::message::{FlowCommand, FlowMod, FlowRemovedReason};
-use rvs_openflow::OfError;
+use rvs_openflow::{FlowMatch, OfError};
 use rvs_pipeline::Table;
 
 use super::flow_mod::check_goto;
@@ -48,6 +48,33 @@ impl<P: Plant> Txn<'_, P> {
             ids: VecDeque::new(),
             found: false,
         }
+    }
+
+    /// The deletion of flows that the next of the flows that are gone now was the last to teach.
+    pub(super) fn next_orphans(&mut self) -> Option<Sweep> {
+        if self.w.orphans.is_empty() {
+            self.w.orphans = self.state.index.take_orphans();
+        }
+        let (table, cookie) = self.w.orphans.pop()?;
+        let m = FlowMod::new(FlowCommand::Delete, FlowMatch::any());
+        Some(Sweep {
+            m: Box::new(m),
+            select: FlowSelect::of_cookie(table, cookie),
+            tables: self.tables(table),
+            cursor: Cursor::default(),
+            searched: false,
+            ids: VecDeque::new(),
+            found: false,
+        })
+    }
+
+    /// Does all of it at once.
+    ///
+    /// # Errors
+    /// Those of the flow-mod.
+    pub(super) fn sweep_all(&mut self, s: &mut Sweep) -> Result<(), OfError> {
+        while !self.sweep(s, &mut { usize::MAX })? {}
+        Ok(())
     }
 
     /// Goes on with a modify or delete; `left` is how many flows may be done, and says afterwards how many more might have

@@ -6,25 +6,24 @@
 //! in reverse and takes the rules back, and success makes the events out of them. Counters and timeouts belong to rules, and
 //! a rule that is changed is a new rule, so a failure leaves nothing behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rvs_classifier::RuleId;
+use rvs_classifier::{RuleId, WriteError};
 use rvs_flow::OfPort;
-use rvs_openflow::message::{FlowRemoved, FlowRemovedReason, PacketOut, PortConfig};
+use rvs_openflow::message::{FlowRemovedReason, PacketOut, PortConfig};
 use rvs_openflow::{FlowMatch, GroupId, MeterId, OfError, TableId};
 use rvs_packet::Now;
-use rvs_pipeline::{Bridge, ChangeSet, FrozenState, Rule, RuleChange, Table};
+use rvs_pipeline::{Bridge, ChangeSet, Rule, RuleChange, Table};
 
-use super::garbage::Dying;
 use super::group_mod::GroupInfo;
 use super::index::FlowId;
 use super::limits::{CHANGES, SLICE};
 use super::meter_mod::MeterInfo;
 use super::ofproto::Ofproto;
-use super::select::{FlowSelect, Found, Rules};
+use super::select::{Found, Rules};
 use super::table_mod::TableState;
-use super::{Event, FlowChangeKind, FlowChanged, Mod};
+use super::{Event, FlowChangeKind, Mod};
 use crate::{Author, Plant};
 
 /// Something done, in the order in which it was done.
@@ -57,12 +56,23 @@ pub(super) enum Step {
 /// Vectors that transactions use in turn: a flow-mod allocates nothing but its rule.
 #[derive(Default)]
 pub(super) struct Scratch {
-    steps: Vec<Step>,
-    changes: ChangeSet,
+    pub(super) steps: VecDeque<Step>,
+    pub(super) changes: ChangeSet,
 }
 
-/// Beyond this capacity a scratch vector is given back.
-const KEEP: usize = 1024;
+/// A set of tables.
+#[derive(Clone, Copy, Default)]
+struct TableIds([u64; 4]);
+
+impl TableIds {
+    fn insert(&mut self, table: TableId) {
+        self.0[usize::from(table.0 / 64)] |= 1 << (table.0 % 64);
+    }
+
+    fn contains(self, table: TableId) -> bool {
+        self.0[usize::from(table.0 / 64)] & 1 << (table.0 % 64) != 0
+    }
+}
 
 /// What a transaction holds of its own.
 pub(super) struct Work {
@@ -74,18 +84,28 @@ pub(super) struct Work {
     pub(super) bridge: Bridge,
     /// The bridge differs from what is published in more than its rules.
     pub(super) changed: bool,
-    changes: ChangeSet,
-    steps: Vec<Step>,
+    pub(super) changes: ChangeSet,
+    pub(super) steps: VecDeque<Step>,
+    /// Tables whose flows the steps are about.
+    touched: TableIds,
+    /// A flow was removed that asked to be told of.
+    pub(super) tells_removed: bool,
+    /// Ports whose configuration was changed.
+    pub(super) ports: BTreeSet<OfPort>,
+    /// Meters whose datapath twin is to be another one once it is published.
+    pub(super) meters_changed: BTreeSet<MeterId>,
     /// Numbers of datapath meters that this transaction took, and those that it is done with.
     pub(super) meters_made: Vec<rvs_dpif::MeterId>,
     pub(super) meters_dropped: Vec<rvs_dpif::MeterId>,
-    requests: Vec<Event>,
-    packet_outs: Vec<PacketOut>,
+    pub(super) requests: VecDeque<Event>,
+    pub(super) packet_outs: VecDeque<PacketOut>,
+    /// Tables and cookies of flows that nobody teaches any more.
+    pub(super) orphans: Vec<(TableId, u64)>,
     /// Tables that taking steps back has touched.
     undone: BTreeSet<TableId>,
 }
 
-/// A transaction. Ends with [`Self::commit`] or [`Self::rollback`].
+/// A transaction. Ends with [`Self::commit`](super::commit) or [`Self::rollback`].
 pub(super) struct Txn<'a, P> {
     pub(super) w: Work,
     pub(super) state: &'a mut Ofproto,
@@ -111,10 +131,15 @@ impl<'a, P: Plant> Txn<'a, P> {
             changed: false,
             changes,
             steps,
+            touched: TableIds::default(),
+            tells_removed: false,
+            ports: BTreeSet::new(),
+            meters_changed: BTreeSet::new(),
             meters_made: Vec::new(),
             meters_dropped: Vec::new(),
-            requests: Vec::new(),
-            packet_outs: Vec::new(),
+            requests: VecDeque::new(),
+            packet_outs: VecDeque::new(),
+            orphans: Vec::new(),
             undone: BTreeSet::new(),
         };
         Some(Self { w, state, plant })
@@ -130,13 +155,15 @@ impl<'a, P: Plant> Txn<'a, P> {
         match m {
             Mod::Flow(m) => self.flow_mod(m),
             Mod::Group(m) => {
-                self.group_mod(&m)?;
+                let doomed = self.group_mod(&m)?;
                 self.requested(Mod::Group(m));
+                self.remove_doomed(doomed);
                 Ok(())
             }
             Mod::Meter(m) => {
-                self.meter_mod(&m)?;
+                let doomed = self.meter_mod(&m)?;
                 self.requested(Mod::Meter(m));
+                self.remove_doomed(doomed);
                 Ok(())
             }
             Mod::Table(m) => self.table_mod(&m),
@@ -144,20 +171,31 @@ impl<'a, P: Plant> Txn<'a, P> {
             Mod::Port(m) => self.port_mod(&m),
             Mod::PacketOut(m) => {
                 self.check_packet_out(&m)?;
-                self.w.packet_outs.push(*m);
+                self.w.packet_outs.push_back(*m);
                 Ok(())
             }
         }
     }
 
-    fn requested(&mut self, m: Mod) {
-        self.w
-            .requests
-            .push(Event::Requested(Box::new(m), self.w.author));
+    /// Others are to be told that this was asked for.
+    pub(super) fn requested(&mut self, m: Mod) {
+        let asked = Event::Requested(Box::new(m), self.w.author);
+        self.w.requests.push_back(asked);
     }
 
     pub(super) fn step(&mut self, step: Step) {
-        self.w.steps.push(step);
+        match &step {
+            Step::Added { id, .. } => self.w.touched.insert(id.table),
+            Step::Removed { id, rule, why, .. } => {
+                self.w.touched.insert(id.table);
+                self.w.tells_removed |= why.is_some() && rule.flags.send_flow_removed;
+            }
+            Step::Port(port, _) => {
+                self.w.ports.insert(*port);
+            }
+            Step::Emptied { .. } | Step::Group(..) | Step::Meter(..) | Step::Table(..) => {}
+        }
+        self.w.steps.push_back(step);
     }
 
     /// The table, made if it was never used.
@@ -189,16 +227,33 @@ impl<'a, P: Plant> Txn<'a, P> {
         kind: FlowChangeKind,
         learned: Option<Now>,
     ) -> Result<FlowId, OfError> {
+        self.try_insert(table, rules, m, rule, kind, learned)
+            .map_err(unwritable)
+    }
+
+    /// As [`Self::insert`], but there may be something.
+    ///
+    /// # Errors
+    /// [`WriteError::Duplicate`] names it. Nothing has changed.
+    pub(super) fn try_insert(
+        &mut self,
+        table: &Table,
+        rules: &mut Rules,
+        m: &FlowMatch,
+        rule: Arc<Rule>,
+        kind: FlowChangeKind,
+        learned: Option<Now>,
+    ) -> Result<FlowId, WriteError> {
+        // Before the rule is seen, packets have to know that there are clauses.
         if rule.is_clause() {
             table.clause_added();
         }
         let priority = i32::from(rule.priority);
         let inserted = rules.insert(m.value(), m.mask(), priority, rule.clone(), self.w.version);
-        let id = inserted.map_err(|e| {
+        let id = inserted.inspect_err(|_| {
             if rule.is_clause() {
                 table.clause_purged();
             }
-            rvs_openflow::ErrorCode::FmfcTableFull.because(e.to_string())
         })?;
         let id = FlowId {
             table: table.id,
@@ -206,7 +261,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         };
         self.state.index.add(self.w.now, id, &rule, learned);
         self.changed_rule(table.id, rule.priority, m);
-        self.w.steps.push(Step::Added { id, rule, kind });
+        self.step(Step::Added { id, rule, kind });
         Ok(id)
     }
 
@@ -228,7 +283,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         rules.remove_at(id, self.w.version).ok()?;
         let id = FlowId { table, rule: id };
         let learned = self.state.index.remove(id, &rule);
-        self.w.steps.push(Step::Removed {
+        self.step(Step::Removed {
             id,
             rule: rule.clone(),
             why,
@@ -252,7 +307,7 @@ impl<'a, P: Plant> Txn<'a, P> {
     pub(super) fn empty(&mut self, table: &Arc<Table>) -> bool {
         let flows = table.read().len();
         let plain = self.state.index.is_plain(table.id) && !self.state.watched;
-        if flows < SLICE || !plain || self.has_touched(table.id) {
+        if flows < SLICE || !plain || self.w.touched.contains(table.id) {
             return false;
         }
         let empty = Table::new(table.id, self.state.classifier_config());
@@ -261,20 +316,12 @@ impl<'a, P: Plant> Txn<'a, P> {
         self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(Arc::new(empty)));
         self.state.index.flows -= flows;
         self.changed_everything();
-        self.w.steps.push(Step::Emptied {
+        self.step(Step::Emptied {
             table: table.clone(),
             flows,
             told,
         });
         true
-    }
-
-    /// True when this transaction has added or removed flows of the table.
-    fn has_touched(&self, table: TableId) -> bool {
-        self.w.steps.iter().any(|s| match s {
-            Step::Added { id, .. } | Step::Removed { id, .. } => id.table == table,
-            _ => false,
-        })
     }
 
     /// Removes flows of any table.
@@ -290,34 +337,41 @@ impl<'a, P: Plant> Txn<'a, P> {
     }
 
     fn changed_rule(&mut self, table: TableId, priority: u16, m: &FlowMatch) {
-        if self.w.changes.all {
-            return;
+        if self.is_named_singly(self.w.changes.rules.len()) {
+            self.w.changes.rules.push(RuleChange {
+                table,
+                priority,
+                matching: *m,
+            });
         }
-        if self.w.changes.rules.len() >= CHANGES {
-            return self.changed_everything();
-        }
-        self.w.changes.rules.push(RuleChange {
-            table,
-            priority,
-            matching: *m,
-        });
     }
 
     pub(super) fn changed_group(&mut self, id: GroupId) {
         self.w.changed = true;
-        self.w.changes.groups.push(id);
+        if self.is_named_singly(self.w.changes.groups.len()) {
+            self.w.changes.groups.push(id);
+        }
     }
 
     pub(super) fn changed_meter(&mut self, id: MeterId) {
         self.w.changed = true;
-        self.w.changes.meters.push(id);
+        if self.is_named_singly(self.w.changes.meters.len()) {
+            self.w.changes.meters.push(id);
+        }
+    }
+
+    /// True when one more change beside `named` is to be named; otherwise everything is said to have changed.
+    fn is_named_singly(&mut self, named: usize) -> bool {
+        if !self.w.changes.all && named >= CHANGES {
+            self.changed_everything();
+        }
+        !self.w.changes.all
     }
 
     /// Something that every translation rests on is different, or too much to name.
     pub(super) fn changed_everything(&mut self) {
         self.w.changed = true;
-        self.w.changes.all = true;
-        self.w.changes.rules.clear();
+        self.w.changes = ChangeSet::everything();
     }
 
     /// Takes everything back.
@@ -326,15 +380,28 @@ impl<'a, P: Plant> Txn<'a, P> {
         self.give_back();
     }
 
-    /// Takes up to `max` steps back, the last first; what was done without steps goes with the last. True when nothing is left.
+    /// Takes up to `max` steps back, the last first; what was done without steps comes after the first. True when nothing is
+    /// left.
     pub(super) fn undo(&mut self, max: usize) -> bool {
         for _ in 0..max {
-            let Some(step) = self.w.steps.pop() else {
+            let Some(step) = self.w.steps.pop_back() else {
                 break;
             };
             self.undo_step(step);
         }
-        if !self.w.steps.is_empty() {
+        shorten(&mut self.w.requests, max);
+        shorten(&mut self.w.packet_outs, max);
+        for _ in 0..max {
+            let Some(made) = self.w.meters_made.pop() else {
+                break;
+            };
+            self.plant.set_meter(made, None);
+        }
+        let w = &self.w;
+        if !w.steps.is_empty() || !w.meters_made.is_empty() {
+            return false;
+        }
+        if !w.requests.is_empty() || !w.packet_outs.is_empty() {
             return false;
         }
         for id in self.w.undone.clone() {
@@ -349,9 +416,6 @@ impl<'a, P: Plant> Txn<'a, P> {
             self.w.undone.remove(&id);
         }
         self.state.index.orphans.clear();
-        for made in std::mem::take(&mut self.w.meters_made) {
-            self.plant.set_meter(made, None);
-        }
         true
     }
 
@@ -386,205 +450,25 @@ impl<'a, P: Plant> Txn<'a, P> {
             }
         }
     }
+}
 
-    /// Makes it what packets see, and tells who has to know.
-    pub(super) fn commit(mut self) {
-        self.publish();
-        self.tell_steps(usize::MAX);
-        self.conclude();
-    }
-
-    /// Makes it what packets see. The steps are in their order from the end after it.
-    pub(super) fn publish(&mut self) {
-        self.remove_orphans();
-        for id in &self.w.changes.meters {
-            if let Some(m) = self.state.meters.get(id) {
-                self.plant.set_meter(m.number, Some(m.meter.clone()));
-            }
-        }
-        if self.w.changed || !self.w.changes.is_empty() {
-            let (version, bridge) = (self.w.version, self.w.bridge.clone());
-            self.plant.publish(version, bridge, &self.w.changes);
-        }
-        let asked = |s: &Step| matches!(s, Step::Removed { rule, why: Some(_), .. } if rule.flags.send_flow_removed);
-        if !self.w.meters_dropped.is_empty() || self.w.steps.iter().any(asked) {
-            self.plant.settle();
-        }
-        for gone in std::mem::take(&mut self.w.meters_dropped) {
-            self.plant.set_meter(gone, None);
-        }
-        self.w.steps.reverse();
-    }
-
-    /// Tells what follows from up to `max` steps that are published. True when none is left.
-    pub(super) fn tell_steps(&mut self, max: usize) -> bool {
-        for _ in 0..max {
-            let Some(step) = self.w.steps.pop() else {
-                break;
-            };
-            self.tell(&step);
-        }
-        self.w.steps.is_empty()
-    }
-
-    /// The last part of a commit.
-    pub(super) fn conclude(mut self) {
-        self.state.events.append(&mut self.w.requests);
-        self.state.check_vacancy(&self.w.bridge);
-        for out in std::mem::take(&mut self.w.packet_outs) {
-            let data = out.data.clone();
-            let start = packet_out(self.state.id, out);
-            self.plant.execute(self.w.now, start, data);
-        }
-        self.give_back();
-    }
-
-    /// Ports and settings are the switch's: they may have changed while the transaction was put aside.
-    pub(super) fn catch_up(&mut self) {
-        let Some(current) = self.plant.bridge(self.state.id) else {
-            return;
-        };
-        self.w.bridge = Bridge {
-            tables: self.w.bridge.tables.clone(),
-            groups: self.w.bridge.groups.clone(),
-            meters: self.w.bridge.meters.clone(),
-            table_configs: self.w.bridge.table_configs.clone(),
-            ..(*current).clone()
-        };
-        for step in &self.w.steps {
-            if let Step::Port(port, _) = step {
-                let config = self.state.port_config(*port);
-                let ports = self.w.bridge.ports.with_config(*port, config);
-                self.w.bridge.ports = Arc::new(ports);
-            }
-        }
-    }
-
-    /// Flows that nobody teaches any more go, and flows that they taught.
-    fn remove_orphans(&mut self) {
-        while !self.state.index.orphans.is_empty() {
-            for (table, cookie) in self.state.index.take_orphans() {
-                let select = FlowSelect::of_cookie(table, cookie);
-                for table in self.tables(table) {
-                    let ids = select.loose(&table.read(), self.w.version);
-                    self.remove_all(&table, &ids, FlowRemovedReason::Delete);
-                }
-            }
-        }
-    }
-
-    /// What follows from a step that is final.
-    fn tell(&mut self, step: &Step) {
-        match step {
-            Step::Added { id, rule, kind } if self.state.watched => {
-                self.report(*id, rule, *kind);
-            }
-            Step::Removed { id, rule, why, .. } => {
-                self.state.dirty.insert(id.table);
-                let Some(why) = why else { return };
-                if rule.flags.send_flow_removed {
-                    self.flow_removed(*id, rule, *why);
-                }
-                if self.state.watched {
-                    self.report(*id, rule, FlowChangeKind::Removed(*why));
-                }
-            }
-            Step::Emptied { table, told, .. } => {
-                self.state.dying.push(Dying::new(table.clone(), *told));
-            }
-            Step::Port(port, old) => self.configured(*port, *old),
-            _ => {}
-        }
-    }
-
-    fn flow_removed(&mut self, id: FlowId, rule: &Rule, why: FlowRemovedReason) {
-        let Some(matching) = self.matching(id) else {
-            return;
-        };
-        let (idle_timeout, hard_timeout) = rule.timeouts();
-        let there = self.w.now.since(rule.created);
-        self.state
-            .events
-            .push(Event::FlowRemoved(Box::new(FlowRemoved {
-                matching,
-                cookie: rule.cookie,
-                priority: rule.priority,
-                reason: why,
-                table: Some(id.table),
-                duration_sec: u32::try_from(there.as_secs()).unwrap_or(u32::MAX),
-                duration_nsec: there.subsec_nanos(),
-                idle_timeout,
-                hard_timeout,
-                packets: rule.counters.packets(),
-                bytes: rule.counters.bytes(),
-            })));
-    }
-
-    fn report(&mut self, id: FlowId, rule: &Rule, kind: FlowChangeKind) {
-        let Some(matching) = self.matching(id).filter(|_| !rule.flags.hidden) else {
-            return;
-        };
-        let (idle_timeout, hard_timeout) = rule.timeouts();
-        self.state
-            .events
-            .push(Event::FlowChanged(Box::new(FlowChanged {
-                kind,
-                by: self.w.author,
-                table: id.table,
-                priority: rule.priority,
-                cookie: rule.cookie,
-                idle_timeout,
-                hard_timeout,
-                matching,
-                instructions: rule.instructions.clone(),
-            })));
-    }
-
-    /// Rules stay in their tables until they are purged, which this transaction does not do.
-    fn matching(&self, id: FlowId) -> Option<FlowMatch> {
-        let rules = self.w.bridge.table(id.table)?.read();
-        rules.rule(id.rule).map(|r| match_of(&r))
-    }
-
-    pub(super) fn give_back(self) {
-        let Work {
-            mut steps,
-            mut changes,
-            ..
-        } = self.w;
-        steps.clear();
-        steps.shrink_to(KEEP);
-        changes.rules.clear();
-        changes.rules.shrink_to(KEEP);
-        changes.groups.clear();
-        changes.meters.clear();
-        changes.all = false;
-        self.state.scratch = Scratch { steps, changes };
-    }
+/// A table that takes no more says so as a full one.
+pub(super) fn unwritable(e: WriteError) -> OfError {
+    rvs_openflow::ErrorCode::FmfcTableFull.because(e.to_string())
 }
 
 pub(super) fn match_of(found: &Found<'_>) -> FlowMatch {
     FlowMatch::new(&found.value(), *found.mask())
 }
 
-fn restore<K: std::hash::Hash + Eq, V: Clone>(
-    map: &mut std::collections::HashMap<K, V, ahash::RandomState>,
-    id: K,
-    old: Option<V>,
-) {
+fn restore<K: Ord, V>(map: &mut BTreeMap<K, V>, id: K, old: Option<V>) {
     match old {
         Some(v) => map.insert(id, v),
         None => map.remove(&id),
     };
 }
 
-/// The pipeline's fields that the message gives, and its actions.
-fn packet_out(bridge: rvs_pipeline::BridgeId, out: PacketOut) -> FrozenState {
-    let in_port = out.in_port();
-    let mut start = FrozenState::packet_out(bridge, in_port, out.actions);
-    let actset_output = start.fields.actset_output;
-    start.fields = *out.metadata.value();
-    start.fields.of_port = in_port.0;
-    start.fields.actset_output = actset_output;
-    start
+/// Takes up to `max` from the end.
+fn shorten<T>(all: &mut VecDeque<T>, max: usize) {
+    all.truncate(all.len().saturating_sub(max));
 }

@@ -14,7 +14,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             return;
         };
         push(&mut self.deps.meters, (bridge.id, id));
-        if let Some(entry) = bridge.meters.get(&id) {
+        if let Some(entry) = bridge.meters.get(id) {
             self.note(|| TraceEvent::Aside(format!("if meter {id} has tokens")));
             self.emit(DpAction::Meter(entry.dp));
         }

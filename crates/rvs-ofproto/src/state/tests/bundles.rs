@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::Call;
 
 /// Everything that can be seen of the state: flows with counters and ages, groups, meters, tables, ports, deadlines.
-fn everything(lab: &mut Lab) -> String {
+pub(super) fn everything(lab: &mut Lab) -> String {
     let flows = lab.dump_of(FlowSelect::all(), true);
     let groups = lab.state.group_stats(lab.now, GroupId::ALL, &mut lab.plant);
     let desc = lab.state.group_desc(GroupId::ALL, &lab.plant);

@@ -17,7 +17,7 @@ fn meters_are_added_changed_and_deleted() {
         lab.run("mod-meter meter=2,pktps,bands=type=drop,rate=10"),
         Err(ErrorCode::MmfcUnknownMeter)
     );
-    let number = lab.plant.up().meters[&MeterId(1)].dp;
+    let number = lab.plant.up().meters.get(MeterId(1)).unwrap().dp;
     lab.plant.meters[&number]
         .as_ref()
         .unwrap()
@@ -25,7 +25,7 @@ fn meters_are_added_changed_and_deleted() {
     lab.pass(2000);
     lab.all(&["mod-meter meter=1,kbps,burst,bands=type=drop,rate=20,burst_size=5"]);
     // A changed meter keeps its number and its age; its buckets and counters are new.
-    assert_eq!(lab.plant.up().meters[&MeterId(1)].dp, number);
+    assert_eq!(lab.plant.up().meters.get(MeterId(1)).unwrap().dp, number);
     let stats = lab
         .state
         .meter_stats(lab.now, MeterId(1), &mut lab.plant)

@@ -3,6 +3,7 @@
 mod bundles;
 mod flows;
 mod groups;
+mod many;
 mod meters;
 mod model;
 mod tables;

@@ -1,0 +1,317 @@
+//! What is about very many things is done in slices, and each of them is small.
+
+use std::time::Duration;
+
+use rvs_flow::OfPort;
+use rvs_openflow::message::PacketOut;
+use rvs_openflow::{Action, FlowMatch, GroupId, MeterId};
+
+use super::bundles::everything;
+use super::*;
+use crate::state::{Outcome, Task};
+use crate::testing::Call;
+
+/// What a turn of the agent does at a time.
+const WORK: usize = 1024;
+
+/// The longest that anybody waits, of three tries: what blurs one is not there the next time, what is ours is.
+fn worst_of(mut one: impl FnMut() -> Duration) {
+    // Built for tests it takes some times as long as what ships.
+    const MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 50 });
+    let mut tries = Vec::new();
+    while tries.len() < 3 {
+        let worst = one();
+        if worst < MOST {
+            return println!("{worst:?} at worst");
+        }
+        tries.push(worst);
+    }
+    panic!("{tries:?}");
+}
+
+/// Time that this thread has had a processor: others' load blurs it little.
+fn time_of_thread() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let ns = text.split(' ').next().unwrap().parse().unwrap();
+    Duration::from_nanos(ns)
+}
+
+fn limits() -> Limits {
+    Limits {
+        groups: 100_000,
+        meters: 100_000,
+        ..Limits::default()
+    }
+}
+
+/// What was seen of a change in slices.
+struct Seen {
+    outcome: Outcome,
+    slices: usize,
+    /// The longest slice.
+    worst: Duration,
+    longest: usize,
+    /// The most calls of the switch and events that came of one.
+    calls: usize,
+    events: usize,
+    removed: Vec<(FlowRemovedReason, u64)>,
+}
+
+fn numbered(m: &Mod, n: u32) -> Mod {
+    let mut m = m.clone();
+    match &mut m {
+        Mod::Group(m) => m.group.id = GroupId(n),
+        Mod::Meter(m) => m.meter.id = MeterId(n),
+        other => panic!("{other:?}"),
+    }
+    m
+}
+
+impl Lab {
+    fn apply(&mut self, mods: impl IntoIterator<Item = Mod>) {
+        let author = self.author();
+        let done = self.state.apply(self.now, &author, mods, &mut self.plant);
+        assert_eq!(done, Ok(()));
+    }
+
+    /// As the agent does it, turn by turn.
+    fn in_slices(&mut self, mods: Vec<Mod>) -> Seen {
+        self.plant.take_calls();
+        self.state.take_events();
+        let author = self.author();
+        let tasks = mods.into_iter().map(Task::Mod);
+        let start = time_of_thread();
+        self.state
+            .start(self.now, &author, Box::new(tasks), &mut self.plant);
+        let mut seen = Seen {
+            outcome: Ok(()),
+            slices: 0,
+            worst: time_of_thread() - start,
+            longest: 0,
+            calls: 0,
+            events: 0,
+            removed: Vec::new(),
+        };
+        for _ in 0..10_000 {
+            let start = time_of_thread();
+            let outcome = self.state.proceed(WORK, &mut self.plant);
+            let took = time_of_thread() - start;
+            if took > seen.worst {
+                (seen.worst, seen.longest) = (took, seen.slices);
+            }
+            seen.slices += 1;
+            seen.calls = seen.calls.max(self.plant.take_calls().len());
+            let events = self.state.take_events();
+            seen.events = seen.events.max(events.len());
+            seen.removed.extend(events.iter().filter_map(|e| match e {
+                Event::FlowRemoved(f) => Some((f.reason, f.packets)),
+                _ => None,
+            }));
+            if let Some(outcome) = outcome {
+                seen.outcome = outcome;
+                return seen;
+            }
+        }
+        panic!("it comes to no end");
+    }
+}
+
+/// 100,000 groups, or meters (N in `action`), each with a flow that goes with it and one of them with 5,000 more.
+fn deleted_with_flows(first: &str, action: &str, delete: &str, why: FlowRemovedReason) -> Duration {
+    const N: u32 = 100_000;
+    let mut lab = Lab::with_limits(Version::Of13, limits());
+    lab.plant.silent = true;
+    let one = lab.parse(first).unwrap();
+    lab.apply((1..=N).map(|n| numbered(&one, n)));
+    let flows: Vec<_> = (0..N + 5000)
+        .map(|n| {
+            let of = if n < N { n + 1 } else { 7 };
+            let flags = if n % 100 == 0 { "send_flow_rem," } else { "" };
+            let action = action.replace('N', &of.to_string());
+            let text = format!("add {flags}reg0={n},actions={action}");
+            lab.parse(&text).unwrap()
+        })
+        .collect();
+    lab.apply(flows);
+    lab.all(&["add arp,actions=output:1"]);
+    assert_eq!(lab.state.index.flows, N as usize + 5001);
+    let (bridge, before) = (lab.plant.up().clone(), lab.dump().len());
+    let delete = lab.parse(delete).unwrap();
+    assert!(lab.state.is_long(&delete));
+
+    // With a mistake at its end nothing has happened.
+    let wrong = lab.parse("add ip,actions=group:200000").unwrap();
+    let failed = lab.in_slices(vec![delete.clone(), wrong]);
+    assert_eq!(
+        failed.outcome.map_err(|(at, e)| (at, e.code)),
+        Err((1, ErrorCode::BacBadOutGroup))
+    );
+    assert_eq!(lab.dump().len(), before);
+    assert!(std::sync::Arc::ptr_eq(&bridge, lab.plant.up()));
+    drop(bridge);
+
+    let seen = lab.in_slices(vec![delete]);
+    assert_eq!(seen.outcome, Ok(()));
+    assert!(seen.slices > 200, "{}", seen.slices);
+    assert!(seen.calls <= WORK + 2 && seen.events <= WORK + 1);
+    // What is left of it is forgotten in slices too.
+    println!(
+        "{} of {} {:?}; {} of {} {:?}",
+        failed.longest, failed.slices, failed.worst, seen.longest, seen.slices, seen.worst
+    );
+    let mut worst = seen.worst.max(failed.worst);
+    for _ in 0..1000 {
+        let start = time_of_thread();
+        let more = lab.state.tidy(&lab.plant);
+        worst = worst.max(time_of_thread() - start);
+        if !more {
+            break;
+        }
+    }
+    assert!(lab.state.faded.is_empty());
+    assert_eq!(seen.removed, vec![(why, 0); N as usize / 100 + 50]);
+    assert_eq!(lab.dump(), ["arp actions=output:1"]);
+    assert!(lab.plant.up().groups.is_empty() && lab.plant.up().meters.is_empty());
+    assert!(lab.state.groups.is_empty() && lab.state.meters.is_empty());
+    assert!(lab.plant.meters.is_empty());
+    worst
+}
+
+#[test]
+fn all_groups_go_in_slices_and_their_flows_with_them() {
+    let first = "add-group group_id=0,type=all,bucket=actions=output:1";
+    let why = FlowRemovedReason::GroupDelete;
+    worst_of(|| deleted_with_flows(first, "group:N", "del-group group_id=all", why));
+}
+
+#[test]
+fn all_meters_go_in_slices_and_their_flows_with_them() {
+    let first = "add-meter meter=1,pktps,bands=type=drop,rate=10";
+    let why = FlowRemovedReason::MeterDelete;
+    worst_of(|| deleted_with_flows(first, "meter:N,output:1", "del-meter meter=all", why));
+}
+
+/// One group that many flows refer to.
+#[test]
+fn a_group_goes_in_slices_when_many_flows_refer_to_it() {
+    let mut lab = Lab::new(Version::Of13);
+    lab.all(&[
+        "add-group group_id=1,type=all,bucket=actions=output:1",
+        "add-group group_id=2,type=all,bucket=actions=group:1",
+    ]);
+    let flows: Vec<_> = (0..3000)
+        .map(|n| lab.parse(&format!("add reg0={n},actions=group:2")).unwrap())
+        .collect();
+    lab.apply(flows);
+    lab.pass(10);
+    let before = everything(&mut lab);
+    let delete = lab.parse("del-group group_id=2").unwrap();
+    let wrong = lab.parse("add-group group_id=1,type=all").unwrap();
+    let failed = lab.in_slices(vec![delete.clone(), wrong]);
+    assert_eq!(failed.outcome.map_err(|(at, _)| at), Err(1));
+    assert_eq!(everything(&mut lab), before);
+    assert!(lab.state.is_long(&delete));
+    assert!(!lab
+        .state
+        .is_long(&lab.parse("del-group group_id=1").unwrap()));
+    let seen = lab.in_slices(vec![delete]);
+    assert!(seen.slices >= 3 && seen.outcome.is_ok());
+    assert_eq!((lab.dump(), lab.plant.up().groups.len()), (vec![], 1));
+    // Nothing forwards to the first any more.
+    lab.all(&["del-group group_id=1"]);
+}
+
+/// Flows that nobody teaches any more go in slices too.
+#[test]
+fn what_was_taught_goes_in_slices() {
+    let mut lab = Lab::new(Version::Of13);
+    lab.all(&["add reg1=5,actions=learn(table=2,delete_learned,cookie=0x5,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])"]);
+    let flows: Vec<_> = (0..3000)
+        .map(|n| {
+            lab.parse(&format!("add table=2,cookie=5,reg0={n},actions=drop"))
+                .unwrap()
+        })
+        .collect();
+    lab.apply(flows);
+    let delete = lab.parse("del table=0").unwrap();
+    let seen = lab.in_slices(vec![delete]);
+    assert!(seen.slices >= 3 && seen.outcome.is_ok());
+    assert_eq!(lab.state.index.flows, 0);
+}
+
+/// Packets of a bundle leave some at a time, in order, when all of it is published.
+#[test]
+fn many_packet_outs_leave_in_slices() {
+    const N: usize = 10_000;
+    let mut lab = Lab::new(Version::Of14);
+    let mut metadata = FlowMatch::any();
+    metadata.set_in_port(OfPort::CONTROLLER);
+    let mut mods: Vec<_> = (0..N)
+        .map(|n| {
+            Mod::PacketOut(Box::new(PacketOut {
+                buffer_id: None,
+                metadata,
+                actions: vec![Action::output(OfPort::TABLE)],
+                data: n.to_be_bytes().to_vec(),
+            }))
+        })
+        .collect();
+    mods.push(lab.parse("add in_port=1,actions=output:2").unwrap());
+    lab.plant.silent = true;
+    let author = lab.author();
+    let wrong = lab.parse("add ip,actions=group:7").unwrap();
+    let failed = lab.in_slices(mods.iter().cloned().chain([wrong]).collect());
+    assert_eq!(
+        (failed.outcome.map_err(|(at, _)| at), failed.calls),
+        (Err(N + 1), 0)
+    );
+
+    let tasks = Box::new(mods.into_iter().map(Task::Mod));
+    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    let (mut sent, mut done) = (Vec::new(), false);
+    for _ in 0..N {
+        done = lab.state.proceed(WORK, &mut lab.plant).is_some();
+        let calls = lab.plant.take_calls();
+        assert!(calls.len() <= WORK / 8 + 1, "{}", calls.len());
+        assert!(calls.is_empty() || lab.dump().len() == 1);
+        lab.plant.take_calls();
+        sent.extend(calls.into_iter().map(|c| match c {
+            Call::Execute(_, data) => data,
+            other => panic!("{other:?}"),
+        }));
+        if done {
+            break;
+        }
+    }
+    assert!(
+        done && sent
+            .iter()
+            .cloned()
+            .eq((0..N).map(|n| n.to_be_bytes().to_vec()))
+    );
+}
+
+/// Each delete of all flows in a bundle costs the same, whatever the bundle has done before.
+#[test]
+fn a_bundle_of_deletes_does_not_look_at_its_own_steps_again() {
+    let mut lab = Lab::new(Version::Of13);
+    let flows: Vec<_> = (0..1100)
+        .map(|n| lab.parse(&format!("add reg0={n},actions=drop")).unwrap())
+        .collect();
+    lab.apply(flows);
+    let delete = lab.parse("del ").unwrap();
+    let mut mods: Vec<_> = (0..20_000)
+        .map(|n| {
+            lab.parse(&format!("add table=1,reg0={n},actions=drop"))
+                .unwrap()
+        })
+        .collect();
+    mods.push(delete.clone());
+    let first = lab.parse("add reg0=1,actions=drop").unwrap();
+    for _ in 0..2000 {
+        mods.extend([first.clone(), delete.clone()]);
+    }
+    let seen = lab.in_slices(mods);
+    assert_eq!(seen.outcome, Ok(()));
+    assert_eq!(lab.state.index.flows, 0);
+}
