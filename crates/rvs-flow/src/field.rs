@@ -128,7 +128,8 @@ pub struct Field {
     pub bits: u8,
     /// Octets of the value in a TLV.
     pub wire_len: u8,
-    /// Bits that a match may name: `bits`, and for `vlan_vid` the presence bit above them.
+    /// Bits that a match may name: `bits`, and for `vlan_vid` the presence bit above them; of `arp_op` the lower 8 alone,
+    /// others are not kept.
     pub match_bits: u8,
     pub maskable: bool,
     pub writable: bool,

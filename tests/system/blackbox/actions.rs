@@ -54,6 +54,10 @@ const ROWS: &[Row] = &[
     Row(NEW, &["ipv6,actions=set_field:fd00::99->ipv6_src,set_field:0x12345->ipv6_label,output:2"], IN6, &[(2, "E/IPv6(src='fd00::99',dst='fd00::2',fl=0x12345)/UDP(sport=7,dport=9)/'data'")]),
     Row(NEW, &["arp,actions=set_field:2->arp_op,set_field:9.9.9.9->arp_spa,set_field:02:00:00:00:00:cc->arp_tha,output:2"], ARP_IN, &[
         (2, "E/ARP(op=2,hwsrc='02:00:00:00:00:01',psrc='9.9.9.9',hwdst='02:00:00:00:00:cc',pdst='10.0.0.2')")]),
+    // What answers for others: Nicira's way, in every version.
+    Row(ANY, &["arp,arp_op=1,actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],mod_dl_src:02:00:00:00:00:cc,load:0x2->NXM_OF_ARP_OP[],move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[],load:0x0200000000cc->NXM_NX_ARP_SHA[],load:0x0a000002->NXM_OF_ARP_SPA[],in_port"], ARP_IN, &[
+        (1, "Ether(src='02:00:00:00:00:cc',dst='02:00:00:00:00:01')/ARP(op=2,hwsrc='02:00:00:00:00:cc',psrc='10.0.0.2',hwdst='02:00:00:00:00:01',pdst='10.0.0.1')")]),
+    Row(ANY, &["arp,actions=push:NXM_OF_ARP_OP[],load:0x2->NXM_OF_ARP_OP[],move:NXM_OF_ARP_OP[]->NXM_NX_REG0[0..15],pop:NXM_OF_ARP_OP[],output:NXM_NX_REG0[]"], ARP_IN, &[(2, "E/ARP(op=1,hwsrc='02:00:00:00:00:01',psrc='10.0.0.1',hwdst='02:00:00:00:00:09',pdst='10.0.0.2')")]),
     Row(NEW, &["icmp,actions=set_field:0->icmp_type,output:2"], &[(1, "I4/ICMP(type=8)/'data'")], &[(2, "I4/ICMP(type=0)/'data'")]),
     Row(NEW, &["sctp,actions=set_field:70->sctp_src,output:2"], &[(1, "I4/SCTP(sport=7,dport=9)/SCTPChunkData(data='data')")], &[(2, "I4/SCTP(sport=70,dport=9)/SCTPChunkData(data='data')")]),
     Row(NEW, &["icmp,actions=set_field:7->icmp_code,output:2"], &[(1, "I4/ICMP(type=3,code=1)/'data'")], &[(2, "I4/ICMP(type=3,code=7)/'data'")]),

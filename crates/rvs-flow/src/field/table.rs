@@ -382,9 +382,9 @@ const ROWS: [Field; COUNT] = [
         .oxm(&[nx(29, "NXM_NX_IP_TTL")]),
     row(Id::IpFrag, "ip_frag", part(at!(flow.nw_frag), 1, 3, 0), 2, Frag).aka(&["nw_frag"])
         .read_only().needs(P::Ip, L3).oxm(&[nx(26, "NXM_NX_IP_FRAG")]),
-    row(Id::ArpOp, "arp_op", wire(at!(flow.nw_proto), 1), 8, Decimal).octets(2).exact()
+    Field { match_bits: 8,..row(Id::ArpOp, "arp_op", wire(at!(flow.nw_proto), 1), 16, Decimal).exact()
         .needs(P::Arp, Present::ARP)
-        .oxm(&[oxm(21, "OXM_OF_ARP_OP", OF12), nxm(15, "NXM_OF_ARP_OP")]),
+        .oxm(&[oxm(21, "OXM_OF_ARP_OP", OF12), nxm(15, "NXM_OF_ARP_OP")])},
     row(Id::ArpSpa, "arp_spa", wire(at!(flow.nw_src), 4), 32, Ipv4).needs(P::Arp, Present::ARP)
         .oxm(&[oxm(22, "OXM_OF_ARP_SPA", OF12), nxm(16, "NXM_OF_ARP_SPA")]),
     row(Id::ArpTpa, "arp_tpa", wire(at!(flow.nw_dst), 4), 32, Ipv4).needs(P::Arp, Present::ARP)

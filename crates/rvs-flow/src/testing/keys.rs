@@ -64,7 +64,7 @@ pub fn matching(e: &mut Entropy<'_>) -> Match<PipelineKey> {
 pub fn field_value(e: &mut Entropy<'_>, field: &Field, key: &PipelineKey) -> (u128, u128) {
     let mut value = field.get(key);
     if e.one_in(6) {
-        value ^= 1 << e.below(usize::from(field.bits));
+        value ^= 1 << e.below(usize::from(field.bits.min(field.match_bits)));
     }
     if field.id == FieldId::NwTos {
         value &= 0xfc;
@@ -84,7 +84,7 @@ pub fn field_value(e: &mut Entropy<'_>, field: &Field, key: &PipelineKey) -> (u1
     } else {
         match e.below(4) {
             // A prefix, an arbitrary mask, or all of it.
-            0 => full & !(full >> e.below(usize::from(field.bits))),
+            0 => full & !(full >> e.below(usize::from(field.bits.min(field.match_bits)))),
             1 => (u128::from(e.u64()) << 64 | u128::from(e.u64())) & full,
             _ => full,
         }

@@ -377,10 +377,11 @@ fn put_load(w: &mut Writer, v: &LoadValue, version: Version) {
             w.u64(v.value as u64);
         });
     }
+    let mask = dst.mask() & dst.field().match_mask();
     let set = FieldValue {
         field: dst.id(),
-        value: v.value << dst.ofs() & dst.mask(),
-        mask: dst.mask(),
+        value: v.value << dst.ofs() & mask,
+        mask,
     };
     put_set_field(w, &set, version);
 }

@@ -1,7 +1,7 @@
 //! Errors: what is wrong (version-free), why (for the log), and how each version says it.
 //!
 //! An [`OfError`] is made where the fault is seen, with a sentence that names cause and cure; [`OfError::reply`] turns it
-//! into the message for the peer, with the first 64 octets of what the peer sent. An error that the peer's version has no
+//! into the message for the peer, with what the peer sent. An error that the peer's version has no
 //! number for is sent as the nearest that it has.
 
 mod table;
@@ -20,8 +20,9 @@ pub const NICIRA: u32 = 0x0000_2320;
 /// Experimenter id of the Open Networking Foundation.
 pub const ONF: u32 = 0x4f4e_4600;
 
-/// Octets of the offending message that an error carries (OpenFlow 1.3.5 section 7.5.4 wants 64 at least).
-pub const ERROR_DATA: usize = 64;
+/// Octets of the offending message that an error carries, at most. OpenFlow 1.3.5 section 7.5.4 wants 64 at least; a tool can
+/// show in words what was refused when it has the whole, and few are longer than this.
+pub const ERROR_DATA: usize = 1024;
 
 /// `NXET_VENDOR`: the type of a vendor error of OpenFlow 1.0 and 1.1.
 const NXET_VENDOR: u16 = 0xb0c2;

@@ -51,14 +51,19 @@ fn an_error_that_a_version_lacks_becomes_the_nearest() {
 }
 
 #[test]
-fn a_reply_carries_xid_and_64_octets() {
+fn a_reply_carries_xid_and_what_was_refused() {
     let mut request = vec![4, 14, 0, 100, 0, 0, 0, 77];
     request.resize(100, 0xee);
     let reply = ErrorCode::BrcBadLen
+        .because("")
+        .reply(Version::Of13, &request);
+    assert_eq!(reply[12..], request);
+    request.resize(1100, 0xee);
+    let reply = ErrorCode::BrcBadLen
         .because("too short")
         .reply(Version::Of13, &request);
-    assert_eq!(reply[..12], [4, 1, 0, 76, 0, 0, 0, 77, 0, 1, 0, 6]);
-    assert_eq!(reply[12..], request[..64]);
+    assert_eq!(reply[..12], [4, 1, 4, 12, 0, 0, 0, 77, 0, 1, 0, 6]);
+    assert_eq!(reply[12..], request[..1024]);
 }
 
 /// `ovs-ofctl print-error` says for a name what each version calls it.

@@ -335,6 +335,7 @@ const TEXTS: &[&str] = &[
     "tcp,tp_dst=80,cookie=0x12,idle_timeout=30,hard_timeout=60,send_flow_rem,actions=mod_tp_dst:8080,NORMAL",
     "udp,tp_src=53,actions=mod_tp_src:54,LOCAL",
     "arp,arp_op=1,actions=FLOOD",
+    "arp,actions=load:0x2->NXM_OF_ARP_OP[],move:NXM_OF_ARP_OP[]->NXM_NX_REG0[0..15]",
     "dl_vlan=5,actions=strip_vlan,output:1",
     "actions=mod_vlan_vid:7,mod_vlan_pcp:3,ALL",
     "dl_vlan=5,actions=set_field:4103->vlan_vid,IN_PORT",

@@ -19,8 +19,9 @@ pub fn sub_field(e: &mut Entropy<'_>, writable: bool, max_bits: u8) -> SubField 
     let fits = |f: &&Field| !f.oxms.is_empty() && (f.writable || !writable);
     let fields: Vec<&Field> = FIELDS.iter().filter(fits).collect();
     let f = e.pick(&fields);
-    let bits = 1 + e.below(usize::from(f.bits.min(max_bits))) as u8;
-    let ofs = e.below(usize::from(f.bits - bits) + 1) as u8;
+    let width = f.bits.min(f.match_bits);
+    let bits = 1 + e.below(usize::from(width.min(max_bits))) as u8;
+    let ofs = e.below(usize::from(width - bits) + 1) as u8;
     SubField::new(f.id, ofs.into(), (ofs + bits - 1).into())
         .unwrap_or_else(|_| SubField::whole(FieldId::Reg0))
 }
@@ -287,7 +288,7 @@ fn set_field(e: &mut Entropy<'_>) -> Action {
     } else {
         full
     };
-    let mut value = low(e, f.bits);
+    let mut value = low(e, f.bits.min(f.match_bits));
     if f.id == FieldId::VlanVid {
         value |= 0x1000;
         mask |= 0x1000;
