@@ -201,8 +201,7 @@ fn put_fields(w: &mut Writer, m: &FlowMatch, version: Version) {
     let (tci, tci_mask) = m.field(FieldId::VlanTci);
     let pcp = tci_mask >> 13;
     // A part of the priority, or a priority without a tag, has no OXM.
-    let untagged = tci == 0 && tci_mask == 0xffff;
-    let sayable = pcp == 0 || pcp == 7 && tci & tci_mask & 0x1000 != 0 || untagged;
+    let sayable = pcp == 0 || pcp == 7 && tci & tci_mask & 0x1000 != 0;
     let whole_tci = version >= Version::Of12 && !sayable;
     let form = if version >= Version::Of12 {
         FieldForm::Oxm
@@ -214,8 +213,7 @@ fn put_fields(w: &mut Writer, m: &FlowMatch, version: Version) {
             FieldId::VlanVid if whole_tci => {
                 put_field(w, Field::of(FieldId::VlanTci), None, tci, tci_mask);
             }
-            // A frame without a tag is one with `vlan_vid` 0, which says all.
-            FieldId::VlanPcp if whole_tci || untagged && version >= Version::Of12 => {}
+            FieldId::VlanPcp if whole_tci => {}
             _ => put_field(w, field, Some(version), value, mask),
         }
     }

@@ -162,7 +162,10 @@ impl Rig {
             panic!("{heard:?}");
         };
         assert_eq!(xid.to_be_bytes(), bytes[4..8]);
-        assert_eq!(e.data, bytes[..bytes.len().min(64)]);
+        assert_eq!(
+            e.data,
+            bytes[..bytes.len().min(rvs_openflow::error::ERROR_DATA)]
+        );
         e.known(c.dialect.version).unwrap()
     }
 
