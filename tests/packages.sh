@@ -38,3 +38,21 @@ need_python() {
     fi
     touch "$dir/complete"
 }
+
+# Where the packages of a list lie that are laid over that environment (in PYTHONPATH).
+python_overlay() {
+    echo "$(python_environment "$1")/over-$(sha256sum "$2" | cut -c1-12)"
+}
+
+# Puts them there unless they are.
+need_overlay() {
+    local dir
+    dir=$(python_overlay "$1" "$2")
+    [ -e "$dir/complete" ] && return 0
+    rm -rf "$dir"
+    if ! "$(python_environment "$1")/bin/pip" install -q --disable-pip-version-check --no-deps --target "$dir" -r "$2"; then
+        echo "the applications of $2 can't be installed: the tests that need them will fail" >&2
+        return 1
+    fi
+    touch "$dir/complete"
+}

@@ -23,10 +23,23 @@ pub fn client(name: &str) -> PathBuf {
 
 /// The interpreter of the Python environment that the packages stage makes (`tests/packages.sh`).
 pub fn python() -> PathBuf {
+    installed("python_environment system/clients/requirements.txt").join("bin/python")
+}
+
+/// For `PYTHONPATH`: OS-Ken with the applications that it was released with.
+pub fn applications() -> PathBuf {
+    let clients = "system/clients";
+    installed(&format!(
+        "python_overlay {clients}/requirements.txt {clients}/applications.txt"
+    ))
+}
+
+/// The directory that a function of `packages.sh` names, which has to be whole.
+fn installed(named_by: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let script = ". ./packages.sh; python_environment system/clients/requirements.txt";
+    let script = format!(". ./packages.sh; {named_by}");
     let out = Command::new("bash")
-        .args(["-c", script])
+        .args(["-c", &script])
         .current_dir(&root)
         .output()
         .unwrap();
@@ -36,7 +49,7 @@ pub fn python() -> PathBuf {
         "no foreign controllers in {}: run `tests/run packages` first",
         directory.display()
     );
-    directory.join("bin/python")
+    directory
 }
 
 impl Wires {

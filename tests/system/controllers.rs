@@ -5,7 +5,7 @@ use rvs_tests::wire::{client, python};
 use rvs_tests::{eventually, Lab, Peer};
 
 /// Hosts `n1`.. with 10.0.N.x on ports 1.. of the bridge.
-fn hosts(peer: &Peer<'_>, addresses: &[&str]) {
+pub fn hosts(peer: &Peer<'_>, addresses: &[&str]) {
     for (n, address) in (1..).zip(addresses) {
         let ns = format!("n{n}");
         peer.lab.namespaces(&[&ns]);
@@ -16,7 +16,7 @@ fn hosts(peer: &Peer<'_>, addresses: &[&str]) {
     }
 }
 
-fn connect(peer: &Peer<'_>) {
+pub fn connect(peer: &Peer<'_>) {
     peer.vsctl("set-controller br1 tcp:127.0.0.1:6653 -- set controller br1 max_backoff=1000");
     eventually("the controller is connected", || {
         peer.vsctl("get controller br1 is_connected").trim() == "true"

@@ -32,6 +32,7 @@ mod perf;
 mod qos;
 mod refusals;
 mod spanning;
+mod stock_apps;
 mod storage;
 mod survive;
 mod survive_changes;
@@ -196,6 +197,11 @@ fn main() -> ExitCode {
         controllers::faucet,
         applications::groups_and_meters_of_os_ken_1_3,
         applications::groups_and_meters_of_os_ken_1_4,
+        stock_apps::learning_switches,
+        stock_apps::links_are_discovered,
+        stock_apps::router,
+        stock_apps::firewall,
+        stock_apps::qos_manager,
         hostile::nobody_suffers_from_a_bad_peer,
         attacks::cve_2012_3449_nothing_is_for_everybody_to_write,
         attacks::cve_2022_49086_nested_flows_come_and_go,
