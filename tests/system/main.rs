@@ -240,6 +240,7 @@ fn main() -> ExitCode {
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
         meters::rates_hold_for_tcp_and_udp,
+        meters::one_bucket_for_all_workers,
         qos::policing_holds_for_tcp_and_udp,
         ways_out::shaping_starts_while_traffic_runs,
         blackbox::meters,

@@ -1,8 +1,9 @@
 //! Meters against what hosts really send: super-frames, and a TCP that backs off.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rvs_tests::lab::within;
+use rvs_tests::wire::client;
 use rvs_tests::{eventually, Daemon, Lab};
 use serde_json::Value;
 
@@ -14,12 +15,14 @@ const RATES: [(u32, u32); 3] = [(1, 20_000), (2, 100_000), (3, 500_000)];
 /// Octets that a meter has let through.
 fn passed(switch: &Daemon<'_>, meter: u32) -> f64 {
     let text = switch.ctl(&format!("meter-stats br1 meter={meter}"));
-    let after = |word: &str| -> f64 {
-        let rest = text.split(word).nth(1).unwrap_or_default();
-        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        number.parse().unwrap()
-    };
-    after("byte_in_count:") - after(" byte_count:")
+    after(&text, "byte_in_count:") - after(&text, " byte_count:")
+}
+
+/// The number behind a word.
+fn after(text: &str, word: &str) -> f64 {
+    let rest = text.split(word).nth(1).unwrap_or_default();
+    let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    number.parse().unwrap()
 }
 
 /// Three streams at once for ten seconds; what each got, as a share of its rate.
@@ -84,4 +87,62 @@ pub fn rates_hold_for_tcp_and_udp(lab: &Lab) {
     assert!(tcp.iter().all(|s| (0.95..=1.02).contains(s)), "{tcp:.3?}");
     assert!(udp.iter().all(|s| (0.98..=1.02).contains(s)), "{udp:.3?}");
     drop(servers);
+}
+
+/// Frames a second and remarking, from two ports at once through several workers: one bucket per meter, whoever forwards.
+pub fn one_bucket_for_all_workers(lab: &Lab) {
+    const METERS: [(u32, f64); 2] = [(1, 2000.0), (2, 1000.0)];
+    let peer = Daemon::named(lab, "many", "--workers 3 --bridge br1");
+    for (n, ns) in [(1, "n1"), (2, "n2"), (3, "n3")] {
+        lab.namespaces(&[ns]);
+        lab.host(ns, &format!("p{n}"), "eth0", &format!("10.0.0.{n}/24"));
+        peer.ctl(&format!("add-port br1 p{n}"));
+    }
+    peer.ctl("add-meter br1 meter=1,pktps,burst,stats,bands=type=drop,rate=2000,burst_size=100");
+    peer.ctl("add-meter br1 meter=2,pktps,burst,stats,bands=type=dscp_remark,rate=1000,burst_size=50,prec_level=1");
+    for (n, _) in METERS {
+        peer.ctl(&format!(
+            "add-flow br1 priority=9,udp,tp_dst=520{n},actions=meter:{n},NORMAL"
+        ));
+    }
+    lab.ping("n1", "10.0.0.3");
+    lab.ping("n2", "10.0.0.3");
+    // AF11, which can be remarked; each alone is above the rate of both.
+    let sender = client("send_udp.py");
+    let _senders: Vec<_> = ["n1", "n2"]
+        .iter()
+        .flat_map(|ns| METERS.iter().map(move |(n, rate)| (ns, n, rate * 1.2)))
+        .map(|(ns, n, rate)| {
+            lab.spawn(
+                &format!("{ns}-{n}"),
+                &format!(
+                    "ip netns exec {ns} /usr/bin/python3 {} 10.0.0.3 520{n} {rate} 14 40",
+                    sender.display()
+                ),
+            )
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let sample = || {
+        METERS.map(|(n, _)| {
+            let text = peer.ctl(&format!("meter-stats br1 meter={n}"));
+            (
+                Instant::now(),
+                after(&text, "packet_in_count:") - after(&text, " packet_count:"),
+            )
+        })
+    };
+    let first = sample();
+    std::thread::sleep(Duration::from_secs(10));
+    let last = sample();
+    let shares: Vec<f64> = METERS
+        .iter()
+        .zip(first.iter().zip(last))
+        .map(|((_, rate), (a, b))| (b.1 - a.1) / (b.0 - a.0).as_secs_f64() / rate)
+        .collect();
+    println!("the meters let {shares:.4?} of their rates pass as they are");
+    assert!(
+        shares.iter().all(|s| (0.98..=1.02).contains(s)),
+        "{shares:.4?}"
+    );
 }
