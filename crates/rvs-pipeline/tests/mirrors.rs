@@ -5,15 +5,15 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{bridge, ether, flow, mac, table_with, vid, vids, Lab};
+use common::{bridge, ether, flow, mac, table_with, udp, vid, vids, Lab};
 use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::{DpPort, OfPort};
 use rvs_l2::{BundleId, VlanMode, VlanSet};
 use rvs_openflow::Action;
 use rvs_packet::{Frame, MacAddr};
 use rvs_pipeline::{
-    Bridge, CachedEffect, Mirror, MirrorOutput, MirrorPorts, Port, Ports, StpState, Tables,
-    MAX_MIRRORS,
+    Bridge, CachedEffect, FragMode, Mirror, MirrorOutput, MirrorPorts, Port, Ports, Settings,
+    StpState, Tables, MAX_MIRRORS,
 };
 
 fn mirror(output: MirrorOutput) -> Mirror {
@@ -165,6 +165,20 @@ fn mirrors_of_mirrors_end() {
     assert_eq!(lab.ports(&plain(), 1), [2, 3, 4]);
 }
 
+/// A spanning tree lets a port learn, not forward.
+fn only_learns(lab: &mut Lab, blocked: u32) {
+    lab.change(|b| {
+        let ports = (1..=4).map(|n| {
+            let mut port = Port::device(OfPort(n), DpPort(n), "p");
+            if n == blocked {
+                port.stp = StpState::Learning;
+            }
+            (port, VlanMode::default())
+        });
+        b.ports = Arc::new(Ports::singles(ports).unwrap());
+    });
+}
+
 #[test]
 fn copies_that_a_tree_takes_back_are_not_counted() {
     let mut lab = lab([None; 4], [to_port(3)]);
@@ -174,19 +188,25 @@ fn copies_that_a_tree_takes_back_are_not_counted() {
         t.effects.iter().filter(hits).count()
     };
     assert_eq!(counts(&lab), 1);
-    lab.change(|b| {
-        let ports = (1..=4).map(|n| {
-            let mut port = Port::device(OfPort(n), DpPort(n), "p");
-            port.stp = if n == 1 {
-                StpState::Learning
-            } else {
-                StpState::Forwarding
-            };
-            (port, VlanMode::default())
-        });
-        b.ports = Arc::new(Ports::singles(ports).unwrap());
-    });
+    only_learns(&mut lab, 1);
     assert_eq!((counts(&lab), lab.ports(&plain(), 1)), (0, vec![]));
+}
+
+#[test]
+fn a_dropped_fragment_is_mirrored_but_not_from_a_blocked_port() {
+    let mut fragment = udp(1, 2, &[]);
+    fragment[20] = 0x20;
+    rvs_flow::testing::fix_checksums(&mut fragment);
+    let mut lab = lab([None; 4], [to_port(3)]);
+    lab.change(|b| {
+        b.settings = Arc::new(Settings {
+            frags: FragMode::Drop,
+            ..Settings::default()
+        });
+    });
+    assert_eq!(lab.ports(&fragment, 1), [3]);
+    only_learns(&mut lab, 1);
+    assert_eq!(lab.ports(&fragment, 1), Vec::<u32>::new());
 }
 
 #[test]

@@ -83,14 +83,17 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.hide_inner_tag();
         self.show_fragment_ports();
         self.mirror_arrival(port);
-        if drops_fragments && arrived.nw_frag != 0 {
-            return Err(DropReason::FragDrop);
+        let dropped = drops_fragments && arrived.nw_frag != 0;
+        if !dropped {
+            self.run_tables(TableId(0));
+            self.boundary(true);
         }
-        self.run_tables(TableId(0));
-        self.boundary(true);
         if !port.stp.forwards() {
             self.silence();
             return Err(DropReason::StpBlocked);
+        }
+        if dropped {
+            return Err(DropReason::FragDrop);
         }
         Ok(())
     }
