@@ -6,8 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{table_with, vid, Fate, Lab};
-use rvs_dpif::DropReason;
+use common::{table_with, vid, Fate, Lab, LIMITS};
 use rvs_flow::field::{Field, FieldId, SubField, FIELDS};
 use rvs_flow::testing::{
     field_value, frame, matching, mutate, mutated_frame, pipeline_key, Entropy,
@@ -398,12 +397,7 @@ fn check(seed: u64, relatives: usize) {
     if has_length(&first) && !normal_only {
         return;
     }
-    let limits = [
-        DropReason::TooDeep,
-        DropReason::TooManyResubmits,
-        DropReason::TooManyActions,
-    ];
-    if o.aborted || t.drop.is_some_and(|d| limits.contains(&d)) {
+    if o.aborted || t.drop.is_some_and(|d| LIMITS.contains(&d)) {
         // Recirculation and branches count from where they are; actions and their nesting are the translation's limits alone.
         if o.aborted && t.frozen.is_empty() && !branches {
             assert!(t.actions.is_empty(), "seed {seed}: {:?}", t.drop);

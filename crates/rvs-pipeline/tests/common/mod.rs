@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rvs_classifier::Config;
-use rvs_dpif::DpAction;
+use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::{extract, DpPort, FlowKey, Match, OfPort, ParseLimits, PipelineKey};
 use rvs_l2::{BundleId, FdbKey, GratuitousArp, Lesson, MacConfig, MacTable, VlanMode, VlanSet};
 use rvs_openflow::{Action, Group, Instructions, TableId};
@@ -16,6 +16,13 @@ use rvs_pipeline::{
 };
 
 pub const BR: BridgeId = BridgeId(1);
+
+/// What a translation gives up for, which the interpreter counts in another way.
+pub const LIMITS: [DropReason; 3] = [
+    DropReason::TooDeep,
+    DropReason::TooManyResubmits,
+    DropReason::TooManyActions,
+];
 
 pub fn vid(n: u16) -> VlanId {
     VlanId::new(n).unwrap()
@@ -41,7 +48,7 @@ pub struct Lab {
 pub struct Fate {
     pub outputs: Vec<(DpPort, Vec<u8>)>,
     pub packet_ins: Vec<PacketIn>,
-    /// The frame recirculated too often.
+    /// The frame recirculated too often, or into one of the translation's [`LIMITS`].
     pub too_deep: bool,
 }
 
@@ -211,6 +218,7 @@ impl Lab {
             t.bind(|n| base + n as u64, |n| first + n as u32);
         }
         admit(&mut t, &mut frozen, &mut notes);
+        let mut limited = false;
         let mut again = |key: FlowKey| -> Vec<DpAction> {
             let view = PipelineView {
                 world: &self.world,
@@ -218,6 +226,7 @@ impl Lab {
                 frozen: &frozen,
             };
             let mut t = translate(&view, &key, &mut NoTrace);
+            limited |= t.drop.is_some_and(|d| LIMITS.contains(&d));
             admit(&mut t, &mut frozen, &mut notes);
             t.actions
         };
@@ -235,7 +244,7 @@ impl Lab {
         Fate {
             outputs: done.outputs,
             packet_ins: done.punts.into_iter().filter_map(packet_in).collect(),
-            too_deep: done.too_deep,
+            too_deep: done.too_deep || limited,
         }
     }
 
