@@ -205,6 +205,10 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 return;
             }
             if self.exit {
+                // The action set speaks for the outermost level, as if each level had been left in turn.
+                if let Some(outer) = rest[i + 1..].last() {
+                    (self.at.table, self.at.cookie) = (outer.table, outer.cookie);
+                }
                 break;
             }
         }

@@ -125,6 +125,29 @@ fn pop_mpls_without_a_further_look_does_not_recirculate() {
     assert_eq!(t.actions.len(), 3);
 }
 
+#[test]
+fn an_action_set_speaks_for_the_first_rule_after_another_look_and_an_exit() {
+    let with_cookie = |(m, mut r): (_, Rule), cookie| {
+        r.cookie = cookie;
+        (m, r)
+    };
+    let on = Instructions {
+        apply: Box::new([Action::PopMpls(EtherType::IPV4)]),
+        write: Box::new([Action::output(OfPort::CONTROLLER)]),
+        goto: Some(TableId(2)),
+        ..Instructions::default()
+    };
+    let lab = flows(vec![
+        with_cookie(flow(0, 5, "", vec![resubmit(1)]), 7),
+        with_cookie(rule(1, 5, "mpls", on), 8),
+        with_cookie(flow(2, 5, "udp", vec![Action::Exit]), 9),
+    ]);
+    let frame = labelled(&udp(1, 2, &[]), 64);
+    let fate = lab.send(&frame, 1);
+    assert_eq!(fate.packet_ins[0].cookie, 7);
+    assert_eq!(fate, lab.interpret(&frame, 1));
+}
+
 /// `payload` behind one label, the last of the stack.
 fn labelled(frame: &[u8], ttl: u8) -> Vec<u8> {
     let mut f = frame.to_vec();
