@@ -63,6 +63,9 @@ pub struct Settings {
     pub miss: Miss,
     /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
     pub invalid_ttl_to_controller: bool,
+    /// The bridge's datapath is a dummy, for test suites that compare its cached flows with Open vSwitch's: they have the bits
+    /// that are looked at there (what is written counts, and what kind of frame it is), and queues their own numbers.
+    pub dummy: bool,
     /// No controller can be reached and `fail_mode` is standalone: the bridge switches by itself, whatever its tables say.
     pub fail_open: bool,
 }
@@ -77,6 +80,7 @@ impl Default for Settings {
             frags: FragMode::Normal,
             miss: Miss::Drop,
             invalid_ttl_to_controller: false,
+            dummy: false,
             fail_open: false,
         }
     }

@@ -221,6 +221,22 @@ pub struct PacketInNote {
     pub paused: Option<Box<FrozenState>>,
 }
 
+impl PacketInNote {
+    /// Whether no flow at all sent it: a table was missed that has no table-miss flow.
+    pub fn is_without_flow(&self) -> bool {
+        self.reason == PacketInReason::NoMatch && self.cookie == u64::MAX
+    }
+
+    /// The cookie that controllers are told: Open vSwitch has one of 0 for a miss without a flow.
+    pub fn told_cookie(&self) -> u64 {
+        if self.is_without_flow() {
+            0
+        } else {
+            self.cookie
+        }
+    }
+}
+
 /// A translation that stopped in the middle, to go on with a frame parsed anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FrozenState {

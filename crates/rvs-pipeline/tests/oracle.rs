@@ -133,6 +133,7 @@ fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
             VlanSet::empty()
         },
         forward_bpdu: e.one_in(4),
+        dummy: e.one_in(4),
         spanning_tree: e.one_in(4),
         miss: e.pick(&[Miss::Drop, Miss::Drop, Miss::Controller, Miss::Continue]),
         invalid_ttl_to_controller: e.one_in(2),

@@ -91,6 +91,8 @@ pub struct InstalledFlow {
     pub effects: Vec<CachedEffect>,
     pub held: Held,
     pub created: Now,
+    /// Frames and octets that asked for it. It counts them, where Open vSwitch's do not.
+    pub asked: (u64, u64),
     /// What has been credited to rules, tables and MAC entries so far.
     pub credited: FlowSnapshot,
     /// Last time it carried a frame, as the last sweep saw it; the time of creation before that.
@@ -115,6 +117,7 @@ impl InstalledFlow {
             effects: translation.effects,
             held,
             created: now,
+            asked: (0, 0),
             credited: FlowSnapshot::default(),
             last_used: now,
             stage: Stage::Live,

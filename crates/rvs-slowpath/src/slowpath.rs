@@ -10,7 +10,7 @@ use rvs_dpif::{
 };
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
 use rvs_openflow::MeterId;
-use rvs_packet::Now;
+use rvs_packet::{gso, Now};
 use rvs_pipeline::{
     translate, BridgeId, CachedEffect, FrozenState, LearnedFlow, MacTables, NoTrace, PipelineView,
     PuntNote, Translation, World,
@@ -198,6 +198,10 @@ impl SlowPath {
         let (actions, drop) = (self.metered(&key, &bound.actions), bound.translation.drop);
         let effects = bound.translation.effects.clone();
         let flow = self.install(now, worker, &key, bound, out);
+        if let Some(entry) = flow.as_ref().and_then(|f| self.flows.get_mut(f.id)) {
+            entry.asked.0 += gso::segment_count(&frame) as u64;
+            entry.asked.1 += gso::wire_len(&frame) as u64;
+        }
         if flow.is_none() {
             // No entry will count this frame.
             self.credit_frame(now, &key, &frame, &effects, out);

@@ -33,6 +33,8 @@ pub struct BridgeConfig {
     pub mac_aging: Duration,
     pub mac_table_size: usize,
     pub forward_bpdu: bool,
+    /// `datapath_type=dummy`.
+    pub dummy: bool,
     /// `other_config:hwaddr`: MAC of the bridge's own interface.
     pub hwaddr: Option<MacAddr>,
     pub datapath_id: Option<u64>,
@@ -133,6 +135,7 @@ impl BridgeConfig {
             mac_table_size: number(&mut w, "mac-table-size", 1, Self::MAX_MAC_TABLE_SIZE as u64)
                 .map_or(Self::DEFAULT_MAC_TABLE_SIZE, |n| n as usize),
             forward_bpdu: other("forward-bpdu") == Some("true"),
+            dummy: row.str("datapath_type") == "dummy",
             hwaddr: w.parse("hwaddr", other("hwaddr"), |s| {
                 s.parse()
                     .ok()

@@ -84,6 +84,7 @@ pub fn settings(cfg: &BridgeConfig, vlan_limit: u8) -> Settings {
         vlan_limit,
         flood_vlans: cfg.flood_vlans.iter().copied().collect::<VlanSet>(),
         forward_bpdu: cfg.forward_bpdu,
+        dummy: cfg.dummy,
         spanning_tree: cfg.spanning.is_some(),
         ..Settings::default()
     }

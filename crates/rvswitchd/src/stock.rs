@@ -326,13 +326,15 @@ fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now
         key = key.with_names(&names);
     }
     let s = f.flow.stats.read();
-    let _ = write!(text, "{key}, packets:{}, bytes:{}, ", s.packets, s.bytes);
-    if s.used > Now::ZERO {
+    let packets = s.packets.saturating_sub(f.asked.0);
+    let bytes = s.bytes.saturating_sub(f.asked.1);
+    let _ = write!(text, "{key}, packets:{packets}, bytes:{bytes}, ");
+    if packets > 0 {
         let _ = write!(text, "used:{:.3}s", now.since(s.used).as_secs_f64());
     } else {
         text.push_str("used:never");
     }
-    if s.tcp_flags != 0 {
+    if s.tcp_flags != 0 && packets > 0 {
         let _ = write!(text, ", flags:{}", tcp_flags(s.tcp_flags));
     }
     if style.more {

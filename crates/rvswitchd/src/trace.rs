@@ -227,6 +227,10 @@ fn arrival(bridge: &Bridge, asked: &Asked<'_>) -> Result<PipelineKey, String> {
         None => {}
     }
     key.flow.in_port = dp.unwrap_or(DpPort::NONE).0;
+    if asked.stock && key.of_port == 0 {
+        // Not given: the frame comes from nowhere.
+        key.of_port = OfPort::ANY.0;
+    }
     Ok(key)
 }
 
@@ -472,6 +476,16 @@ impl Shown<'_> {
     fn megaflow(&self, key: &PipelineKey, mask: &Mask<FlowKey>) -> String {
         let mut whole = Mask::<PipelineKey>::none();
         whole.0.flow = mask.0;
+        if self.stock {
+            // That a tag is absent goes without saying.
+            let (flow, m) = (&key.flow, &mut whole.0.flow);
+            if !flow.present.has(Present::VLAN0) {
+                m.vlan0_tci = 0.into();
+            }
+            if !flow.present.has(Present::VLAN1) {
+                m.vlan1_tci = 0.into();
+            }
+        }
         whole.0.of_port = u32::MAX;
         let said = Match::new(key, whole)
             .display(self.port_names())
@@ -504,7 +518,7 @@ fn packet_in(note: &PacketInNote) -> String {
         "userspace(pid=0,controller(reason={},dont_send=1,continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",
         note.reason as u8,
         u8::from(note.paused.is_some()),
-        match note.cookie {
+        match note.told_cookie() {
             0 => "0".to_owned(),
             cookie => format!("{cookie:#x}"),
         },

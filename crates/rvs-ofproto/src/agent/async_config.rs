@@ -66,7 +66,7 @@ impl AsyncMasks {
         config
     }
 
-    /// `OFPC_INVALID_TTL_TO_CONTROLLER` of 1.1 and 1.2.
+    /// `OFPC_INVALID_TTL_TO_CONTROLLER` of 1.2 and before.
     pub(super) fn set_invalid_ttl(&mut self, on: bool) {
         let mask = &mut self.masks[AsyncKind::PacketIn as usize][0];
         *mask = *mask & !INVALID_TTL | if on { INVALID_TTL } else { 0 };

@@ -262,7 +262,7 @@ impl Agent {
         if conn.check_may_change().is_ok() {
             self.fragments = config.fragments;
         }
-        if (Version::Of11..=Version::Of12).contains(&conn.version()) {
+        if conn.version() <= Version::Of12 {
             conn.masks.set_invalid_ttl(config.invalid_ttl_to_controller);
         }
         self.wishes_changed = true;

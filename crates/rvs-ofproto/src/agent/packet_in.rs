@@ -47,18 +47,17 @@ impl Connection {
 
 /// A miss without a flow goes to those of 1.2 and before: later versions drop it.
 fn wants(conn: &Connection, note: &PacketInNote) -> bool {
-    let no_flow = note.reason == PacketInReason::NoMatch && note.cookie == u64::MAX;
     conn.hears_events()
         && conn.controller == note.controller
         && conn.masks.wants_packet_in(note.reason, conn.is_secondary())
-        && !(no_flow && conn.version() >= Version::Of13)
+        && !(note.is_without_flow() && conn.version() >= Version::Of13)
 }
 
 fn packet_in(frame: &[u8], total_len: u32, note: &PacketInNote, continuation: Vec<u8>) -> PacketIn {
     let mut p = PacketIn::new(OfPort(note.fields.of_port), note.reason);
     p.total_len = total_len;
     p.table = note.table;
-    p.cookie = Some(note.cookie).filter(|c| *c != u64::MAX);
+    p.cookie = Some(note.told_cookie()).filter(|c| *c != u64::MAX);
     p.userdata = note.userdata.to_vec();
     p.continuation = continuation;
     p.data = frame.to_vec();

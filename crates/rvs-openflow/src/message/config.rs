@@ -103,7 +103,7 @@ pub enum Fragments {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SwitchConfig {
     pub fragments: Fragments,
-    /// Frames whose TTL is used up go to the controller (OpenFlow 1.1 and 1.2).
+    /// Frames whose TTL is used up go to the controller (OpenFlow 1.1 and 1.2; Open vSwitch's clients ask 1.0 for it too).
     pub invalid_ttl_to_controller: bool,
     /// Octets of a frame without a matching flow that go to the controller.
     pub miss_send_len: u16,
@@ -114,7 +114,7 @@ const INVALID_TTL: u16 = 1 << 2;
 impl SwitchConfig {
     pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let flags = r.u16()?;
-        let ttl = (Version::Of11..=Version::Of12).contains(&version);
+        let ttl = version <= Version::Of12;
         let known = if ttl { 3 | INVALID_TTL } else { 3 };
         if flags & !known != 0 {
             return Err(ErrorCode::ScfcBadFlags.because(format!("unknown flags {flags:#x}")));
@@ -138,7 +138,7 @@ impl SwitchConfig {
             Fragments::Reassemble => 2,
             Fragments::NxMatch => 3,
         };
-        if self.invalid_ttl_to_controller && (Version::Of11..=Version::Of12).contains(&version) {
+        if self.invalid_ttl_to_controller && version <= Version::Of12 {
             flags |= INVALID_TTL;
         }
         w.u16(flags);

@@ -230,8 +230,9 @@ impl<'w> Run<'w, '_> {
                         p.clear_action_set();
                         None
                     }
-                    Miss::Continue => (id < TableId::MAX).then(|| TableId(id.0 + 1)),
-                    Miss::Controller => {
+                    Miss::Continue if id < TableId::MAX => Some(TableId(id.0 + 1)),
+                    // Behind the last table there is what 1.0 does.
+                    Miss::Continue | Miss::Controller => {
                         p.at = Place {
                             table: id,
                             cookie: u64::MAX,

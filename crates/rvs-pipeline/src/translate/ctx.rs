@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rvs_dpif::limits::ACTION_NESTING;
 use rvs_dpif::{DpAction, DropReason};
-use rvs_flow::key::TCI_PRESENT;
+use rvs_flow::key::{FRAG_ANY, FRAG_LATER, TCI_PRESENT};
 use rvs_flow::{FlowKey, Key, Mask, OfPort, PipelineKey, Present};
 use rvs_l2::Tag;
 use rvs_openflow::{Action, ActionSet, PacketInReason, TableId};
@@ -182,6 +182,21 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             name: bridge.name.to_string(),
             in_port: port,
         });
+        if bridge.settings.dummy {
+            let is_ip = self.key.flow.present.any(Present::IP);
+            self.see(|m| {
+                m.dl_type = u16::MAX.into();
+                if is_ip {
+                    m.present |= Present::IP;
+                    m.nw_frag = FRAG_ANY | FRAG_LATER;
+                }
+            });
+        }
+    }
+
+    /// Whether what is written counts as looked at ([`Settings::dummy`](crate::Settings::dummy)).
+    pub(super) fn sees_writes(&self) -> bool {
+        self.at.bridge.is_some_and(|b| b.settings.dummy)
     }
 
     /// Looks at bits of the packet: `set` names them, in a mask of its own, so that it can only add.

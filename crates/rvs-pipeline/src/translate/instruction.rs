@@ -249,12 +249,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
         found
     }
 
-    /// What a miss in `table` does: the packet-in is made here.
+    /// What a miss in `table` does: the packet-in is made here. To continue behind the last table is to miss as 1.0 does.
     fn miss(&mut self, table: TableId) -> Miss {
         let Some(bridge) = self.at.bridge else {
             return Miss::Drop;
         };
-        let miss = bridge.miss(table);
+        let miss = match bridge.miss(table) {
+            Miss::Continue if following(table).is_none() => Miss::Controller,
+            miss => miss,
+        };
         match miss {
             Miss::Drop => self.drop_with(DropReason::NoRule),
             Miss::Controller => {

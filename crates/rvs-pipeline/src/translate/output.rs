@@ -54,7 +54,11 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
 
     /// What leaves from here on goes to this queue of its port. A queue that no port can have changes nothing.
     pub(super) fn set_queue(&mut self, queue: u32) {
-        if let Some(priority) = queue_priority(queue) {
+        let known = queue_priority(queue).map(|class| match self.at.bridge {
+            Some(bridge) if bridge.settings.dummy => queue,
+            _ => class,
+        });
+        if let Some(priority) = known {
             self.set_priority(priority);
         }
     }

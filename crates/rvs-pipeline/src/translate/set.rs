@@ -1,7 +1,7 @@
 //! Writing fields: the key and the frame together.
 
 use rvs_dpif::{Announce, DpAction, Masked, SetField};
-use rvs_flow::field::{Field, FieldId, SubField};
+use rvs_flow::field::{Field, FieldId, Prereq, SubField};
 use rvs_flow::key::TCI_PRESENT;
 use rvs_flow::{FlowKey, Mask, PipelineKey, Present};
 use rvs_packet::view::Lse;
@@ -72,6 +72,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 field.unwildcard_bits(&mut rest, !mask);
                 self.see_mask(&rest);
             }
+        }
+        if self.sees_writes() {
+            let mut seen = Mask::none();
+            field.unwildcard_bits(&mut seen, mask & field.max());
+            // An edit of a network or transport header is for frames of one protocol.
+            if self.key.flow.present.any(Present::IP) && needs_ip(field.prereq) {
+                seen.0.flow.nw_proto = u8::MAX;
+            }
+            self.see_mask(&seen);
         }
         field.set_masked(&mut self.key, value, mask);
         let mut written = Mask::none();
@@ -152,6 +161,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             }
             return;
         }
+        if self.sees_writes() {
+            self.see(|m| m.vlan0_tci = u16::MAX.into());
+        }
         let flow = &mut self.key.flow;
         flow.vlan0_tci = (flow.vlan0_tci.get() & !bits | value & bits).into();
         let mut written = Mask::<PipelineKey>::none();
@@ -207,6 +219,15 @@ impl<T: Trace> Ctx<'_, '_, T> {
             _ => return None,
         })
     }
+}
+
+/// Whether it asks for a network or transport header.
+fn needs_ip(prereq: Prereq) -> bool {
+    use Prereq as P;
+    !matches!(
+        prereq,
+        P::None | P::Ethernet | P::Vlan | P::Pbb | P::Mpls | P::Arp
+    )
 }
 
 /// All ones for fields that the datapath does not write in part.

@@ -71,6 +71,25 @@ fn vlan_limit_of_one_makes_the_inner_tag_payload() {
     assert_eq!(two.ports(&qinq, 1), vec![2]);
 }
 
+/// A dummy's cached flows fix what kind of frame it is, and the fields that are written; others are wider.
+#[test]
+fn flows_of_a_dummy_have_the_bits_that_are_written() {
+    let mask = |dummy| {
+        let mut lab = all(vec![Action::SetNwSrc([10, 9, 8, 7]), out(2)]);
+        lab.change(|b| {
+            b.settings = Arc::new(Settings {
+                dummy,
+                ..Settings::default()
+            })
+        });
+        let key = lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1);
+        let m = lab.translate(&key).mask.0;
+        (m.nw_src, m.nw_proto, m.dl_type.get(), m.nw_frag)
+    };
+    assert_eq!(mask(false), ([0; 4], 0, 0, 0));
+    assert_eq!(mask(true), ([0xff; 4], 0xff, 0xffff, 3));
+}
+
 #[test]
 fn mpls_push_set_and_pop() {
     let ip = ipv4(17, 33, &[0, 1, 0, 2, 0, 12, 0, 0, 1, 2, 3, 4], &[]);

@@ -184,6 +184,22 @@ fn a_table_miss_drops_or_asks_or_goes_on() {
     assert_eq!(fate.packet_ins[0].cookie, u64::MAX);
 }
 
+/// There is nothing to continue with behind the last table: the miss is one as of OpenFlow 1.0.
+#[test]
+fn a_miss_that_continues_behind_the_last_table_goes_to_the_controller() {
+    let mut lab = flows(vec![flow(2, 1, "tcp", vec![out(3)])]);
+    lab.change(|b| {
+        b.settings = Arc::new(Settings {
+            miss: Miss::Continue,
+            ..Settings::default()
+        })
+    });
+    let fate = lab.send(&udp(1, 2, &[]), 1);
+    assert_eq!(fate.packet_ins.len(), 1);
+    assert_eq!(fate.packet_ins[0].reason, PacketInReason::NoMatch);
+    assert!(lab.send(&common::tcp(1, 2), 1).packet_ins.is_empty());
+}
+
 /// What is dropped for want of a flow takes its action set along; a flow without instructions executes it.
 #[test]
 fn a_miss_drops_the_action_set_too() {

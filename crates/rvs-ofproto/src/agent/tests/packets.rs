@@ -82,7 +82,10 @@ fn a_miss_without_a_flow_goes_to_old_controllers() {
     let mut miss = note(1, PacketInReason::NoMatch);
     miss.cookie = u64::MAX;
     rig.agent.packet_in(rig.now, &[0; 60], 60, &miss);
-    assert_eq!(pin(&mut rig, old).reason, PacketInReason::NoMatch);
+    let told = pin(&mut rig, old);
+    assert_eq!(told.reason, PacketInReason::NoMatch);
+    assert_eq!(told.cookie, None, "1.2 tells none");
+    assert_eq!((miss.is_without_flow(), miss.told_cookie()), (true, 0));
     assert!(rig.hear(new).is_empty());
     miss.cookie = 0;
     rig.agent.packet_in(rig.now, &[0; 60], 60, &miss);

@@ -122,6 +122,12 @@ fn configuration_is_kept_by_connection_and_bridge() {
     );
     let reply = rig.ask_one(b, &Message::GetConfigRequest);
     assert_eq!(reply, Message::GetConfigReply(ttl));
+    // As clients of 1.0 may ask, too.
+    let old = rig.controller(Version::Of10);
+    rig.done(old, &Message::SetConfig(ttl));
+    let reply = rig.ask_one(old, &Message::GetConfigRequest);
+    assert_eq!(reply, Message::GetConfigReply(ttl));
+    rig.agent.disconnect(old.conn);
     rig.agent.disconnect(b.conn);
     rig.turn();
     assert_eq!(
