@@ -270,6 +270,34 @@ pub fn states_and_traces(lab: &Lab) {
     suite.stop();
 }
 
+/// What is wrong with a trace is said in the words that scripts look for, and a file of frames is one from the beginning.
+pub fn refusals_of_traces(lab: &Lab) {
+    let suite = Suite::start(lab);
+    let refused = |words: &str| {
+        let said = suite.fails(&format!("ovs-appctl ofproto/trace {words}"));
+        said.lines().next().unwrap_or_default().to_owned()
+    };
+    for (words, wanted) in [
+        ("nobody 'in_port(2)'", "Cannot find the datapath"),
+        ("'' 'in_port(2)' -generate", "Cannot find the datapath"),
+        ("ovs-system 'in_port(2)'", "Cannot find the datapath"),
+        ("br0 'in_port(2)'", "Cannot find the datapath"),
+        ("ovs-dummy in_port=2", "ovs-dummy: unknown bridge"),
+        (
+            "in_port=2",
+            "syntax error at in_port=2 (or the bridge name was omitted)",
+        ),
+        ("br0 in_port=2 rubbish", "Trailing garbage in packet data"),
+    ] {
+        assert_eq!(refused(words), wanted, "{words}");
+    }
+    let frame = "02000000000a02000000000b88b5";
+    let text = suite.sh(&format!("ovs-appctl ofproto/trace 'in_port(2)' {frame}"));
+    assert!(text.contains("dl_src=02:00:00:00:00:0b"), "{text}");
+    assert_eq!(suite.sh("ovs-ofctl parse-pcap p2-tx.pcap"), "");
+    suite.stop();
+}
+
 /// A trace of a frame, given or made up, teaches addresses and flows; a trace of a flow does not.
 pub fn traces_that_teach(lab: &Lab) {
     let suite = Suite::start(lab);

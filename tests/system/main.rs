@@ -125,6 +125,7 @@ fn main() -> ExitCode {
         dummy::frames_by_command,
         dummy::time_by_command,
         dummy::states_and_traces,
+        dummy::refusals_of_traces,
         dummy::traces_that_teach,
         client::a_second_daemon_waits,
         appctl::caches_are_kept_as_told,

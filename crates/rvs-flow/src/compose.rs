@@ -1,7 +1,8 @@
 //! A frame for a key: the shortest one whose key it is, with checksums that are right.
 //!
-//! For tests that say what a frame is like instead of spelling it. The transport payload is [`PAYLOAD`] octets of zero, or
-//! what a wanted length leaves.
+//! For tests that say what a frame is like instead of spelling it. The payload of TCP, UDP and ICMP is [`PAYLOAD`] octets
+//! that count up from zero, or what a wanted length leaves, so that checksums are those that Open vSwitch's dummy devices
+//! give such frames; other protocols have none but a wanted length.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -32,21 +33,21 @@ pub fn compose(key: &FlowKey, size: Option<usize>) -> Vec<u8> {
             frame.extend((tci.get() & !TCI_PRESENT).to_be_bytes());
         }
     }
-    let room = |used: usize| match size {
+    let room = |used: usize, usual: usize| match size {
         Some(size) => size.min(MAX).saturating_sub(used),
-        None => PAYLOAD,
+        None => usual,
     };
     frame.extend(key.dl_type.get().to_be_bytes());
     match EtherType(key.dl_type.get()) {
         EtherType::IPV4 => {
-            let upper = transport(key, &|n| room(frame.len() + 20 + n));
+            let upper = transport(key, &|n, usual| room(frame.len() + 20 + n, usual));
             frame.extend(ipv4(key, upper.len()));
             frame.extend(upper);
         }
         EtherType::IPV6 => {
             let fragment = key.nw_frag & FRAG_ANY != 0;
             let header = if fragment { 48 } else { 40 };
-            let upper = transport(key, &|n| room(frame.len() + header + n));
+            let upper = transport(key, &|n, usual| room(frame.len() + header + n, usual));
             frame.extend(ipv6(key, upper.len()));
             frame.extend(upper);
         }
@@ -121,10 +122,10 @@ fn arp(key: &FlowKey) -> Vec<u8> {
     a
 }
 
-/// The transport header and its payload; `payload` says how long that is behind a header of so many octets.
-fn transport(key: &FlowKey, payload: &dyn Fn(usize) -> usize) -> Vec<u8> {
+/// The transport header and its payload; `payload` says how long that is behind a header of so many octets, and usually.
+fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> usize) -> Vec<u8> {
     if key.nw_frag & FRAG_LATER != 0 {
-        return vec![0; payload(0)];
+        return counting(payload(0, 0));
     }
     let ports = [
         key.tp_src.get().to_be_bytes(),
@@ -140,7 +141,7 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize) -> usize) -> Vec<u8> {
             (h, Some(16))
         }
         IpProto::UDP => {
-            let length = 8 + payload(8);
+            let length = 8 + payload(8, PAYLOAD);
             let mut h = ports;
             h.extend((length as u16).to_be_bytes());
             h.extend([0; 2]);
@@ -159,11 +160,12 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize) -> usize) -> Vec<u8> {
             }
             (h, Some(2))
         }
-        _ => return vec![0; payload(0)],
+        _ => return counting(payload(0, 0)),
     };
-    let nd = key.present.any(Present::ND);
-    let length = if nd { 0 } else { payload(h.len()) };
-    h.resize(h.len() + length, 0);
+    if !key.present.any(Present::ND) {
+        let usual = if at.is_some() { PAYLOAD } else { 0 };
+        h.extend(counting(payload(h.len(), usual)));
+    }
     match at {
         Some(at) => {
             let sum = pseudo(key, h.len()).plus(Sum::of(&h)).checksum();
@@ -181,6 +183,11 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize) -> usize) -> Vec<u8> {
         }
     }
     h
+}
+
+/// Octets that count up from zero.
+fn counting(length: usize) -> Vec<u8> {
+    (0..length).map(|i| i as u8).collect()
 }
 
 /// Behind type, code and checksum of a neighbour discovery message: its target, and the address that it tells (RFC 4861).
@@ -237,11 +244,35 @@ mod tests {
         key.nw_proto = IpProto::UDP.0;
         assert_eq!(compose(&key, Some(200)).len(), 200);
         assert_eq!(compose(&key, Some(usize::MAX)).len(), MAX);
+        key.nw_proto = IpProto::SCTP.0;
+        assert_eq!(compose(&key, None).len(), 46);
+        key.nw_proto = 99;
+        assert_eq!(compose(&key, None).len(), 34);
+        assert_eq!(compose(&key, Some(40)).len(), 40);
         key.dl_type = EtherType::ARP.0.into();
         assert_eq!(compose(&key, None).len(), 42);
         key.dl_type = 0x1234.into();
         assert_eq!(compose(&key, None).len(), 14);
         assert_eq!(compose(&key, Some(60)).len(), 60);
+    }
+
+    /// Clients print checksums of such frames: the payload counts up from zero.
+    #[test]
+    fn the_payload_counts_up_and_is_summed() {
+        let key = FlowKey {
+            dl_type: EtherType::IPV4.0.into(),
+            nw_proto: IpProto::UDP.0,
+            nw_ttl: 3,
+            nw_src: [172, 20, 1, 9],
+            nw_dst: [172, 20, 1, 10],
+            tp_src: 700.into(),
+            tp_dst: 701.into(),
+            ..FlowKey::default()
+        };
+        let frame = compose(&key, None);
+        let payload: Vec<u8> = (0..PAYLOAD as u8).collect();
+        assert_eq!(frame[42..], payload[..]);
+        assert_eq!(rvs_packet::csum::verify(&Frame::from_slice(&frame)), Ok(()));
     }
 
     proptest! {

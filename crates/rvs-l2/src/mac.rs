@@ -9,7 +9,8 @@
 //! [`MacTable::flush`] return the keys they removed.
 //!
 //! Fairness: a full table evicts the oldest entry of the port with the most entries, so that a port that invents addresses
-//! evicts its own; and once the table is 90 % full, a port that has half of it replaces its own oldest entry.
+//! evicts its own; and once the table is 90 % full, a port that has half of it replaces its own oldest entry (not in tables
+//! too small for a tenth to be a reserve).
 //! Static entries are not evicted, do not age and do not move.
 
 use std::collections::{BTreeSet, HashMap};
@@ -190,6 +191,8 @@ impl MacTable {
     /// More moves than this within a second hold the entry where it is.
     pub const MAX_MOVES_PER_SECOND: u8 = 10;
     pub const HOLD: Duration = Duration::from_secs(5);
+    /// Tables of this size have a reserve for ports that have few entries.
+    pub const RESERVES: usize = 64;
 
     pub fn new(config: MacConfig) -> Self {
         Self {
@@ -387,7 +390,7 @@ impl MacTable {
             return self.evict(None);
         }
         let own = self.port_len(port);
-        let crowded = self.dynamic * 10 >= size * 9;
+        let crowded = size >= Self::RESERVES && self.dynamic * 10 >= size * 9;
         (crowded && own > 0 && own * 2 >= size)
             .then(|| self.evict(Some(port)))
             .flatten()

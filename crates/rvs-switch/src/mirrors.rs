@@ -43,7 +43,11 @@ impl MirrorConfig {
             select_vlan: row.set_of_int("select_vlan").filter_map(vlan).collect(),
             output_port: row.set_of_uuid("output_port").next(),
             output_vlan: row.opt_int("output_vlan").and_then(vlan),
-            snaplen: row.opt_int("snaplen").and_then(|n| u16::try_from(n).ok()),
+            // The longest that there can be cuts nothing.
+            snaplen: row
+                .opt_int("snaplen")
+                .and_then(|n| u16::try_from(n).ok())
+                .filter(|n| *n != u16::MAX),
         }
     }
 }

@@ -68,6 +68,11 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn rows(daemon: &mut Daemon, params: &[String]) -> Answer {
+    entries(daemon, params, false)
+}
+
+/// The entries of a bridge, by VLAN and address or the one first that has been silent the longest.
+fn entries(daemon: &mut Daemon, params: &[String], by_age: bool) -> Answer {
     let now = clock::now();
     let bridge = daemon.bridge(&params[0])?;
     let id = daemon
@@ -82,6 +87,10 @@ fn rows(daemon: &mut Daemon, params: &[String]) -> Answer {
     let ports = slow.world().bridge(id).map(|b| b.ports.clone());
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|e| (e.key.vlan, e.key.mac));
+    if by_age {
+        // Static ones do not age, and stand first.
+        entries.sort_by_key(|e| (!e.is_static, e.used));
+    }
     let all = entries.into_iter().map(|e| {
         let bundle = ports.as_ref().and_then(|p| p.bundle(e.port));
         let of = bundle
@@ -101,7 +110,7 @@ fn rows(daemon: &mut Daemon, params: &[String]) -> Answer {
 
 fn show(daemon: &mut Daemon, params: &[String]) -> Answer {
     let mut text = String::from(" port  VLAN  MAC                Age\n");
-    let all = rows(daemon, params)?;
+    let all = entries(daemon, params, true)?;
     for row in all.as_array().into_iter().flatten() {
         let age = match row["age"].as_u64() {
             Some(n) => n.to_string(),

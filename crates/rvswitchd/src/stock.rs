@@ -35,6 +35,17 @@ pub fn name_of(daemon: &Daemon) -> &'static str {
     }
 }
 
+/// Whether `ofproto/trace` may call the datapath `name`: by its name, or by its type alone.
+pub fn is_datapath(daemon: &Daemon, name: &str) -> bool {
+    let stock = ALIASES.contains(&name) || matches!(name, "system" | "netdev");
+    match &daemon.switch.rim.dummies {
+        Some(dummies) => {
+            matches!(name, "ovs-dummy" | "dummy") || (dummies.has_everything() && stock)
+        }
+        None => stock,
+    }
+}
+
 /// A priority that is not written out.
 const USUAL_PRIORITY: u16 = 0x8000;
 

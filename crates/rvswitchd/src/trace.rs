@@ -35,6 +35,7 @@ use self::committed::Committed;
 use self::layout::Layout;
 use crate::clock;
 use crate::commands::Daemon;
+use crate::stock;
 
 mod committed;
 mod layout;
@@ -64,7 +65,8 @@ pub fn as_json(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> 
 /// What the parameters ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked<'t> {
-    bridge: &'t str,
+    /// A bridge, or the datapath; a flow in the datapath's words needs none.
+    bridge: Option<&'t str>,
     flow: &'t str,
     /// Octets of the frame; the flow then only says where it comes in.
     packet: Option<Vec<u8>>,
@@ -93,14 +95,20 @@ impl<'t> Asked<'t> {
                 word => words.push(word),
             }
         }
+        if words.len() > 1 {
+            asked.packet = words.last().and_then(|w| octets(w));
+            words.truncate(words.len() - usize::from(asked.packet.is_some()));
+        }
         match words[..] {
-            [flow] if flow.contains('(') => asked.flow = flow,
-            [bridge, flow] => (asked.bridge, asked.flow) = (bridge, flow),
-            [bridge, flow, packet] => {
-                (asked.bridge, asked.flow) = (bridge, flow);
-                asked.packet = Some(octets(packet).ok_or_else(|| {
-                    format!("the packet {packet} is not an Ethernet frame in hexadecimal digits")
-                })?);
+            [flow] if stock || flow.contains('(') => asked.flow = flow,
+            [bridge, flow] => (asked.bridge, asked.flow) = (Some(bridge), flow),
+            [_, _, _] if stock && asked.packet.is_none() => {
+                return Err("Trailing garbage in packet data".to_owned())
+            }
+            [_, _, packet] if asked.packet.is_none() => {
+                return Err(format!(
+                    "the packet {packet} is not an Ethernet frame in hexadecimal digits"
+                ))
             }
             _ => {
                 return Err(
@@ -177,13 +185,21 @@ fn situate<'w>(
     asked: &Asked<'_>,
 ) -> Result<(&'w Bridge, PipelineKey), String> {
     match odp_text::parse(asked.flow) {
-        Ok(flow) => arrival_at(daemon, world, &flow, asked),
-        // Brackets do not occur in the other syntax.
-        Err(e) if asked.bridge.is_empty() => Err(e.to_string()),
-        Err(_) => {
+        Ok(flow) => {
+            // To the letter, as there: a bridge is no datapath, nor the other way about.
+            let is_known = |name| stock::is_datapath(daemon, name);
+            if asked.stock && !asked.bridge.is_none_or(is_known) {
+                return Err("Cannot find the datapath".to_owned());
+            }
+            arrival_at(daemon, world, &flow, asked)
+        }
+        Err(e) => {
+            let name = asked
+                .bridge
+                .ok_or_else(|| format!("{e} (or the bridge name was omitted)"))?;
             let bridge = world
-                .bridge_by_name(asked.bridge)
-                .ok_or_else(|| format!("{}: unknown bridge", asked.bridge))?;
+                .bridge_by_name(name)
+                .ok_or_else(|| format!("{name}: unknown bridge"))?;
             Ok((bridge, arrival(bridge, asked)?))
         }
     }

@@ -21,7 +21,7 @@ fn bridge() -> Bridge {
 fn told(flow: &str, names: bool) -> Result<String, String> {
     let bridge = bridge();
     let asked = Asked {
-        bridge: "br1",
+        bridge: Some("br1"),
         flow,
         names,
         ..Asked::default()
@@ -109,7 +109,10 @@ fn parameters_are_read() {
     let words = |t: &str| t.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let p = words("br1 in_port=1 -generate --names");
     let a = Asked::parse(&p, false).unwrap();
-    assert_eq!((a.bridge, a.flow, a.names), ("br1", "in_port=1", true));
+    assert_eq!(
+        (a.bridge, a.flow, a.names),
+        (Some("br1"), "in_port=1", true)
+    );
     let p = words("br1 in_port=1 ffffffffffff0000000000010806");
     assert_eq!(Asked::parse(&p, false).unwrap().packet.unwrap().len(), 14);
     for bad in [
@@ -122,6 +125,21 @@ fn parameters_are_read() {
     ] {
         assert!(Asked::parse(&words(bad), false).is_err(), "{bad}");
     }
+}
+
+/// A packet is the last word if it is one: the words before it are a bridge and a flow, or a flow alone.
+#[test]
+fn stock_traces_take_a_packet_behind_a_flow_without_a_bridge() {
+    let words = |t: &str| t.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let p = words("in_port(4) ffffffffffff02000000000988b5");
+    let a = Asked::parse(&p, true).unwrap();
+    assert_eq!((a.bridge, a.flow, a.teaches), (None, "in_port(4)", true));
+    assert_eq!(a.packet.unwrap().len(), 14);
+    let p = words("in_port=4");
+    assert_eq!(Asked::parse(&p, true).unwrap().flow, "in_port=4");
+    let p = words("br1 in_port=4 02000000zz");
+    let e = Asked::parse(&p, true).unwrap_err();
+    assert_eq!(e, "Trailing garbage in packet data");
 }
 
 fn rule(table: u8, priority: u16, cookie: u64) -> TraceEvent {
@@ -299,7 +317,7 @@ fn another_bridge_stands_where_its_patch_port_is_and_what_was_written_is_told() 
 fn stock_traces_say_what_the_fields_say() {
     let bridge = bridge();
     let asked = Asked {
-        bridge: "br1",
+        bridge: Some("br1"),
         flow: "in_port=1,ip",
         stock: true,
         ..Asked::default()

@@ -111,6 +111,19 @@ fn a_port_that_invents_addresses_evicts_its_own() {
     assert_eq!((t.port_len(A), t.port_len(B)), (45, 50));
 }
 
+/// A table of a few entries is filled by a port that is alone.
+#[test]
+fn a_small_table_has_no_reserve() {
+    let mut t = small(9);
+    for n in 0..9 {
+        t.learn(Now(n), lesson(key(1, n), A));
+    }
+    assert_eq!(t.port_len(A), 9);
+    t.learn(Now(9), lesson(key(1, 9), A));
+    assert_eq!(t.port_len(A), 9);
+    assert!(t.iter().all(|e| e.key != key(1, 0)));
+}
+
 #[test]
 fn eviction_takes_from_the_port_with_the_most_and_says_whom() {
     let mut t = small(3);

@@ -74,6 +74,11 @@ impl Dummies {
         }
     }
 
+    /// Whether interfaces of every type are made of nothing.
+    pub fn has_everything(&self) -> bool {
+        self.everything
+    }
+
     pub fn take_events(&mut self) -> Vec<PortEvent> {
         std::mem::take(&mut self.events)
     }

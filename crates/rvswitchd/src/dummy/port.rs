@@ -42,7 +42,13 @@ impl Captures {
             let path = options.iter().find(|(k, _)| k == key).map(|(_, v)| v);
             let open = |path: &String| {
                 let made = File::create(Path::new(path)).map(BufWriter::new);
-                made.and_then(PcapSink::new)
+                let begun = made.and_then(PcapSink::new);
+                begun
+                    .map(|mut file| {
+                        // Who reads the file before the first frame finds one that is whole.
+                        file.flush(&mut FramePool::new());
+                        file
+                    })
                     .map_err(|e| format!("{path}: {e}"))
             };
             path.map(open).transpose()
