@@ -298,6 +298,86 @@ pub fn refusals_of_traces(lab: &Lab) {
     suite.stop();
 }
 
+/// A spanning tree counts every second of long steps, says what its ports do, and does not wonder at an identifier that is
+/// none; new ports are numbered by name.
+pub fn trees_by_the_clock(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-appctl time/stop; ovs-appctl vlog/set ofproto_dpif:dbg; ovs-vsctl \
+         -- set bridge br0 stp_enable=true -- set port br0 other_config:stp-enable=false \
+         -- add-br br5 -- set bridge br5 datapath-type=dummy stp_enable=true other-config:datapath-id=77 \
+         -- set port br5 other_config:stp-enable=false \
+         -- add-port br0 left -- set interface left type=patch options:peer=right \
+         -- add-port br5 right -- set interface right type=patch options:peer=left",
+    );
+    suite.sh("ovs-ofctl add-flow br0 in_port=1,actions=2");
+    let last = || suite.sh("ovs-appctl ofproto/trace br0 in_port=2,dl_type=0x2000 | tail -1");
+    let trace = || suite.sh("ovs-appctl ofproto/trace br0 in_port=1,dl_type=0x2000");
+    suite.sh("ovs-ofctl add-flow br0 in_port=2,actions=1");
+    suite.sh("ovs-vsctl set port p1 other_config:stp-enable=false");
+    suite.sh("ovs-appctl time/warp 8000 4000");
+    assert!(
+        trace().contains(" >> STP not in forwarding state, skipping output\n"),
+        "{}",
+        trace()
+    );
+    suite.sh("ovs-appctl time/warp 28000 4000");
+    eventually("the tree forwards", || {
+        trace().ends_with("Datapath actions: 2\n")
+    });
+    assert_eq!(last(), "Datapath actions: 1\n");
+    let log = suite.sh("grep '|ofproto_dpif|DBG|' ovs-vswitchd.log");
+    for (was, now) in [
+        ("disabled", "listening"),
+        ("listening", "learning"),
+        ("learning", "forwarding"),
+    ] {
+        for port in ["left", "right"] {
+            let line = format!("|port {port}: STP state changed from {was} to {now}\n");
+            assert!(log.contains(&line), "{line}: {log}");
+        }
+    }
+    suite.sh("ovs-appctl netdev-dummy/set-admin-state p2 down");
+    eventually("a port without a link is not in the tree", || {
+        !suite.sh("ovs-appctl stp/show br0").contains("p2")
+    });
+    suite.sh(
+        "ovs-vsctl -- add-port br5 zz -- set interface zz type=dummy -- add-port br5 yy -- set interface yy type=dummy \
+         -- add-port br5 xx -- set interface xx type=dummy",
+    );
+    let numbers = suite.sh(
+        "ovs-vsctl get interface xx ofport -- get interface yy ofport -- get interface zz ofport",
+    );
+    assert_eq!(numbers, "2\n3\n4\n");
+    suite.stop();
+}
+
+/// Who asks for it has every cached flow in the log.
+pub fn flows_in_the_log(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-ofctl add-flow br0 in_port=1,dl_type=0x2000,actions=mod_dl_src:02:00:00:00:00:77,2",
+    );
+    let frame = "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x2000)";
+    suite.receive("p1", frame);
+    let logged =
+        || suite.sh("sed -n 's/.*|dpif_netdev|DBG|flow_add: ufid:[-0-9a-f]* //p' ovs-vswitchd.log");
+    assert_eq!(logged(), "");
+    suite.sh("ovs-appctl revalidator/purge; ovs-appctl vlog/set dpif:dbg dpif_netdev:dbg");
+    suite.receive("p1", frame);
+    let said = logged();
+    assert!(
+        said.starts_with("recirc_id(0),in_port(1),packet_type(ns=0,id=0)")
+            && said.contains("eth_type(0x2000)")
+            && said.ends_with(", actions:set(eth(src=02:00:00:00:00:77)),2\n"),
+        "{said}"
+    );
+    suite.sh("ovs-appctl vlog/set dpif_netdev:info; ovs-appctl revalidator/purge");
+    suite.receive("p1", frame);
+    assert_eq!(logged(), said);
+    suite.stop();
+}
+
 /// A trace of a frame, given or made up, teaches addresses and flows; a trace of a flow does not.
 pub fn traces_that_teach(lab: &Lab) {
     let suite = Suite::start(lab);

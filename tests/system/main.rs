@@ -126,6 +126,8 @@ fn main() -> ExitCode {
         dummy::time_by_command,
         dummy::states_and_traces,
         dummy::refusals_of_traces,
+        dummy::trees_by_the_clock,
+        dummy::flows_in_the_log,
         dummy::traces_that_teach,
         client::a_second_daemon_waits,
         appctl::caches_are_kept_as_told,

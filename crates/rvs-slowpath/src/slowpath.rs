@@ -32,6 +32,9 @@ pub trait Dispatch {
     /// To control: a learn action's flow is to be there.
     fn learn_flow(&mut self, taught: Taught);
 
+    /// A flow was installed for a frame of this key.
+    fn flow_added(&mut self, _key: &FlowKey, _flow: &Megaflow) {}
+
     /// Brings the statistics of flows up to date where a tier does not write them as it goes (the kernel's).
     fn collect(&mut self) {}
 }
@@ -377,6 +380,7 @@ impl SlowPath {
             version: self.world.version(),
         });
         self.counters.installed += 1;
+        out.flow_added(key, &flow);
         self.flows.insert(InstalledFlow::new(
             flow.clone(),
             worker,

@@ -143,7 +143,8 @@ impl BridgeConfig {
             }),
             dp_desc: other("dp-desc").map(str::to_owned),
             dp_sn: other("dp-sn").map(str::to_owned),
-            datapath_id: w.parse("datapath-id", other("datapath-id"), parse_datapath_id),
+            // Of another form it is no wish, and nobody is warned: configurations of the field are full of such.
+            datapath_id: other("datapath-id").and_then(parse_datapath_id),
             flood_vlans: row.set_of_int("flood_vlans").filter_map(vlan_id).collect(),
             kernel_cache: w.parse("kernel-cache", other("kernel-cache"), on_or_off),
             warnings: w.list,

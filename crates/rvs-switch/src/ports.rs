@@ -225,7 +225,7 @@ impl Topology {
             }
         };
         let mut kept = None;
-        for port in bridge.cfg.ports.clone() {
+        for port in in_order(db, &bridge) {
             let known = bridge.ports.contains_key(&port);
             // The MAC of the bridge's own interface is a setting of the bridge.
             let touched_below = bridge.ports.get(&port).is_some_and(|p| {
@@ -477,6 +477,16 @@ impl Topology {
         }
         self.join_patches(changes);
     }
+}
+
+/// The ports of a bridge; new ones last, by name, so that they are numbered the same way every time.
+fn in_order(db: &Database, bridge: &BridgeState) -> Vec<Uuid> {
+    let all = bridge.cfg.ports.iter().copied();
+    let (mut ports, mut new): (Vec<Uuid>, Vec<Uuid>) =
+        all.partition(|p| bridge.ports.contains_key(p));
+    new.sort_by_cached_key(|p| row(db, "Port", *p).map(|r| r.str("name").to_owned()));
+    ports.append(&mut new);
+    ports
 }
 
 pub(crate) fn row<'a>(db: &'a Database, table: &str, uuid: Uuid) -> Option<RowRef<'a>> {

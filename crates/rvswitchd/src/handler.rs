@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rvs_dpif::{DpCommand, Megaflow, Upcall, WorkerId};
+use rvs_flow::{FlowKey, OdpFlow};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
 use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues};
@@ -18,7 +19,9 @@ use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues};
 use crate::acks::AckBoard;
 use crate::clock;
 use crate::mailbox::{Letter, Slot};
+use crate::stock::ufid;
 use crate::tier0::Tier0;
+use crate::trace::committed::Committed;
 use crate::worker::{Order, WorkerHandle};
 
 /// Upcalls answered under one lock: the bound of the control thread's wait.
@@ -27,6 +30,9 @@ const TURN: usize = 64;
 const PROMOTIONS: usize = 256;
 /// Longest sleep while there is anything to look after.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The name under which cached flows are in the log.
+const FLOWS: &str = "dpif_netdev";
 
 /// Latency of upcalls: from the worker's question to the verdict in its inbox, in powers of two of a microsecond.
 #[derive(Debug, Default)]
@@ -80,6 +86,23 @@ impl Dispatch for Wires {
 
     fn learn_flow(&mut self, taught: Taught) {
         self.control.put(Letter::Learn(taught));
+    }
+
+    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow) {
+        if !tracing::enabled!(target: FLOWS, tracing::Level::DEBUG) {
+            return;
+        }
+        let actions = Committed {
+            port: &|dp| dp.to_string(),
+            punt: &|_| None,
+        };
+        tracing::debug!(
+            target: FLOWS,
+            "flow_add: {} {}, actions:{}",
+            ufid(flow.id),
+            OdpFlow::new(key, &flow.mask),
+            actions.text(key, &flow.actions)
+        );
     }
 
     fn collect(&mut self) {

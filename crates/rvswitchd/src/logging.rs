@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -32,9 +32,39 @@ pub enum Place {
     File,
 }
 
+/// Names of the field's modules under which particular lines are logged, and which have levels of their own.
+pub const MODULES: [&str; 2] = ["dpif_netdev", "ofproto_dpif"];
+
+/// What is said at one place.
+struct Levels {
+    handle: Handle<Targets, Registry>,
+    all: Option<Level>,
+    /// Of each of [`MODULES`], where it differs.
+    modules: [Option<Option<Level>>; MODULES.len()],
+}
+
+impl Levels {
+    const fn new(handle: Handle<Targets, Registry>, level: Level) -> Self {
+        Self {
+            handle,
+            all: Some(level),
+            modules: [None; MODULES.len()],
+        }
+    }
+
+    fn apply(&self) -> Result<(), String> {
+        let own = MODULES.iter().zip(self.modules);
+        let own = own.filter_map(|(name, level)| Some((*name, filter(level?))));
+        let targets = Targets::new()
+            .with_default(filter(self.all))
+            .with_targets(own);
+        self.handle.reload(targets).map_err(|e| e.to_string())
+    }
+}
+
 struct Control {
-    console: (Handle<LevelFilter, Registry>, Option<Level>),
-    file: (Handle<LevelFilter, Registry>, Option<Level>),
+    console: Levels,
+    file: Levels,
 }
 
 static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
@@ -119,8 +149,9 @@ fn module(path: &str) -> &str {
 
 /// Starts the log. Called once, before any thread.
 pub fn start(level: Level) {
-    let (to_console, console) = reload::Layer::new(filter(Some(level)));
-    let (to_file, file) = reload::Layer::new(filter(Some(level)));
+    let (to_console, console) =
+        reload::Layer::new(Targets::new().with_default(filter(Some(level))));
+    let (to_file, file) = reload::Layer::new(Targets::new().with_default(filter(Some(level))));
     let on_console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -135,22 +166,41 @@ pub fn start(level: Level) {
         vec![Box::new(on_console), Box::new(in_file)];
     tracing_subscriber::registry().with(layers).init();
     *lock(&CONTROL) = Some(Control {
-        console: (console, Some(level)),
-        file: (file, Some(level)),
+        console: Levels::new(console, level),
+        file: Levels::new(file, level),
     });
 }
 
 /// Changes the level of a place; `None` is off.
 pub fn set(place: Place, level: Option<Level>) -> Result<(), String> {
-    if let Some(control) = lock(&CONTROL).as_mut() {
-        let (handle, now) = match place {
-            Place::Console => &mut control.console,
-            Place::File => &mut control.file,
-        };
-        handle.reload(filter(level)).map_err(|e| e.to_string())?;
-        *now = level;
-    }
-    Ok(())
+    change(place, |levels| {
+        levels.all = level;
+        levels.modules = [None; MODULES.len()];
+    })
+}
+
+/// Changes what one of [`MODULES`] says at a place.
+pub fn set_module(place: Place, module: &str, level: Option<Level>) -> Result<(), String> {
+    change(place, |levels| {
+        for (name, own) in MODULES.iter().zip(&mut levels.modules) {
+            if *name == module {
+                *own = Some(level);
+            }
+        }
+    })
+}
+
+fn change(place: Place, how: impl FnOnce(&mut Levels)) -> Result<(), String> {
+    let mut control = lock(&CONTROL);
+    let Some(control) = control.as_mut() else {
+        return Ok(());
+    };
+    let levels = match place {
+        Place::Console => &mut control.console,
+        Place::File => &mut control.file,
+    };
+    how(levels);
+    levels.apply()
 }
 
 /// Changes the level of every place.
@@ -166,8 +216,8 @@ pub fn level(place: Place) -> Option<Level> {
     let control = lock(&CONTROL);
     let control = control.as_ref()?;
     match place {
-        Place::Console => control.console.1,
-        Place::File => control.file.1.filter(|_| lock(&FILE).1.is_some()),
+        Place::Console => control.console.all,
+        Place::File => control.file.all.filter(|_| lock(&FILE).1.is_some()),
     }
 }
 

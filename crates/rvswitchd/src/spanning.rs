@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rvs_flow::OfPort;
-use rvs_l2::spanning::{BridgeId, PortStatus, Times};
+use rvs_l2::spanning::{BridgeId, PortStatus, Role, Times};
 use rvs_switch::ports::BridgeState;
 use rvs_switch::spanning::{role_name, rstp_state, stp_state, BridgeSpanning};
 use serde_json::json;
@@ -127,7 +127,12 @@ fn describe(out: &mut String, state: &BridgeState, spanning: &BridgeSpanning, ma
         "  ---------- ---------- ---------- {:-<width$} -------",
         ""
     );
-    for p in tree.ports(clock::now()) {
+    // A port without a link is of no tree.
+    let links = tree
+        .ports(clock::now())
+        .into_iter()
+        .filter(|p| p.role != Role::Disabled);
+    for p in links {
         let (role, shown) = words(spanning, &p, manner);
         let id = p.cfg.id.0;
         // The number has an octet in the old protocol, 12 bits in the rapid one, whose priority is the rest.

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use rvs_classifier::Filter;
-use rvs_dpif::ActionText;
+use rvs_dpif::{ActionText, FlowId};
 use rvs_flow::{DpPort, OdpFlow};
 use rvs_openflow::text::Words;
 use rvs_openflow::Version;
@@ -322,6 +322,11 @@ fn flows(daemon: &mut Daemon, style: Style, only: Option<BridgeId>) -> String {
     text
 }
 
+/// A flow's number in the form of those that Open vSwitch makes of a flow's key.
+pub fn ufid(id: FlowId) -> String {
+    format!("ufid:00000000-0000-0000-0000-{:012x}", id.0)
+}
+
 fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now: Now) {
     let name = |dp: DpPort| match style.names {
         true => daemon.port_name(dp),
@@ -330,7 +335,7 @@ fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now
     let names = |dp: DpPort| Some(daemon.port_name(dp));
     let mut key = OdpFlow::new(&f.flow.key, &f.flow.mask);
     if style.more {
-        let _ = write!(text, "ufid:00000000-0000-0000-0000-{:012x}, ", f.flow.id.0);
+        let _ = write!(text, "{}, ", ufid(f.flow.id));
         key = key.verbose();
     }
     if style.names {

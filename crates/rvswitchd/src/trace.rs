@@ -37,7 +37,7 @@ use crate::clock;
 use crate::commands::Daemon;
 use crate::stock;
 
-mod committed;
+pub mod committed;
 mod layout;
 
 /// Rounds of recirculation that are followed.

@@ -1,7 +1,8 @@
 //! `vlog/*`: the log as stock tools see and set it.
 //!
-//! This daemon logs as one module to two places, the console (standard error) and a file. What is set for other modules, or for
-//! the system's log, is understood and changes nothing.
+//! This daemon logs as one module to two places, the console (standard error) and a file; cached flows and states of spanning
+//! trees are said by modules of their own. What is set for other modules, or for the system's log, is understood and changes
+//! nothing.
 
 use serde_json::{json, Value};
 
@@ -62,6 +63,8 @@ const MODULE: &str = "rvswitchd";
 /// Levels that a specification sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
+    /// One of [`logging::MODULES`]; `None`, all of it.
+    pub module: Option<&'static str>,
     /// By [`Place`]: `None` leaves it, `Some(None)` is off.
     pub console: Option<Option<Level>>,
     pub file: Option<Option<Level>>,
@@ -74,7 +77,7 @@ impl Spec {
     /// When a word is none of them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut level = Some(Level::Debug);
-        let (mut console, mut file, mut ours) = (true, true, true);
+        let (mut console, mut file, mut ours, mut module) = (true, true, true, None);
         // How lines look is not a setting of this daemon.
         if text.starts_with("PATTERN:") || text.starts_with("FACILITY:") {
             return Ok(Self::default());
@@ -90,11 +93,15 @@ impl Spec {
                 "file" => console = false,
                 "syslog" => (console, file) = (false, false),
                 "any" | MODULE => {}
+                w if logging::MODULES.contains(&w) => {
+                    module = logging::MODULES.into_iter().find(|m| *m == w);
+                }
                 w if w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => ours = false,
                 _ => return Err(format!("no destination, level, or module \"{word}\"")),
             }
         }
         Ok(Self {
+            module,
             console: (ours && console).then_some(level),
             file: (ours && file).then_some(level),
         })
@@ -102,8 +109,10 @@ impl Spec {
 
     pub fn apply(&self) -> Result<(), String> {
         for (place, level) in [(Place::Console, self.console), (Place::File, self.file)] {
-            if let Some(level) = level {
-                logging::set(place, level)?;
+            match (level, self.module) {
+                (Some(level), Some(module)) => logging::set_module(place, module, level)?,
+                (Some(level), None) => logging::set(place, level)?,
+                (None, _) => {}
             }
         }
         Ok(())
@@ -169,6 +178,7 @@ mod tests {
     #[test]
     fn specifications_name_module_place_and_level_in_any_order() {
         let both = |level| Spec {
+            module: None,
             console: Some(level),
             file: Some(level),
         };
@@ -176,6 +186,7 @@ mod tests {
         assert_eq!(Spec::parse("ANY:ANY:warn"), Ok(both(Some(Level::Warn))));
         assert_eq!(Spec::parse("off"), Ok(both(None)));
         let console = Spec {
+            module: None,
             console: Some(None),
             file: None,
         };
@@ -183,12 +194,17 @@ mod tests {
         assert_eq!(Spec::parse("off:console"), Ok(console));
         for nothing in [
             "syslog:err",
-            "ofproto_dpif:dbg",
+            "ofproto_dpif_xlate:dbg",
             "PATTERN:console:%m",
             "vconn:file:info",
         ] {
             assert_eq!(Spec::parse(nothing), Ok(Spec::default()), "{nothing}");
         }
+        let flows = Spec::parse("dpif_netdev:file:dbg").unwrap();
+        assert_eq!(
+            (flows.module, flows.console, flows.file),
+            (Some("dpif_netdev"), None, Some(Some(Level::Debug)))
+        );
         assert!(Spec::parse("a=b").is_err());
     }
 }

@@ -247,7 +247,11 @@ impl Model {
                 .max_by_key(|p| (self.count(*p), *p))
                 .unwrap();
             self.0.remove(self.oldest_of(heaviest));
-        } else if dynamic * 10 >= size * 9 && self.count(port) > 0 && self.count(port) * 2 >= size {
+        } else if size >= MacTable::RESERVES
+            && dynamic * 10 >= size * 9
+            && self.count(port) > 0
+            && self.count(port) * 2 >= size
+        {
             self.0.remove(self.oldest_of(port));
         }
         self.0.push(MacEntry {

@@ -47,6 +47,8 @@ struct Member {
 pub struct BridgeSpanning {
     pub tree: SpanningTree,
     shown: Option<Shown>,
+    /// The state of each port that was logged last.
+    logged: BTreeMap<u32, StpState>,
     /// Ports that were asked to find out anew what their neighbours speak.
     rechecked: BTreeSet<u32>,
 }
@@ -65,6 +67,21 @@ impl BridgeSpanning {
             Forwarding::Discarding if listens => StpState::Listening,
             Forwarding::Discarding => StpState::Blocking,
         }
+    }
+
+    /// What has changed since it was asked last: port, state before, state now.
+    fn changed_states(&mut self) -> Vec<(u32, StpState, StpState)> {
+        let keys = self.tree.states().map(|(key, ..)| key);
+        let now: BTreeMap<u32, StpState> = keys.map(|k| (k, self.state(OfPort(k)))).collect();
+        let was = std::mem::replace(&mut self.logged, now);
+        let state = |of: &BTreeMap<u32, StpState>, k: u32| {
+            of.get(&k).copied().unwrap_or(StpState::Disabled)
+        };
+        let all: BTreeSet<u32> = was.keys().chain(self.logged.keys()).copied().collect();
+        all.into_iter()
+            .map(|k| (k, state(&was, k), state(&self.logged, k)))
+            .filter(|(_, was, now)| was != now)
+            .collect()
     }
 
     fn now_shown(&self) -> Shown {
@@ -89,6 +106,16 @@ impl Trees {
     pub(crate) fn remove(&mut self, bridge: BridgeId) {
         self.of.remove(&bridge);
         self.stirred.remove(&bridge);
+    }
+}
+
+const fn state_word(state: StpState) -> &'static str {
+    match state {
+        StpState::Disabled => "disabled",
+        StpState::Blocking => "blocking",
+        StpState::Listening => "listening",
+        StpState::Learning => "learning",
+        StpState::Forwarding => "forwarding",
     }
 }
 
@@ -210,6 +237,7 @@ impl<R: Rim> Switch<R> {
         let t = self.trees.of.entry(id).or_insert_with(|| BridgeSpanning {
             tree: SpanningTree::new(config),
             shown: None,
+            logged: BTreeMap::new(),
             rechecked: BTreeSet::new(),
         });
         t.tree.configure(now, config);
@@ -304,6 +332,8 @@ impl<R: Rim> Switch<R> {
             let shown = t.now_shown();
             if t.shown.as_ref() != Some(&shown) {
                 t.shown = Some(shown);
+                let changed = t.changed_states();
+                self.log_states(uuid, &changed);
                 self.tell_agent(uuid, id);
                 self.publish_bridge(uuid, id);
                 self.write_spanning(uuid);
@@ -315,6 +345,25 @@ impl<R: Rim> Switch<R> {
                     Event::Send { port, bpdu } => self.send_bpdu(uuid, OfPort(port), &bpdu),
                 }
             }
+        }
+    }
+
+    /// Says what ports do now, in the words and as the module that scripts look for.
+    fn log_states(&self, uuid: Uuid, changed: &[(u32, StpState, StpState)]) {
+        let Some(bridge) = self.topology.bridge(uuid) else {
+            return;
+        };
+        let protocol = if bridge.cfg.rstp { "RSTP" } else { "STP" };
+        for (key, was, now) in changed {
+            let mut ifaces = bridge.ifaces().map(|(_, i)| i);
+            let found = ifaces.find(|i| i.of_port.0 == *key);
+            tracing::debug!(
+                target: "ofproto_dpif",
+                "port {}: {protocol} state changed from {} to {}",
+                found.map_or("?", |i| i.cfg.name.as_str()),
+                state_word(*was),
+                state_word(*now)
+            );
         }
     }
 

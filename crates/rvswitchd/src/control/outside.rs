@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rvs_dpif::{AckToken, DpCommand, Upcall, WorkerId};
-use rvs_flow::DpPort;
+use rvs_dpif::{AckToken, DpCommand, Megaflow, Upcall, WorkerId};
+use rvs_flow::{DpPort, FlowKey};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
 use rvs_slowpath::{Dispatch, SlowPath, Taught};
@@ -49,6 +49,10 @@ impl Dispatch for Outside {
 
     fn learn_flow(&mut self, taught: Taught) {
         self.wires.learn_flow(taught);
+    }
+
+    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow) {
+        self.wires.flow_added(key, flow);
     }
 
     fn collect(&mut self) {

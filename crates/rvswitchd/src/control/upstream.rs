@@ -1,6 +1,7 @@
 //! What stands above the control thread: the database server whose client the daemon may be, and whoever waits for it to be up.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use nix::poll::PollFlags;
 use rvs_packet::Now;
@@ -121,9 +122,14 @@ impl Control {
         }
     }
 
-    /// Moves time as far as a command asks, step by step, and does at each what time brings.
+    /// Moves time as far as a command asks, step by step, and does at each what time brings. Long steps are gone in seconds,
+    /// of which spanning trees count each.
     pub(super) fn warp(&mut self) {
+        const SECOND: Duration = Duration::from_secs(1);
+        /// Parts of one step at most.
+        const PARTS: u32 = 60;
         while let Some((left, step)) = self.daemon.warp.take() {
+            let step = step.min(SECOND.max(step / PARTS));
             clock::advance(step.min(left));
             let left = left.saturating_sub(step);
             self.daemon.warp = (!left.is_zero()).then_some((left, step));

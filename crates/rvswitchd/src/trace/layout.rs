@@ -297,6 +297,7 @@ impl<'w> Layout<'w> {
             }
             DropReason::ReservedMulticast => " -> packet has reserved destination MAC, dropping",
             DropReason::SplitHorizon => " -> learned port is input port, dropping",
+            DropReason::StpBlocked => " >> STP not in forwarding state, skipping output",
             DropReason::PortNoFwd => " >> OFPPC_NO_FWD set, skipping output",
             other => return Some(format!(" >> {}", other.text())),
         };
