@@ -98,7 +98,7 @@ impl Dispatch for Wires {
         };
         tracing::debug!(
             target: FLOWS,
-            "flow_add: {} {}, actions:{}",
+            "flow_add: {0} mega_{0} {1}, actions:{2}",
             ufid(flow.id),
             OdpFlow::new(key, &flow.mask),
             actions.text(key, &flow.actions)

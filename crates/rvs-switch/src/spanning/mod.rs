@@ -109,13 +109,17 @@ impl Trees {
     }
 }
 
-const fn state_word(state: StpState) -> &'static str {
-    match state {
-        StpState::Disabled => "disabled",
-        StpState::Blocking => "blocking",
-        StpState::Listening => "listening",
-        StpState::Learning => "learning",
-        StpState::Forwarding => "forwarding",
+const fn state_word(state: StpState, rapid: bool) -> &'static str {
+    match (state, rapid) {
+        (StpState::Disabled, false) => "disabled",
+        (StpState::Blocking, false) => "blocking",
+        (StpState::Listening, false) => "listening",
+        (StpState::Learning, false) => "learning",
+        (StpState::Forwarding, false) => "forwarding",
+        (StpState::Disabled, true) => "Disabled",
+        (StpState::Blocking | StpState::Listening, true) => "Discarding",
+        (StpState::Learning, true) => "Learning",
+        (StpState::Forwarding, true) => "Forwarding",
     }
 }
 
@@ -353,16 +357,19 @@ impl<R: Rim> Switch<R> {
         let Some(bridge) = self.topology.bridge(uuid) else {
             return;
         };
-        let protocol = if bridge.cfg.rstp { "RSTP" } else { "STP" };
+        let rapid = bridge.cfg.rstp;
+        let protocol = if rapid { "RSTP" } else { "STP" };
         for (key, was, now) in changed {
+            let (was, now) = (state_word(*was, rapid), state_word(*now, rapid));
+            if was == now {
+                continue;
+            }
             let mut ifaces = bridge.ifaces().map(|(_, i)| i);
             let found = ifaces.find(|i| i.of_port.0 == *key);
             tracing::debug!(
                 target: "ofproto_dpif",
-                "port {}: {protocol} state changed from {} to {}",
-                found.map_or("?", |i| i.cfg.name.as_str()),
-                state_word(*was),
-                state_word(*now)
+                "port {}: {protocol} state changed from {was} to {now}",
+                found.map_or("?", |i| i.cfg.name.as_str())
             );
         }
     }

@@ -305,6 +305,15 @@ impl<'w> Layout<'w> {
     }
 }
 
+/// Why a translation was given up, as the field's traces call it; `None` for a frame that is dropped in good order.
+pub const fn failure(reason: DropReason) -> Option<&'static str> {
+    match reason {
+        DropReason::TooDeep => Some("Recursion too deep"),
+        DropReason::TooManyResubmits => Some("Too many resubmits"),
+        _ => None,
+    }
+}
+
 fn asks_table(action: &Action) -> bool {
     match action {
         Action::Resubmit { .. } => true,
