@@ -163,10 +163,14 @@ pub fn qos_manager(lab: &Lab) {
     connect(&peer);
     let switch = "00000000000000b1";
     let address = format!("v1.0/conf/switches/{switch}/ovsdb_addr");
-    ask(lab, "PUT", &address, "\"tcp:127.0.0.1:6632\"");
     let queues = "{\"port_name\": \"p2\", \"type\": \"linux-htb\", \"max_rate\": \"1000000\", \
                   \"queues\": [{\"max_rate\": \"500000\"}, {\"min_rate\": \"800000\"}]}";
-    accepted(&ask(lab, "POST", &format!("qos/queue/{switch}"), queues));
+    // It goes to the database in its own time, and says that there is none until then.
+    eventually("the manager has the database", || {
+        ask(lab, "PUT", &address, "\"tcp:127.0.0.1:6632\"");
+        let answer = ask(lab, "POST", &format!("qos/queue/{switch}"), queues);
+        answer.to_string().contains("success")
+    });
     let meter = "{\"meter_id\": \"1\", \"flags\": \"KBPS\", \"bands\": [{\"type\": \"DROP\", \"rate\": \"1000\"}]}";
     accepted(&ask(lab, "POST", &format!("qos/meter/{switch}"), meter));
     for rule in [
