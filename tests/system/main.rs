@@ -201,6 +201,7 @@ fn main() -> ExitCode {
         applications::groups_and_meters_of_os_ken_1_3,
         applications::groups_and_meters_of_os_ken_1_4,
         stock_apps::learning_switches,
+        stock_apps::links_are_discovered,
         stock_apps::router,
         stock_apps::firewall,
         stock_apps::qos_manager,

@@ -1,7 +1,9 @@
 //! The applications that OS-Ken was released with, unchanged, drive the switch between real hosts: learning switches of every
-//! version, and the router, firewall and QoS manager with their REST interfaces.
+//! version, discovery of links by LLDP, and the router, firewall and QoS manager with their REST interfaces.
 
-use rvs_tests::lab::Background;
+use std::time::Duration;
+
+use rvs_tests::lab::{within, Background};
 use rvs_tests::wire::{applications, client, python};
 use rvs_tests::{eventually, Lab, Peer};
 use serde_json::Value;
@@ -79,6 +81,36 @@ pub fn learning_switches(lab: &Lab) {
         // (The first primary controller clears the tables: each starts from nothing.)
         peer.vsctl("del-controller br1");
     }
+}
+
+/// Links between switches are found by frames that controllers send and hear, and lost when they go.
+pub fn links_are_discovered(lab: &Lab) {
+    let peer = Peer::start(lab);
+    lab.sh("ip link add wa type veth peer name wb; ip link set wa up; ip link set wb up");
+    peer.vsctl(
+        "add-port br1 wa -- add-br br2 -- set bridge br2 datapath_type=netdev fail_mode=secure other_config:datapath-id=00000000000000b2 \
+         -- add-port br2 wb -- set bridge br1 protocols=OpenFlow13 -- set bridge br2 protocols=OpenFlow13",
+    );
+    let _controller = start(
+        lab,
+        "--observe-links os_ken.app.rest_topology os_ken.app.simple_switch_13",
+    );
+    peer.vsctl("set-controller br1 tcp:127.0.0.1:6653 -- set-controller br2 tcp:127.0.0.1:6653");
+    let links = || {
+        let answer = ask(lab, "GET", "v1.0/topology/links", "");
+        answer.as_array().map_or(0, Vec::len)
+    };
+    eventually("both switches are known", || {
+        let answer = ask(lab, "GET", "v1.0/topology/switches", "");
+        answer.as_array().map_or(0, Vec::len) == 2
+    });
+    within(
+        Duration::from_secs(20),
+        "the link is found both ways",
+        || links() == 2,
+    );
+    lab.sh("ip link set wb down");
+    within(Duration::from_secs(20), "the link is lost", || links() == 0);
 }
 
 /// A router between two networks.
