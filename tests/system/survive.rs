@@ -134,6 +134,18 @@ pub fn pins(lab: &Lab) -> Vec<String> {
     out.lines().map(str::to_owned).collect()
 }
 
+/// Directory, maps and program.
+pub const NAMES: usize = 1 + 7;
+
+/// How many devices have the kernel's cache.
+pub fn programs(lab: &Lab) -> usize {
+    let on = |device: &String| {
+        let filters = lab.sh(&format!("tc filter show dev {device} ingress"));
+        filters.contains("rvs-cache")
+    };
+    lab.devices().iter().filter(|d| on(d)).count()
+}
+
 pub fn normal_flows_go_on_through_kill_and_restart(lab: &Lab) {
     let mut switch = lasting(lab, "");
     lab.ping("red", "10.0.0.2");
@@ -321,7 +333,7 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
     let stream = Stream::start(lab, 7007, 5);
     stream.in_the_kernel(&switch);
     switch.kill9();
-    lab.sh("tc qdisc add dev veth-r clsact; tc filter add dev veth-r ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1");
+    lab.sh("tc filter add dev veth-r ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1");
     switch.again();
     let doctor = switch.ctl("doctor");
     assert!(doctor.contains("keeps off it"), "{doctor}");
@@ -333,23 +345,20 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
 pub fn nothing_is_left_where_it_should_not(lab: &Lab) {
     let mut switch = lasting(lab, "");
     lab.ping("red", "10.0.0.2");
-    assert_eq!(pins(lab).len(), 1 + 7 + 3, "{:?}", pins(lab));
+    assert_eq!((pins(lab).len(), programs(lab)), (NAMES, 3));
     switch.ctl("del-port br1 veth-g");
-    assert_eq!(pins(lab).len(), 1 + 7 + 2, "{:?}", pins(lab));
+    assert_eq!((pins(lab).len(), programs(lab)), (NAMES, 2));
     switch.ctl("del-br br1");
-    assert!(
-        pins(lab).iter().all(|p| !p.starts_with("link")),
-        "{:?}",
-        pins(lab)
-    );
+    assert_eq!(programs(lab), 0);
     assert_eq!(switch.terminate(), 0);
     assert_eq!(pins(lab), [""; 0]);
     switch.again();
     switch.ctl("add-port br1 veth-r");
-    assert_eq!(pins(lab).len(), 1 + 7 + 2, "{:?}", pins(lab));
+    assert_eq!((pins(lab).len(), programs(lab)), (NAMES, 2));
     switch.ctl("exit --cleanup");
     assert_eq!(switch.wait_end(), 0);
     assert_eq!(pins(lab), [""; 0]);
+    assert_eq!(programs(lab), 0);
     assert!(!switch.database().with_extension("db.survive").exists());
     assert!(
         lab.devices().iter().all(|d| !d.starts_with("rv-")),
@@ -395,6 +404,7 @@ pub fn doctor_cleans_up_after_the_dead(lab: &Lab) {
     let said = switch.ctl("doctor --clean");
     for what in [
         "names of kernel objects",
+        "filters on devices",
         "the punt device",
         "db.survive",
         "sockets",
@@ -408,7 +418,8 @@ pub fn doctor_cleans_up_after_the_dead(lab: &Lab) {
         .cloned()
         .collect();
     assert_eq!(gone.len(), 2, "{gone:?}");
-    assert_eq!(pins(lab).len(), theirs - (1 + 7 + 3), "{:?}", pins(lab));
+    assert_eq!(pins(lab).len(), theirs - NAMES, "{:?}", pins(lab));
+    assert_eq!(programs(lab), 2, "the other daemon's");
     assert!(!switch.database().with_extension("db.survive").exists());
     let sockets = lab.sh(&format!("find {} -mindepth 1", switch.rundir().display()));
     assert_eq!(sockets, "");

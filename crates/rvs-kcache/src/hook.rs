@@ -1,11 +1,18 @@
-//! Putting a program on a device's ingress and taking it off again: a tcx link where the kernel has it (Linux 6.6), else
-//! a direct-action filter on clsact.
+//! Putting a program on a device's ingress and taking it off again: a direct-action filter on clsact where the kernel has
+//! it, else a tcx link (Linux 6.6).
 //!
-//! A tcx link is removed by the kernel with the last descriptor of it, so with the process however it ends, unless it was
-//! given a name ([`crate::Pins`]). A filter outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
-//! was left and removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
+//! A filter comes and goes in 0.1 ms. A tcx link comes and goes with one of the kernel's grace periods (14 ms), in which
+//! the kernel holds the lock of all its devices, so that neither threads nor batches shorten it: a thousand ports would
+//! take a quarter of a minute.
+//!
+//! A filter outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
+//! was left ([`crate::old_filters`]) and takes it over, replaces it in one step, or removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
 //! which carries the instance (the run directory), so that two daemons never take each other's for a leftover; the name
-//! also says whether the qdisc is ours to remove.
+//! also says whether the qdisc is ours to remove. A tcx link is removed by the kernel with the last descriptor of it, so with
+//! the process however it ends, unless it was given a name ([`crate::Pins`]).
+//!
+//! Taking a filter off does not wait for frames that are under way through its program: who must not confuse them with
+//! later ones waits for a grace period ([`crate::tier0`]).
 //!
 //! Invariants: nothing of anybody else is changed or removed; one guard per device and hook; a guard that is dropped or
 //! detached has taken its program off.
@@ -21,7 +28,7 @@ use crate::attr::TCX_INGRESS;
 use crate::error::Error;
 use crate::foreign;
 use crate::netlink::Netlink;
-use crate::pins;
+use crate::pins::{self, OldLink};
 use crate::program;
 use crate::sys::bpf;
 use crate::tc;
@@ -40,12 +47,12 @@ const NO_DEVICE: u32 = 0x7fff_ffff;
 /// Which way to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// tcx where the kernel has it, else clsact.
+    /// clsact where the kernel has it, else tcx.
     #[default]
     Auto,
-    /// Only tcx; an error where it is missing.
+    /// Only tcx; an error where it is missing. For tests of the fallback and for tracking down a fault.
     Tcx,
-    /// clsact also where tcx would work: for tests of the fallback and for tracking down a fault.
+    /// Only clsact.
     Clsact,
 }
 
@@ -88,22 +95,46 @@ pub(crate) fn has_tcx(prog: BorrowedFd<'_>) -> Result<bool, Error> {
 }
 
 impl Hook {
+    /// Finds out which way works. To be called while the program lets everything pass that comes from the loopback device,
+    /// on which clsact is tried.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when what `mode` asks for is not there; the kernel's.
     pub fn new(
+        op: &'static str,
         prog: OwnedFd,
         name: &'static str,
         instance: &str,
-        clsact: bool,
+        mode: Mode,
     ) -> Result<Self, Error> {
         let prog_id = program::id(prog.as_fd()).map_err(|e| Error::new("load a program", e))?;
-        Ok(Self {
+        let mut this = Self {
             prog,
             prog_id,
             filters: FilterName {
                 name,
                 instance: instance.to_owned(),
             },
-            clsact,
-        })
+            clsact: mode != Mode::Tcx,
+        };
+        if mode == Mode::Tcx {
+            return this.needs_tcx(op).map(|()| this);
+        }
+        match this.try_clsact() {
+            Err(Error::Unsupported { .. }) if mode == Mode::Auto && has_tcx(this.prog())? => {
+                this.clsact = false;
+                Ok(this)
+            }
+            other => other.map(|()| this),
+        }
+    }
+
+    fn needs_tcx(&self, op: &'static str) -> Result<(), Error> {
+        if has_tcx(self.prog())? {
+            return Ok(());
+        }
+        let cause = "this kernel has no tcx (it came with Linux 6.6)".to_owned();
+        Err(Error::Unsupported { op, cause })
     }
 
     pub const fn prog_id(&self) -> u32 {
@@ -119,14 +150,17 @@ impl Hook {
     }
 
     /// Tries clsact on the loopback device, with a program that lets everything pass at this moment.
-    pub fn try_clsact(&self) -> Result<(), Error> {
-        let tried = self
-            .put_filter(LOOPBACK)
-            .and_then(|own| remove(LOOPBACK, self.filters.handle(), own));
+    fn try_clsact(&self) -> Result<(), Error> {
+        let once = || {
+            self.put_filter(LOOPBACK)
+                .and_then(|own| remove(LOOPBACK, self.filters.handle(), own))
+        };
+        // Another daemon that tries at the same moment may take the qdisc away in between.
+        let tried = once().or_else(|_| once()).or_else(|_| once());
         tried.map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT | libc::EOPNOTSUPP) => Error::Unsupported {
                 op: "probe clsact",
-                cause: "this kernel has neither tcx (Linux 6.6) nor the modules sch_ingress and cls_bpf: load them"
+                cause: "this kernel has neither the modules sch_ingress and cls_bpf (load them) nor tcx (Linux 6.6)"
                     .to_owned(),
             },
             _ => Error::new("probe clsact", e),
@@ -157,6 +191,23 @@ impl Hook {
             ifindex,
             hold: Some(hold),
         })
+    }
+
+    /// The same in place of what a dead daemon left there, which is gone then.
+    pub fn attach_over(
+        &self,
+        op: &'static str,
+        ifindex: u32,
+        old: Option<OldLink>,
+    ) -> Result<Guard, Error> {
+        let guard = self.attach(op, ifindex)?;
+        if let Some(OldLink { guard: old, .. }) = old {
+            // A filter was replaced: there is none left to remove.
+            if self.clsact && old.is_filter() {
+                old.leave();
+            }
+        }
+        Ok(guard)
     }
 
     /// Removes filters of this name and instance that are not this program's from every device of the namespace.
@@ -206,6 +257,31 @@ impl FilterName {
         Ok(removed)
     }
 
+    /// The filters of this name in the namespace.
+    fn find(&self) -> io::Result<Vec<OldLink>> {
+        let nl = Netlink::open()?;
+        let mut found = Vec::new();
+        for ifindex in tc::devices_with_ingress(&nl)? {
+            for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
+                let (Some(own_qdisc), Some(prog_id)) = (self.owner_of(&filter), filter.prog_id)
+                else {
+                    continue;
+                };
+                let hold = Hold::Clsact {
+                    own_qdisc,
+                    handle: self.handle(),
+                    prog_id,
+                };
+                let guard = Guard {
+                    ifindex,
+                    hold: Some(hold),
+                };
+                found.push(OldLink { guard, prog_id });
+            }
+        }
+        Ok(found)
+    }
+
     fn text(&self, own_qdisc: bool) -> String {
         let Self { name, instance, .. } = self;
         format!("{name}{}:{instance}", if own_qdisc { "+qdisc" } else { "" })
@@ -230,6 +306,19 @@ impl FilterName {
         });
         hash.max(1)
     }
+}
+
+/// The flow caches that a dead daemon of this instance left as filters on devices of the namespace.
+///
+/// # Errors
+/// Netlink's.
+pub fn old_filters(instance: &str) -> Result<Vec<OldLink>, Error> {
+    let name = FilterName {
+        name: CACHE_NAME,
+        instance: instance.to_owned(),
+    };
+    let found = name.find();
+    found.map_err(|e| Error::new("look for a dead daemon's filters", e))
 }
 
 /// Removes every filter that a dead daemon of this instance left in the namespace; how many those were.
@@ -293,7 +382,7 @@ impl Guard {
         }
     }
 
-    /// Gives the link a name, so that it outlives the daemon.
+    /// Gives a link a name, so that it outlives the daemon. A filter does so without.
     pub(crate) fn pin(&mut self, path: PathBuf) -> io::Result<()> {
         match &mut self.hold {
             Some(Hold::Tcx { link, pin, .. }) => {
@@ -301,11 +390,15 @@ impl Guard {
                 *pin = Some(path);
                 Ok(())
             }
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            _ => Ok(()),
         }
     }
 
-    /// Lets go without taking the program off: a link with a name goes on.
+    const fn is_filter(&self) -> bool {
+        matches!(self.hold, Some(Hold::Clsact { .. }))
+    }
+
+    /// Lets go without taking the program off: a filter, or a link with a name, goes on.
     pub(crate) fn leave(mut self) {
         self.hold = None;
     }

@@ -9,7 +9,6 @@
 //! [`SILENCE`]; the next start removes what is left ([`IngressDrop::remove_leftovers`]).
 
 use std::fmt;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rvs_packet::Now;
@@ -32,6 +31,7 @@ const SHOT: i32 = 2;
 /// `TC_ACT_UNSPEC`: no opinion, on to the next filter.
 const PASS: i32 = -1;
 const BPF_KTIME_GET_NS: i32 = 5;
+const LOAD: &str = "load the ingress drop";
 
 /// What this kernel and these privileges allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub struct IngressDrop {
 }
 
 impl IngressDrop {
-    /// What would work here. Changes nothing (where tcx is missing, clsact and a filter that passes everything appear on
-    /// the loopback device for a moment).
+    /// What would work here. Changes nothing (clsact and a filter that passes everything appear on the loopback device for a
+    /// moment).
     pub fn probe() -> Capability {
         match Self::open("probe", Mode::Auto, Now::ZERO) {
             Ok(found) => found.capability(),
@@ -76,26 +76,14 @@ impl IngressDrop {
     /// Missing privileges, a kernel without the feature, an `instance` of more than 230 octets or with a NUL.
     pub fn open(instance: &str, mode: Mode, now: Now) -> Result<Self, Error> {
         hook::check_instance(instance)?;
-        match mode {
-            Mode::Tcx => Self::open_tcx(instance),
-            Mode::Clsact => Self::open_clsact(instance, now),
-            Mode::Auto => match Self::open_tcx(instance) {
-                Err(Error::Unsupported { .. }) => Self::open_clsact(instance, now),
-                other => other,
-            },
+        if mode != Mode::Tcx {
+            match Self::open_clsact(instance, now) {
+                Err(Error::Unsupported { .. }) if mode == Mode::Auto => {}
+                other => return other,
+            }
         }
-    }
-
-    fn open_tcx(instance: &str) -> Result<Self, Error> {
         let prog = program::load(&[asm::mov_imm(Reg::R0, SHOT), asm::exit()], "rvs_drop")?;
-        if !hook::has_tcx(prog.as_fd())? {
-            let cause = "this kernel has no tcx (it came with Linux 6.6)".to_owned();
-            return Err(Error::Unsupported {
-                op: "load the ingress drop",
-                cause,
-            });
-        }
-        let hook = Hook::new(prog, NAME, instance, false)?;
+        let hook = Hook::new(LOAD, prog, NAME, instance, Mode::Tcx)?;
         Ok(Self {
             hook,
             heartbeat: None,
@@ -106,9 +94,8 @@ impl IngressDrop {
         let heartbeat = Map::create(attr::MAP_ARRAY, 4, 8, 1, 0, "rvs_heartbeat")
             .map_err(|e| Error::new("create the heartbeat", e))?;
         let prog = program::load(&heartbeat_program(&heartbeat), "rvs_drop_hb")?;
-        let hook = Hook::new(prog, NAME, instance, true)?;
         // Before the first beat the program passes everything.
-        hook.try_clsact()?;
+        let hook = Hook::new(LOAD, prog, NAME, instance, Mode::Clsact)?;
         let this = Self {
             hook,
             heartbeat: Some(heartbeat),

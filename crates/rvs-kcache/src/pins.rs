@@ -1,7 +1,7 @@
 //! What outlives the daemon: program, maps and links with names in a bpf file system.
 //!
-//! Each daemon has a directory of its own there, named by its run directory, which only one living daemon can own. A link
-//! with a name keeps its program on its device; a program with a name can be taken over by the next daemon. The program's
+//! Each daemon has a directory of its own there, named by its run directory, which only one living daemon can own. A filter
+//! keeps its program on its device without a name, a tcx link with one; a program with a name can be taken over by the next daemon. The program's
 //! name carries the hash of its code, so that only a daemon with the very same program goes on with it.
 
 use std::ffi::CString;

@@ -208,7 +208,8 @@ fn a_port_can_not_hand_up_more_than_its_share() {
     let Some(mut s) = Switch::new("share", 2, Mode::Auto) else {
         return;
     };
-    s.guards.remove(0).detach().unwrap();
+    let guard = s.guards.remove(0);
+    s.host.run(|| guard.detach().unwrap());
     let rate = PuntRate {
         per_second: 10,
         burst: 5,
@@ -259,7 +260,7 @@ fn a_detached_port_is_the_hosts_again() {
     assert!(!s.ping(1, 100, ""));
     let guard = s.guards.remove(0);
     assert!(s.host.run(|| guard.is_attached().unwrap()));
-    guard.detach().unwrap();
+    s.host.run(|| guard.detach().unwrap());
     assert!(s.ping(1, 100, ""));
     // A second guard for the same port is refused and does the first no harm.
     let twice = s
@@ -314,4 +315,36 @@ s.send(struct.pack("=BBHHHH", 0, 0, 14, 0, 0, 0) + frame)
     }
     let seen = s.cache.stats(FlowId(1)).unwrap();
     assert_eq!((seen.packets, seen.bytes), (1, 14 + 20 + 8 + 6000));
+}
+
+/// A port that goes makes room for another one, but not before frames under way have done with its place.
+#[test]
+fn the_place_of_a_port_that_left_is_used_again() {
+    const X: u32 = 5000;
+    let Some(s) = Switch::new("places", 0, Mode::Auto) else {
+        return;
+    };
+    // One device for each of the two places that X can have.
+    let taken = [X & 4095, X.wrapping_mul(0x9e37_79b1) >> 20].map(|place| place + 2 * 4096);
+    for index in taken.into_iter().chain([X]) {
+        let add = format!("ip link add p{index} index {index} type veth peer name q{index}");
+        s.host.sh(&add);
+    }
+    let attach = |index: u32| {
+        let put = || s.cache.attach(index, DpPort(index), PuntRate::default());
+        s.host.run(put)
+    };
+    let mut guards = taken.map(|index| Some(attach(index).unwrap()));
+    assert!(attach(X).is_err(), "there is no place");
+    let left = guards[1].take().unwrap();
+    s.host.run(|| left.detach().unwrap());
+    let x = attach(X).unwrap();
+    assert!(attach(X).is_err(), "it is attached");
+    // The same device at once: its own place.
+    s.host.run(|| x.detach().unwrap());
+    let x = attach(X).unwrap();
+    s.host.run(|| {
+        drop(x);
+        drop(guards);
+    });
 }

@@ -23,6 +23,7 @@
 pub mod egress;
 pub mod fault;
 pub mod internal;
+mod late;
 pub mod memory;
 pub mod packet;
 pub mod pcap;

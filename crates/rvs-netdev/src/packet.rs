@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use rvs_packet::{gso, Frame, FramePool};
 
+use crate::late::LateFd;
 use crate::rtnl::Link;
 use crate::sorted::Sorted;
 use crate::stats::{Counters, PortStats};
@@ -104,7 +105,7 @@ impl OpenError {
 #[derive(Debug)]
 struct Shared {
     /// To send.
-    fd: OwnedFd,
+    fd: LateFd,
     /// The receiving half's, while there is one.
     ears: Mutex<Weak<OwnedFd>>,
     ifindex: u32,
@@ -214,7 +215,7 @@ pub fn open_sender(device: &Link, config: &PacketConfig) -> Result<PacketTx, Ope
     .map_err(OpenError::at("PACKET_ADD_MEMBERSHIP"))?;
     opt::bind_packet(fd.as_fd(), device.index, false).map_err(OpenError::at("bind"))?;
     let shared = Arc::new(Shared {
-        fd,
+        fd: LateFd::new(fd),
         ears: Mutex::new(Weak::new()),
         ifindex: device.index,
         limits: Limits::new(device.mtu),

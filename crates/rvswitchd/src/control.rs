@@ -23,6 +23,7 @@ use crate::clean::Traces;
 use crate::clients::{Client, Listener, Service, Talk, Turn, MAX_CONTROL_CLIENTS};
 use crate::commands::{self, Daemon, Done};
 use crate::dummy::commands::tell_events;
+use crate::heart::Heart;
 use crate::mailbox::{Letter, Mailbox};
 use crate::managers::{self, Managers};
 use crate::remote::Remote;
@@ -37,7 +38,7 @@ pub use outside::Outside;
 const EVENTS: usize = 256;
 /// Letters of the handler taken in one turn.
 const LETTERS: usize = 512;
-/// How often ports that could not be opened are tried again, and the ingress drop's heartbeat is written.
+/// How often ports that could not be opened are tried again, and what nobody tells of is looked at.
 const BEAT: Duration = Duration::from_secs(1);
 /// Counters no older than this are not written anew for a client that connects.
 const FRESH: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ pub struct Control {
     pub announcement: Option<String>,
     /// What an earlier daemon left, until the configuration is up.
     pub past: Option<TheirPast>,
+    /// To be told that this thread lives.
+    pub heart: Option<Heart>,
     spin: Spin,
     next_beat: Now,
     /// Somebody waits for signs of life: they are given also where no bridge needs a beat.
@@ -108,6 +111,7 @@ impl Control {
             remote: None,
             announcement: None,
             past: None,
+            heart: None,
             spin: Spin::new(),
             next_beat: Now::ZERO,
             is_watched: notify::is_heard(),
@@ -124,6 +128,9 @@ impl Control {
     pub fn run(&mut self) -> Result<Done> {
         loop {
             let ready = self.wait()?;
+            if let Some(heart) = &self.heart {
+                heart.saw(clock::now());
+            }
             if ready.signals {
                 if let Some(done) = self.signal() {
                     return Ok(done);
@@ -308,6 +315,7 @@ impl Control {
         for event in events {
             self.switch().rim.devices.interpret(event, &mut changes);
         }
+        self.switch().rim.devices.look_at_changed(&mut changes);
         for change in changes {
             self.switch().port_event(change);
         }
@@ -452,14 +460,6 @@ impl Control {
         if now >= self.next_beat {
             self.next_beat = now + BEAT;
             notify::notify("WATCHDOG=1");
-            if let Some(drop) = self.daemon.switch.rim.devices.ingress_drop() {
-                if let Err(e) = drop.beat(clock::now()) {
-                    tracing::warn!("ingress drop: {e}");
-                }
-            }
-            if let Ok(tier0) = self.daemon.switch.rim.devices.kernel() {
-                tier0.beat(clock::now());
-            }
             if let Some(profile) = &mut self.daemon.profile {
                 profile.expire(clock::now());
             }

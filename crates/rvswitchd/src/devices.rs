@@ -11,7 +11,7 @@ mod open;
 mod queues;
 mod way;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -116,7 +116,7 @@ impl Device {
 pub struct Devices {
     rtnl: Rtnl,
     database: String,
-    drop: Option<IngressDrop>,
+    drop: Option<Arc<IngressDrop>>,
     workers: Vec<WorkerHandle>,
     queues: Arc<Mutex<UpcallQueues>>,
     open: BTreeMap<DpPort, Device>,
@@ -124,6 +124,8 @@ pub struct Devices {
     kernel: Result<Tier0, String>,
     punts: Option<Punts>,
     direct: Direct,
+    /// Ports of whose devices events have told that were not looked at yet.
+    changed: BTreeSet<DpPort>,
     /// Last port looked after.
     looked_at: DpPort,
     past: Past,
@@ -144,7 +146,7 @@ impl Devices {
     pub fn new(
         rtnl: Rtnl,
         database: String,
-        drop: Option<IngressDrop>,
+        drop: Option<Arc<IngressDrop>>,
         workers: Vec<WorkerHandle>,
         queues: Arc<Mutex<UpcallQueues>>,
         kernel: Result<Tier0, String>,
@@ -156,6 +158,7 @@ impl Devices {
             kernel,
             punts: None,
             direct: Direct::default(),
+            changed: BTreeSet::new(),
             looked_at: DpPort(0),
             rtnl,
             database,
@@ -177,7 +180,7 @@ impl Devices {
     }
 
     pub fn ingress_drop(&self) -> Option<&IngressDrop> {
-        self.drop.as_ref()
+        self.drop.as_deref()
     }
 
     /// By what devices of ours are marked.

@@ -9,7 +9,7 @@ use crate::commands::{Answer, Daemon};
 pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let drop = match daemon.switch.rim.devices.ingress_drop() {
-        Some(_) => json!({"ok": true, "text": format!("by {}", IngressDrop::probe())}),
+        Some(drop) => json!({"ok": true, "text": format!("by {}", drop.capability())}),
         None => json!({"ok": false, "text": IngressDrop::probe().to_string()}),
     };
     let tun = std::fs::metadata("/dev/net/tun").is_ok();

@@ -30,8 +30,10 @@ impl Daemon {
     /// Looks after the names by which flows outlive the daemon.
     pub fn keep_names(&mut self) {
         let devices = &mut self.switch.rim.devices;
-        let lives = devices.kernel().ok().filter(|t| !t.is_clsact());
-        if lives.is_some_and(|tier0| self.survival.look_after(tier0)) {
+        if devices
+            .kernel()
+            .is_ok_and(|tier0| self.survival.look_after(tier0))
+        {
             devices.name_links();
         }
     }

@@ -17,6 +17,7 @@ mod dummy;
 mod egress;
 mod fdb;
 mod handler;
+mod heart;
 mod lasting;
 mod logging;
 mod mailbox;

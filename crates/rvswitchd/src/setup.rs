@@ -38,6 +38,7 @@ use crate::control::{Control, Outside, TheirPast};
 use crate::devices::Devices;
 use crate::dummy::Dummies;
 use crate::handler::{Handler, Latency, Rounds, Wires};
+use crate::heart::Heart;
 use crate::mailbox::mailbox;
 use crate::managers::Managers;
 use crate::remote::{self, Remote};
@@ -106,7 +107,10 @@ pub fn run(args: &Args) -> Result<()> {
         cache,
         past,
         resume,
-    } = survival.find(&instance);
+    } = match real {
+        true => survival.find(&instance),
+        false => Found::default(),
+    };
     let cache = match cache {
         Some(cache) => Ok(cache),
         None if real => open_kernel_cache(&dir, &mut survival),
@@ -159,7 +163,11 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let handler = handler.start()?;
 
-    let drop = real.then(|| open_ingress_drop(&dir)).flatten();
+    let drop = real
+        .then(|| open_ingress_drop(&dir))
+        .flatten()
+        .map(Arc::new);
+    let heart = Heart::start(drop.clone(), kernel.as_ref().ok().cloned())?;
     let dummies = args
         .enable_dummy
         .as_ref()
@@ -210,6 +218,7 @@ pub fn run(args: &Args) -> Result<()> {
         daemon, listeners, monitor, signals, mailbox, channels, managers,
     );
     control.remote = remote;
+    control.heart = Some(heart);
     control.announcement = Some(ready);
     control.past = Some(TheirPast {
         resume,
@@ -381,9 +390,6 @@ fn open_kernel_cache(dir: &Path, survival: &mut Survival) -> Result<KernelCache,
     );
     match opened {
         Ok(mut cache) => {
-            if let Err(e) = cache.remove_leftovers() {
-                tracing::warn!("kernel cache: {e}");
-            }
             survival.pin(&mut cache);
             // The workers look behind as many tags.
             cache.set_vlan_limit(ParseLimits::MAX_VLANS);

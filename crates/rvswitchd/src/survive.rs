@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rvs_flow::DpPort;
-use rvs_kcache::{KernelCache, OldLink, Pins};
+use rvs_kcache::{old_filters, KernelCache, OldLink, Pins};
 use rvs_packet::{MacAddr, Now, VlanId};
 use rvs_switch::survive::{BundleMemory, Memory};
 
@@ -57,6 +57,7 @@ pub struct Resume {
 }
 
 /// What was found at the start.
+#[derive(Default)]
 pub struct Found {
     pub cache: Option<KernelCache>,
     pub past: Past,
@@ -86,16 +87,17 @@ impl Survival {
         }
     }
 
-    /// Looks for what a dead daemon left.
+    /// Looks for what a dead daemon left on this machine's devices.
     pub fn find(&self, instance: &str) -> Found {
-        let mut found = Found {
-            cache: None,
-            past: Past::default(),
-            resume: None,
-        };
+        let mut found = Found::default();
+        let filters = old_filters(instance).unwrap_or_else(|e| {
+            tracing::warn!("{e}");
+            Vec::new()
+        });
+        let links = self.pins.as_ref().map_or(Vec::new(), Pins::old_links);
+        let all = links.into_iter().chain(filters);
+        found.past.links = all.map(|l: OldLink| (l.ifindex(), l)).collect();
         let Ok(pins) = &self.pins else { return found };
-        let links = pins.old_links().into_iter();
-        found.past.links = links.map(|l: OldLink| (l.ifindex(), l)).collect();
         let inherited = KernelCache::inherit(instance, pins, clock::now()).unwrap_or_else(|e| {
             tracing::warn!("{e}");
             None

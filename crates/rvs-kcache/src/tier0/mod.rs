@@ -1,7 +1,7 @@
 //! Tier 0: the flow cache in the kernel.
 //!
 //! ```text
-//!  port ─► tcx ingress: parse ─► masks in rank ─► bucket ─► entry ─► actions ─► redirect to the way out
+//!  port ─► tc ingress: parse ─► masks in rank ─► bucket ─► entry ─► actions ─► redirect to the way out
 //!                          │ nothing found, or not ours to decide
 //!                          └─► 16 octets in front (Punt) ─► punt device ─► the daemon's ring: tiers 1 to 3
 //! ```
@@ -19,8 +19,8 @@
 //! [`KernelCache::reap`] waits until frames under way are through, returns what the flow carried in the end, and makes its
 //! place free. Whoever must answer for "nothing stale" (a barrier) answers after `reap`.
 //!
-//! The caller keeps what this tier can't see: a port that leaves the namespace is to be detached at once, since a tcx link
-//! follows the device; an MTU that changes is to be told by installing the flows again.
+//! The caller keeps what this tier can't see: a port that leaves the namespace is to be detached at once (a tcx link
+//! follows the device, a filter is lost with it); an MTU that changes is to be told by installing the flows again.
 
 mod encode;
 mod layout;
@@ -34,7 +34,7 @@ mod table;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,19 +192,8 @@ impl KernelCache {
         })
         .map_err(|cause| Error::Unsupported { op: LOAD, cause })?;
         let prog = program::load(&insns, "rvs_ingress")?;
-        let clsact = match options.mode {
-            Mode::Clsact => true,
-            Mode::Tcx | Mode::Auto => !hook::has_tcx(prog.as_fd())?,
-        };
-        if clsact && options.mode == Mode::Tcx {
-            let cause = "this kernel has no tcx (it came with Linux 6.6)".to_owned();
-            return Err(Error::Unsupported { op: LOAD, cause });
-        }
-        let hook = Hook::new(prog, NAME, instance, clsact)?;
-        if clsact {
-            // Before the first heartbeat every frame passes.
-            hook.try_clsact()?;
-        }
+        // Before the first heartbeat every frame passes.
+        let hook = Hook::new(LOAD, prog, NAME, instance, options.mode)?;
         let table = Table::new(
             Arrays {
                 config,
@@ -360,7 +349,7 @@ impl KernelCache {
         self.table.shape().entries.saturating_sub(1) as usize
     }
 
-    /// Whether the programs are filters, which outlive the daemon, and not links, which end with it.
+    /// Whether the programs are filters, which outlive the daemon in any case, and not links, which need a name for that.
     pub const fn is_clsact(&self) -> bool {
         self.hook.is_clsact()
     }
@@ -410,16 +399,6 @@ impl KernelCache {
             silent,
             error,
         }
-    }
-
-    /// Removes filters that a dead daemon of this instance left on clsact.
-    ///
-    /// # Errors
-    /// Netlink's.
-    pub fn remove_leftovers(&self) -> Result<usize, Error> {
-        self.hook
-            .clear_leftovers()
-            .map_err(|e| Error::new("remove a dead daemon's flow cache", e))
     }
 
     /// The program's id, for [`crate::foreign_programs`].

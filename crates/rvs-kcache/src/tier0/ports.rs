@@ -1,13 +1,14 @@
 //! Which device is which port: a table of places that the program looks a device up in, two for each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rvs_flow::DpPort;
 use rvs_packet::MacAddr;
 
 use crate::error::Error;
+use crate::grace;
 use crate::hook::Guard;
 use crate::sys::mapped::Mapped;
 use crate::tier0::layout::{pair, port};
@@ -40,12 +41,68 @@ struct Places {
     mapped: Mapped,
     /// Devices that a dead daemon's program is on, and their ports: they have a place that may be taken over.
     inherited: HashMap<u32, DpPort>,
+    /// Places of devices that the program has left, which frames under way may still look at: such a frame must find its
+    /// own port, not another's, nor none. They are free after a grace period.
+    leaving: HashSet<u32>,
+}
+
+impl Places {
+    fn new(mapped: Mapped, inherited: HashMap<u32, DpPort>) -> Self {
+        let leaving = HashSet::new();
+        Self {
+            mapped,
+            inherited,
+            leaving,
+        }
+    }
+
+    fn word(&self, at: u32, word: usize) -> Option<&AtomicU64> {
+        self.mapped.words().get(at as usize * port::WORDS + word)
+    }
+
+    fn set(&self, at: u32, word: usize, value: u64, order: Ordering) {
+        if let Some(w) = self.word(at, word) {
+            w.store(value, order);
+        }
+    }
+
+    /// The device that has a place; 0: none.
+    fn holder(&self, at: u32) -> Option<u32> {
+        let word = self.word(at, port::PORT_IFINDEX)?;
+        Some((word.load(Ordering::Relaxed) >> 32) as u32)
+    }
+
+    /// A place for a device that has no program of ours.
+    fn place_for(&mut self, op: &'static str, ifindex: u32) -> Result<u32, Error> {
+        let places = port::places(ifindex);
+        let held_by = |this: &Self, by: u32| {
+            let mut both = places.into_iter();
+            both.find(|at| this.holder(*at) == Some(by))
+        };
+        if let Some(own) = held_by(self, ifindex) {
+            // Frames of this device that are under way belong to the port that it is now.
+            let free = self.leaving.remove(&own) || self.inherited.remove(&ifindex).is_some();
+            return free
+                .then_some(own)
+                .ok_or(Error::AlreadyAttached { op, ifindex });
+        }
+        if let Some(at) = held_by(self, 0) {
+            return Ok(at);
+        }
+        if places.iter().any(|at| self.leaving.contains(at)) {
+            grace::grace_period().map_err(|e| Error::new("wait for a grace period", e))?;
+            for at in std::mem::take(&mut self.leaving) {
+                self.set(at, port::PORT_IFINDEX, 0, Ordering::Release);
+            }
+        }
+        let cause = "both places of this device in the kernel cache's table of ports are taken";
+        held_by(self, 0).ok_or(Error::Invalid { op, cause })
+    }
 }
 
 impl Ports {
     pub fn new(mapped: Mapped) -> Self {
-        let inherited = HashMap::new();
-        Self(Mutex::new(Places { mapped, inherited }))
+        Self(Mutex::new(Places::new(mapped, HashMap::new())))
     }
 
     /// The places as a dead daemon left them, but that no port is direct: nobody has looked for as long as it is dead.
@@ -61,27 +118,29 @@ impl Ports {
             (ifindex != 0).then_some((ifindex, DpPort(word as u32)))
         });
         let inherited = held.collect();
-        Self(Mutex::new(Places { mapped, inherited }))
+        Self(Mutex::new(Places::new(mapped, inherited)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Devices and their ports that were not taken over yet.
     pub fn inherited(&self) -> HashMap<u32, DpPort> {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.inherited.clone()
+        self.lock().inherited.clone()
     }
 
-    /// Frees the places of devices that were not taken over.
+    /// Frees the places of devices that were not taken over, as soon as no frame looks at them.
     pub fn disinherit(&self) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Places { mapped, inherited } = &mut *places;
-        for place in mapped.words().chunks(port::WORDS) {
-            if let Some(word) = place.get(port::PORT_IFINDEX) {
-                if inherited.contains_key(&((word.load(Ordering::Relaxed) >> 32) as u32)) {
-                    word.store(0, Ordering::Release);
-                }
-            }
-        }
-        inherited.clear();
+        let mut places = self.lock();
+        let inherited = std::mem::take(&mut places.inherited);
+        let held = (0..port::PLACES).filter(|at| {
+            places
+                .holder(*at)
+                .is_some_and(|i| inherited.contains_key(&i))
+        });
+        let held: Vec<u32> = held.collect();
+        places.leaving.extend(held);
     }
 
     /// Makes the device known to the program.
@@ -92,28 +151,8 @@ impl Ports {
         dp_port: DpPort,
         rate: PuntRate,
     ) -> Result<Claim, Error> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Places { mapped, inherited } = &mut *guard;
-        let words = mapped.words();
-        let place = |at: u32| words.get(at as usize * port::WORDS..)?.get(..port::WORDS);
-        let holder = |p: &[AtomicU64]| {
-            p.get(port::PORT_IFINDEX)
-                .map_or(0, |w| (w.load(Ordering::Relaxed) >> 32) as u32)
-        };
-        let places = port::places(ifindex);
-        let held_by = |holds: u32| {
-            places
-                .into_iter()
-                .find(|at| place(*at).is_some_and(|p| holder(p) == holds))
-        };
-        let own = held_by(ifindex);
-        if own.is_some() && inherited.remove(&ifindex).is_none() {
-            return Err(Error::AlreadyAttached { op, ifindex });
-        }
-        let Some(at) = own.or_else(|| held_by(0)) else {
-            let cause = "both places of this device in the kernel cache's table of ports are taken";
-            return Err(Error::Invalid { op, cause });
-        };
+        let mut places = self.lock();
+        let at = places.place_for(op, ifindex)?;
         let cost = 1_000_000_000 / rate.per_second.max(1);
         let figures = [
             (port::COST, u64::from(cost)),
@@ -121,40 +160,26 @@ impl Ports {
             (port::TAT, 0),
             (port::FAR, 0),
         ];
-        let set = |word: usize, value: u64, order| {
-            if let Some(w) = place(at).and_then(|p| p.get(word)) {
-                w.store(value, order);
-            }
-        };
-        figures
-            .into_iter()
-            .for_each(|(word, value)| set(word, value, Ordering::Relaxed));
-        set(
-            port::PORT_IFINDEX,
-            pair(dp_port.0, ifindex),
-            Ordering::Release,
-        );
+        for (word, value) in figures {
+            places.set(at, word, value, Ordering::Relaxed);
+        }
+        let known = pair(dp_port.0, ifindex);
+        places.set(at, port::PORT_IFINDEX, known, Ordering::Release);
         Ok(Claim {
             ports: Arc::clone(self),
             at: Some(at),
         })
     }
-}
 
-impl Ports {
     /// Changes what the program knows of a device that has a place.
     fn set_direct(&self, at: u32, far: Option<MacAddr>) {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = at as usize * port::WORDS + port::FAR;
-        if let Some(word) = places.mapped.words().get(word) {
-            let [a, b, c, d, e, f] = far.unwrap_or_default().0;
-            let loaded = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-            word.store(loaded, Ordering::Release);
-        }
+        let [a, b, c, d, e, f] = far.unwrap_or_default().0;
+        let loaded = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        self.lock().set(at, port::FAR, loaded, Ordering::Release);
     }
 }
 
-/// A place that is taken; dropping it makes it free.
+/// A place that is taken; dropping it makes it free once no frame looks at it any more.
 #[derive(Debug)]
 pub(super) struct Claim {
     ports: Arc<Ports>,
@@ -165,11 +190,9 @@ pub(super) struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(at) = self.at else { return };
-        let places = self.ports.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = at as usize * port::WORDS + port::PORT_IFINDEX;
-        if let Some(word) = places.mapped.words().get(word) {
-            word.store(0, Ordering::Release);
-        }
+        let mut places = self.ports.lock();
+        places.set(at, port::FAR, 0, Ordering::Release);
+        places.leaving.insert(at);
     }
 }
 
@@ -209,7 +232,7 @@ impl PortGuard {
         self.guard.is_attached()
     }
 
-    /// Lets go, and leaves the program on the device if its link has a name: the next daemon takes it over.
+    /// Lets go, and leaves the program on the device (a link: if it has a name): the next daemon takes it over.
     pub fn leave(self) {
         // Nobody will look whether it still may be.
         self.set_direct(None);

@@ -1,8 +1,9 @@
 //! The cache beyond the life of one daemon: its names in a bpf file system, and taking it over from them.
 //!
 //! The next daemon takes over only what is certain: the same program by its hash, arrays of the sizes that it would make
-//! itself, a heartbeat that is not too old. Anything else it replaces: port by port the new program comes behind the old
-//! one, then the old one goes, so that neither the host nor two programs see a frame.
+//! itself, a heartbeat that is not too old. Anything else it replaces: port by port the new program takes the old one's
+//! place in one step (filters), or comes behind the old one, which then goes (links), so that neither the host nor two
+//! programs see a frame.
 
 use super::*;
 
@@ -68,9 +69,11 @@ impl KernelCache {
         if deadline <= now {
             return Ok(None);
         }
+        // A frame of the loopback device passes: it is no port.
+        let hook = Hook::new(OP, prog, NAME, instance, Mode::Auto)?;
         let this = Self {
             table,
-            hook: Hook::new(prog, NAME, instance, false)?,
+            hook,
             ports: Arc::new(Ports::inherit(ports)),
             cpus,
             pins: Some(pins.clone()),
@@ -81,16 +84,11 @@ impl KernelCache {
     }
 
     /// Gives program and maps names under `pins`, in place of what is there, and from now on every link: what the daemon
-    /// leaves when it ends goes on until [`Options::survive`] has passed.
+    /// leaves when it ends goes on until [`Options::survive`] has passed, and the next one can take it over.
     ///
     /// # Errors
-    /// With clsact, which has no links; the file system's. Nothing survives then.
+    /// The file system's. Nothing can be taken over then.
     pub fn pin(&mut self, pins: &Pins) -> Result<(), Error> {
-        if self.is_clsact() {
-            let cause = "it needs tcx (Linux 6.6)".to_owned();
-            let op = "keep the kernel cache beyond the daemon's life";
-            return Err(Error::Unsupported { op, cause });
-        }
         pins.forget_objects();
         let names = ["config", "buckets", "entries", "stats", "cpus", "ports"];
         // The program comes last: where it is, all of it is.
@@ -106,7 +104,7 @@ impl KernelCache {
         pinned
     }
 
-    /// The names are gone: what is attached ends with the daemon.
+    /// The names are gone: nobody can take over what is attached.
     pub fn forget_names(&mut self) {
         self.pins = None;
     }
@@ -164,7 +162,8 @@ impl KernelCache {
         self.table.does(orphan.id, &steps) && self.table.name(orphan.id, flow)
     }
 
-    /// Puts the program on a device: takes over a dead daemon's link of the same program, or puts the program behind another one's, which goes then.
+    /// Puts the program on a device: takes over a dead daemon's guard of the same program, or puts the program in another one's
+    /// place.
     pub(super) fn attach_in_place(
         &self,
         op: &'static str,
@@ -173,11 +172,7 @@ impl KernelCache {
     ) -> Result<hook::Guard, Error> {
         let mut guard = match old {
             Some(old) if old.prog_id == self.prog_id() => return Ok(old.guard),
-            other => {
-                let guard = self.hook.attach(op, ifindex)?;
-                drop(other);
-                guard
-            }
+            other => self.hook.attach_over(op, ifindex, other)?,
         };
         self.name(&mut guard);
         Ok(guard)

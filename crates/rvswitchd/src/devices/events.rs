@@ -19,9 +19,7 @@ impl Devices {
                 let found = self.open.iter().find(|(_, d)| d.base.index() == index);
                 // A port outside the kernel is looked after in time: trying to enter it makes such events itself.
                 let inside = found.filter(|(_, d)| matches!(d.way, Way::Kernel(_)));
-                if let Some(dp) = inside.map(|(dp, _)| *dp) {
-                    self.place_and_tell(dp, out);
-                }
+                self.changed.extend(inside.map(|(dp, _)| *dp));
             }
             Event::Resync => {
                 let Ok(links) = self.rtnl.links() else { return };
@@ -35,6 +33,13 @@ impl Devices {
                     self.link_changed(link, out);
                 }
             }
+        }
+    }
+
+    /// Looks at the ports of which the last events told, each once: a port that is added makes several.
+    pub fn look_at_changed(&mut self, out: &mut Vec<PortEvent>) {
+        for dp in std::mem::take(&mut self.changed) {
+            self.place_and_tell(dp, out);
         }
     }
 
@@ -68,7 +73,7 @@ impl Devices {
                 let _ = device;
                 self.set_link(dp, info(link), out);
                 // An XDP program comes or goes with such an event.
-                self.place_and_tell(dp, out);
+                self.changed.insert(dp);
             }
             None => {}
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use rvs_flow::DpPort;
 use rvs_kcache::tier0::{OutPort, PortGuard, Punt};
-use rvs_kcache::{foreign_programs, Guard};
+use rvs_kcache::{foreign_programs, Error, Guard, IngressDrop};
 use rvs_netdev::internal::PuntPair;
 use rvs_netdev::packet::{self, PacketConfig};
 use rvs_netdev::rtnl::{Change, LinkRef};
@@ -24,6 +24,7 @@ use rvs_switch::platform::{LinkInfo, PortEvent};
 
 use crate::clock;
 use crate::devices::{Device, Devices, Past};
+use crate::heart::beat_drop;
 use crate::tier0::LARGEST_MTU;
 use crate::worker::{add_queue, Order, PUNTS};
 
@@ -47,6 +48,12 @@ pub(super) enum Way {
     Own { guard: Option<Guard>, why: String },
     /// By the kernel's cache.
     Kernel(PortGuard),
+}
+
+/// Puts the ingress drop on a device; with a sign of life, since there may have been no port that needed one.
+fn keep_host_away(drop: &IngressDrop, index: u32) -> Result<Guard, Error> {
+    beat_drop(drop, clock::now());
+    drop.attach(index)
 }
 
 /// The punt device, open.
@@ -204,7 +211,7 @@ impl Devices {
     }
 
     fn use_own_socket(&mut self, dp: DpPort, reason: &str) -> Result<(), OpenError> {
-        let drop = self.drop.as_ref();
+        let drop = self.drop.as_deref();
         let Some(device) = self.open.get_mut(&dp) else {
             return Ok(());
         };
@@ -216,11 +223,11 @@ impl Devices {
         let mut guard = device.waiting_drop.take().map(Ok);
         device.direct = None;
         if let Some(old) = self.past.links.remove(&index) {
-            guard = drop.map(|d| d.attach(index));
+            guard = drop.map(|d| keep_host_away(d, index));
             std::mem::drop(old);
         }
         if let Way::Kernel(program) = std::mem::replace(&mut device.way, Way::None) {
-            guard = drop.map(|d| d.attach(index));
+            guard = drop.map(|d| keep_host_away(d, index));
             std::mem::drop(program);
             if let Ok(tier0) = &self.kernel {
                 tier0.forget_port(dp);
@@ -239,7 +246,7 @@ impl Devices {
                 upcalls,
             });
             // A new port: what the host sees until here it has always seen.
-            guard = guard.or_else(|| self.drop.as_ref().map(|d| d.attach(index)));
+            guard = guard.or_else(|| self.drop.as_deref().map(|d| keep_host_away(d, index)));
         }
         device.seen_by_host = match &guard {
             Some(Err(e)) => Some(format!(
@@ -274,7 +281,7 @@ impl Devices {
             return Ok(());
         };
         let pair = PuntPair::create(&mut self.rtnl, &self.database).map_err(|e| e.to_string())?;
-        let guard = drop.attach(pair.far.index).map_err(|e| e.to_string())?;
+        let guard = keep_host_away(drop, pair.far.index).map_err(|e| e.to_string())?;
         let config = PacketConfig {
             slots: PacketConfig::MAX_SLOTS,
             receive_buffer: PUNT_BUFFER,

@@ -14,7 +14,7 @@ use super::*;
 
 /// The worker that reads what is handed up, and so the one that the flows of all ports in the kernel belong to.
 const WORKER: WorkerId = WorkerId(0);
-/// A heartbeat is written every second; a program that steps aside sooner than this after one would do so by mistake.
+/// A heartbeat is given every second; a program that steps aside sooner than this after one would do so by mistake.
 const LEAST: Duration = SILENCE;
 
 impl Tier0 {
@@ -77,13 +77,9 @@ impl Tier0 {
 
     /// How long the program goes on without a heartbeat.
     pub fn set_survive(&self, time: Duration) {
-        let state = self.lock();
-        let least = if state.cache.is_clsact() {
-            SILENCE
-        } else {
-            time
-        };
-        state.cache.set_survive(least.max(LEAST));
+        let mut state = self.lock();
+        state.survive = time;
+        state.set_silence();
     }
 
     /// What is done from now on is done to this process's memory only: the kernel goes on as it is.
@@ -95,7 +91,10 @@ impl Tier0 {
 
     /// Gives everything but links a name. See [`rvs_kcache::KernelCache::pin`].
     pub fn pin(&self, pins: &Pins) -> std::result::Result<(), Error> {
-        self.lock().cache.pin(pins)
+        let mut state = self.lock();
+        let pinned = state.cache.pin(pins);
+        state.set_silence();
+        pinned
     }
 
     /// Gives the link of a port a name.
@@ -109,7 +108,9 @@ impl Tier0 {
     }
 
     pub fn forget_names(&self) {
-        self.lock().cache.forget_names();
+        let mut state = self.lock();
+        state.cache.forget_names();
+        state.set_silence();
     }
 
     /// Whether what is in the kernel outlives the daemon.
@@ -129,6 +130,13 @@ impl Tier0 {
 }
 
 impl State {
+    /// What nobody can take over ends as soon as the daemon: a filter, which stays, by its silence.
+    pub(super) fn set_silence(&self) {
+        let ends = self.cache.is_clsact() && !self.cache.is_pinned();
+        let time = if ends { SILENCE } else { self.survive };
+        self.cache.set_survive(time.max(LEAST));
+    }
+
     /// Whether there is anything to wait for: its port is there.
     fn waits(&self, orphan: &Orphan) -> bool {
         self.inside.contains(&DpPort(orphan.key.in_port))

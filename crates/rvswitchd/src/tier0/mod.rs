@@ -34,6 +34,7 @@ use rvs_kcache::tier0::{OutPort, PortGuard, PuntRate, Refusal};
 use rvs_kcache::{Error, KernelCache, OldLink, SILENCE};
 use rvs_packet::Now;
 
+use crate::clock;
 pub use crate::tier0::figures::PortTotals;
 use crate::tier0::figures::{Figures, Resident};
 use crate::worker::WorkerHandle;
@@ -55,9 +56,9 @@ const DEFERRED: usize = 4_096;
 const FRESH: Duration = Duration::from_millis(2);
 /// How often masks are ranked, room is made, and flows that found none may ask again.
 const TIDY_EVERY: Duration = Duration::from_millis(500);
-/// Silence of the daemon after which a link's program lets frames pass to the host, unless the configuration says
-/// otherwise: it is dead or hangs. Established flows go on until then, if the links have names.
-const LINK_SILENCE: Duration = Duration::from_secs(30);
+/// Silence of the daemon after which the program lets frames pass to the host, where the next one can take over, unless the
+/// configuration says otherwise: it is dead or hangs. Established flows go on until then.
+const SURVIVE: Duration = Duration::from_secs(30);
 
 /// What tier 0 counts beside the program's own counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +106,8 @@ struct State {
     ending: bool,
     /// The kernel goes on as it is; nothing here changes it any more.
     left: bool,
+    /// How long flows are to go on without the daemon.
+    survive: Duration,
     figures: Figures,
     counters: Counters,
     /// When the next promotion is due, at [`RATE`].
@@ -128,9 +131,6 @@ impl Tier0 {
     }
 
     fn new(cache: KernelCache) -> (Self, Receiver<()>) {
-        if !cache.is_clsact() {
-            cache.set_survive(LINK_SILENCE.max(SILENCE));
-        }
         let (bell, ring) = bounded(1);
         let program = cache.prog_id();
         let state = State {
@@ -144,6 +144,7 @@ impl Tier0 {
             reaping: false,
             ending: false,
             left: false,
+            survive: SURVIVE,
             figures: Figures::default(),
             counters: Counters::default(),
             due: Now::ZERO,
@@ -151,6 +152,7 @@ impl Tier0 {
             collected: Now::ZERO,
             masks_short: false,
         };
+        state.set_silence();
         let inner = Inner {
             state: Mutex::new(state),
             bell,
@@ -263,6 +265,7 @@ impl Tier0 {
         old: Option<OldLink>,
     ) -> std::result::Result<PortGuard, Error> {
         let mut state = self.lock();
+        state.cache.beat(clock::now());
         let unpinned = state.cache.unpinned();
         let guard = state.cache.attach_over(ifindex, port, PUNT_RATE, old)?;
         if state.cache.unpinned() > unpinned {
@@ -297,11 +300,6 @@ impl Tier0 {
     /// Frames that the kernel has switched.
     pub fn hits(&self) -> u64 {
         self.lock().cache.counters().hit
-    }
-
-    /// Whether programs are filters, which have no names.
-    pub fn is_clsact(&self) -> bool {
-        self.lock().cache.is_clsact()
     }
 
     /// Nanoseconds and runs of the program while programs were timed.

@@ -1,0 +1,71 @@
+//! The sign of life that the programs on ports look for: they let frames pass to the host once it stays away.
+//!
+//! A thread of its own gives it, so that a long turn of the control thread (a thousand ports in one transaction, a disk that
+//! is slow) is not taken for death. It ends with the process, and stops when the control thread has not been seen for
+//! [`PATIENCE`]: a daemon that hangs is as good as dead.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use crossbeam_channel::{bounded, RecvTimeoutError, Sender};
+use rvs_kcache::{IngressDrop, BEAT_EVERY};
+use rvs_packet::Now;
+
+use crate::clock;
+use crate::tier0::Tier0;
+
+/// How long a turn of the control thread may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the control thread holds of it; it beats until this is dropped.
+#[derive(Debug)]
+pub struct Heart {
+    seen: Arc<AtomicU64>,
+    _end: Sender<()>,
+}
+
+impl Heart {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread to be had.
+    pub fn start(drop: Option<Arc<IngressDrop>>, tier0: Option<Tier0>) -> Result<Self> {
+        let seen = Arc::new(AtomicU64::new(clock::now().0));
+        let (end, ended) = bounded(0);
+        let heart = Self {
+            seen: Arc::clone(&seen),
+            _end: end,
+        };
+        let beat = move || {
+            while ended.recv_timeout(BEAT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let now = clock::now();
+                if now.since(Now(seen.load(Ordering::Relaxed))) > PATIENCE {
+                    continue;
+                }
+                if let Some(tier0) = &tier0 {
+                    tier0.beat(now);
+                }
+                if let Some(drop) = &drop {
+                    beat_drop(drop, now);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("heart".to_owned());
+        thread.spawn(beat).context("can't start the heart thread")?;
+        Ok(heart)
+    }
+
+    /// The control thread is alive.
+    pub fn saw(&self, now: Now) {
+        self.seen.store(now.0, Ordering::Relaxed);
+    }
+}
+
+/// One sign of life for the ingress drop.
+pub fn beat_drop(drop: &IngressDrop, now: Now) {
+    if let Err(e) = drop.beat(now) {
+        tracing::warn!("ingress drop: {e}");
+    }
+}
