@@ -79,11 +79,8 @@ pub fn a_program_taken_off_comes_back(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
-    lab.sh(&format!(
-        "/usr/bin/python3 {} veth-r",
-        client("take_off.py").display()
-    ));
-    within(Duration::from_secs(10), "it is noticed", || {
+    lab.sh("tc qdisc del dev veth-r clsact");
+    within(Duration::from_secs(1), "it is noticed", || {
         switch.counter("kcache_detached") == 1
     });
     let log = switch.log();

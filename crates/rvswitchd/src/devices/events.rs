@@ -39,6 +39,7 @@ impl Devices {
     /// Looks at the ports of which the last events told, each once: a port that is added makes several.
     pub fn look_at_changed(&mut self, out: &mut Vec<PortEvent>) {
         for dp in std::mem::take(&mut self.changed) {
+            self.notice_detached(dp);
             self.place_and_tell(dp, out);
         }
     }

@@ -471,20 +471,33 @@ impl Devices {
             return events;
         }
         for dp in next {
-            if let Some(device) = self.open.get_mut(&dp) {
-                if matches!(&device.way, Way::Kernel(guard) if matches!(guard.is_attached(), Ok(false)))
-                {
-                    tracing::warn!("{}: somebody took the kernel cache off", device.spec.name);
-                    device.way = Way::None;
-                    device.direct = None;
-                    if let Ok(tier0) = &self.kernel {
-                        tier0.detached(dp);
-                    }
-                }
-            }
+            self.notice_detached(dp);
             self.place_and_tell(dp, &mut events);
         }
         events
+    }
+
+    /// Somebody else may have taken the program off.
+    pub(super) fn notice_detached(&mut self, dp: DpPort) {
+        let Some(device) = self.open.get_mut(&dp) else {
+            return;
+        };
+        let lost = |guard: &PortGuard| matches!(guard.is_attached(), Ok(false));
+        if !matches!(&device.way, Way::Kernel(guard) if lost(guard)) {
+            return;
+        }
+        // It went with the device: the event that says so is on its way.
+        let index = device.base.index();
+        let here = self.rtnl.link(LinkRef { index, nsid: None });
+        if !matches!(here, Ok(Some(_))) {
+            return;
+        }
+        tracing::warn!("{}: somebody took the kernel cache off", device.spec.name);
+        device.way = Way::None;
+        device.direct = None;
+        if let Ok(tier0) = &self.kernel {
+            tier0.detached(dp);
+        }
     }
 
     /// Puts a port where it belongs now, and tells what people should know.
