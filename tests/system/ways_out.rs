@@ -67,8 +67,8 @@ pub fn straight_into_the_namespace_while_nobody_looks(lab: &Lab) {
         ("ip -n green link set eth0-g mtu 1400", "ip -n green link set eth0-g mtu 1500", "a far end that takes less"),
         ("tc qdisc add dev veth-g root pfifo", "tc qdisc del dev veth-g root", "a queueing discipline"),
         (
-            "tc qdisc add dev veth-g clsact; tc filter add dev veth-g egress protocol ip u32 match u32 0 0 flowid 1:1",
-            "tc qdisc del dev veth-g clsact",
+            "tc filter add dev veth-g egress protocol ip u32 match u32 0 0 flowid 1:1",
+            "tc filter del dev veth-g egress",
             "an egress filter",
         ),
         (
