@@ -15,6 +15,7 @@ mod controllers;
 mod devices;
 mod differential;
 mod dummy;
+mod faucet;
 mod hostile;
 mod hosts;
 mod internal;
@@ -197,7 +198,8 @@ fn main() -> ExitCode {
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,
         controllers::test_controller,
-        controllers::faucet,
+        faucet::routes_and_access_lists,
+        faucet::stack_of_two,
         applications::groups_and_meters_of_os_ken_1_3,
         applications::groups_and_meters_of_os_ken_1_4,
         stock_apps::learning_switches,
