@@ -330,3 +330,47 @@ fn the_bridge_itself_is_a_port() {
     let tagged = Packet::eth(3, 2).vlan(10).build();
     assert_eq!(to("p1", &tagged), ["br", "p2"]);
 }
+
+/// A bond sends through one member and listens to that one alone, whatever its mode; the other takes over when it fails.
+#[test]
+fn a_bond_uses_one_member_at_a_time() {
+    for (caches, mode) in Caches::ALL
+        .into_iter()
+        .flat_map(|c| ["active-backup", "balance-slb", "balance-tcp"].map(|mode| (c, mode)))
+    {
+        let mut s = switch(caches);
+        let columns = json!({"tag": 10, "bond_mode": mode});
+        s.add_bond("br", "bond", &["b1", "b2"], columns);
+        let shown = |s: &mut TestSwitch| s.row("Port", "bond")["bond_active_slave"].clone();
+        let first = shown(&mut s);
+        assert_eq!(first, s.row("Interface", "b1")["mac_in_use"], "{caches:?}");
+        let flooded = ["b1", "p2", "p3", "p4"];
+        assert_eq!(ports(&mut s, "p1", &frame(1, 9)), flooded, "{caches:?}");
+        assert_eq!(ports(&mut s, "b1", &frame(7, 1)), ["p1"], "{caches:?}");
+        // A neighbour that floods sends it by both: the second is no other frame, and teaches nothing.
+        assert_eq!(ports(&mut s, "b2", &frame(8, 1)), [""; 0], "{caches:?}");
+        assert_eq!(ports(&mut s, "p1", &frame(1, 8)), flooded, "{caches:?}");
+        assert_eq!(ports(&mut s, "b2", &frame(1, 9)), [""; 0], "{caches:?}");
+        assert_eq!(ports(&mut s, "p2", &frame(2, 1)), ["p1"], "{caches:?}");
+        s.set_link("b1", false);
+        assert_eq!(ports(&mut s, "p1", &frame(1, 7)), ["b2"], "{caches:?}");
+        assert_eq!(ports(&mut s, "b2", &frame(7, 1)), ["p1"], "{caches:?}");
+        assert_eq!(shown(&mut s), s.row("Interface", "b2")["mac_in_use"]);
+        s.assert_converged();
+        s.set_link("b2", false);
+        assert_eq!(shown(&mut s), json!(["set", []]));
+        s.set_link("b1", true);
+        assert_eq!(shown(&mut s), first);
+        s.set_link("b2", true);
+        assert_eq!(shown(&mut s), first);
+        s.set_port(
+            "bond",
+            json!({"other_config": map(&[("bond-primary", "b2")])}),
+        );
+        assert_eq!(shown(&mut s), s.row("Interface", "b2")["mac_in_use"]);
+        assert_eq!(ports(&mut s, "p1", &frame(1, 7)), ["b2"], "{caches:?}");
+        s.set_port("bond", json!({"other_config": map(&[])}));
+        assert_eq!(ports(&mut s, "p1", &frame(1, 7)), ["b1"], "{caches:?}");
+        s.assert_converged();
+    }
+}

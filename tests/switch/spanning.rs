@@ -211,3 +211,15 @@ fn two_patches_between_two_bridges_are_no_loop() {
         s.assert_converged();
     }
 }
+
+/// Who switches a tree on reads what it is as soon as the command has returned.
+#[test]
+fn the_columns_are_filled_at_once() {
+    for (column, shown) in [("stp_enable", "status"), ("rstp_enable", "rstp_status")] {
+        let mut s = with_bridge(Caches::Both);
+        s.add_port("br", "p1", json!({}));
+        s.set_bridge("br", json!({ column: true }));
+        assert_ne!(s.row("Bridge", "br")[shown], json!(["map", []]), "{column}");
+        assert_ne!(s.row("Port", "p1")[shown], json!(["map", []]), "{column}");
+    }
+}

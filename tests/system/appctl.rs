@@ -269,3 +269,47 @@ pub fn the_daemon_holds_its_lock(lab: &Lab) {
         other.out().contains("\"locked\":true")
     });
 }
+
+/// Who asks for what there is none of, or what this switch does not have, is told in the words that scripts know.
+pub fn what_there_is_none_of(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    let tools = Tools::new(lab, &switch);
+    for (words, says) in [
+        ("autoattach/status", ""),
+        ("bfd/show", ""),
+        ("bond/list", "bond\ttype\trecircID\tmembers\n"),
+        ("bond/show", ""),
+        ("cfm/show", ""),
+        ("dpctl/ct-get-nconns", "0\n"),
+        ("dpctl/ct-stats-show", "Connections Stats:\n    Total: 0\n"),
+        ("dpctl/dump-conntrack -m zone=5", ""),
+        ("dpctl/flush-conntrack", ""),
+        ("lacp/show", ""),
+        ("ofproto/list-tunnels", ""),
+        ("ovs/route/show", "Route Table:\n"),
+        ("tnl/ports/show -v", "Listening ports:\n"),
+    ] {
+        assert_eq!(tools.ask(words), says, "{words}");
+    }
+    let neighbours = tools.ask("tnl/neigh/show");
+    let heading = "IP                                            MAC                 Bridge\n=====";
+    assert!(neighbours.starts_with(heading), "{neighbours}");
+    for (words, says) in [
+        ("bfd/show veth-r", "no such bfd object"),
+        ("bond/show veth-r", "no such bond"),
+        ("cfm/show veth-r", "no such CFM object"),
+        ("lacp/show veth-r", "no such lacp object"),
+        ("ovs/route/lookup 1.2.3.4", "Not found"),
+        (
+            "bond/show a b",
+            "\"bond/show\" command takes at most 1 arguments",
+        ),
+        ("bond/migrate a 1 b", "is not a valid command"),
+    ] {
+        tools.refuses(words, says);
+    }
+    assert_eq!(
+        tools.vsctl("get bridge br1 datapath_version"),
+        "\"<built-in>\""
+    );
+}

@@ -85,6 +85,10 @@ pub fn frames_by_command(lab: &Lab) {
         suite.sh("ovs-appctl dpif/show"),
         "dummy@ovs-dummy: hit:0 missed:0\n  br0:\n    br0 65534/100: (dummy-internal)\n    p1 1/1: (dummy)\n    p2 2/2: (dummy)\n"
     );
+    assert_eq!(
+        suite.sh("ovs-vsctl get open . datapath_types iface_types"),
+        "[dummy, netdev, system]\n[dummy, dummy-internal, dummy-pmd, internal, patch, system, tap]\n"
+    );
     let show = suite.sh("ovs-ofctl -vwarn show br0");
     let local = " LOCAL(br0): addr:aa:55:aa:55:00:00\n     config:     0\n     state:      0\n     speed: 0 Mbps now, 0 Mbps max\n";
     assert!(

@@ -9,7 +9,9 @@ mod attacks;
 mod barrier;
 mod bench;
 mod blackbox;
+mod bonds;
 mod client;
+mod containers;
 mod controlled;
 mod controllers;
 mod devices;
@@ -134,6 +136,7 @@ fn main() -> ExitCode {
         appctl::caches_are_kept_as_told,
         appctl::trace_packet_out,
         appctl::bridge_reconnect,
+        appctl::what_there_is_none_of,
         appctl::coverage_has_rates,
         appctl::link_speed_and_path_cost,
         appctl::statistics_interval,
@@ -200,6 +203,8 @@ fn main() -> ExitCode {
         controllers::test_controller,
         faucet::routes_and_access_lists,
         faucet::stack_of_two,
+        bonds::one_member_at_a_time,
+        containers::a_script_plugs_them_in,
         applications::groups_and_meters_of_os_ken_1_3,
         applications::groups_and_meters_of_os_ken_1_4,
         stock_apps::learning_switches,

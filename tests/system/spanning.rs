@@ -11,7 +11,7 @@ const QUICK: &str = "stp-hello-time=1 other_config:stp-max-age=6 other_config:st
 const CONVERGED: Duration = Duration::from_secs(25);
 
 /// Bridge `br1` with host h1, and two links l1 and l2 to devices k1 and k2 in namespace `far`, where h2's device f2 is too.
-fn two_links(lab: &Lab) -> Daemon<'_> {
+pub(crate) fn two_links(lab: &Lab) -> Daemon<'_> {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.namespaces(&["far", "h1", "h2"]);
     lab.host("h1", "p1", "e1", "10.9.0.1/24");
@@ -28,7 +28,7 @@ fn reaches(lab: &Lab) -> bool {
 }
 
 /// A broadcast arrives once, not for ever.
-fn no_storm(lab: &Lab) {
+pub(crate) fn no_storm(lab: &Lab) {
     let heard = || -> u64 {
         let count = lab.sh_in("h2", "cat /sys/class/net/e2/statistics/rx_packets");
         count.trim().parse().unwrap()

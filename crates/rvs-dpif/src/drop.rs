@@ -51,6 +51,7 @@ drop_reasons! {
     NoFloodPort = "drop_no_flood_port", "There is no other port to flood to.";
     StpBlocked = "drop_stp_blocked", "Spanning tree blocks the port.";
     Protected = "drop_protected", "Both ports are protected.";
+    InactiveMember = "drop_inactive_member", "The input port is a member of a bond, and not the active one.";
     MirrorOutput = "drop_mirror_output", "The input or output port is reserved for a mirror.";
     // The frame itself.
     BadFrame = "drop_bad_frame", "The frame is shorter than an Ethernet header.";

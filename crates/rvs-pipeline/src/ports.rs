@@ -147,7 +147,7 @@ impl Port {
 pub struct Bundle {
     pub id: BundleId,
     pub name: Arc<str>,
-    /// In the order of preference; a bundle sends through its first live member.
+    /// In the order of preference; a bundle sends through its first live member, and NORMAL takes frames from that one alone.
     pub members: Vec<OfPort>,
     pub vlan: VlanMode,
     pub priority_tags: PriorityTags,
@@ -283,6 +283,13 @@ impl Ports {
 
     pub fn bundle(&self, id: BundleId) -> Option<&Bundle> {
         self.bundles.get(&id)
+    }
+
+    /// The member that a bundle sends through: the first that is live, or the first of all.
+    pub fn active(&self, bundle: &Bundle) -> Option<&Port> {
+        let mut members = bundle.members.iter().filter_map(|of| self.get(*of));
+        let first = members.clone().next();
+        members.find(|p| p.live && p.stp.forwards()).or(first)
     }
 
     /// Every bundle, by id.

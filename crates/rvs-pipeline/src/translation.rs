@@ -255,6 +255,8 @@ pub struct FrozenState {
     pub arriving: bool,
     /// Mirrors that have had their copies, as bits by bridge.
     pub mirrored: Vec<(BridgeId, u32)>,
+    /// Of the queue that was chosen; 0: none.
+    pub priority: u32,
 }
 
 impl FrozenState {
@@ -283,6 +285,7 @@ impl FrozenState {
             two_tags: false,
             arriving: true,
             mirrored: Vec::new(),
+            priority: 0,
         }
     }
 }

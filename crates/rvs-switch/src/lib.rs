@@ -1,6 +1,7 @@
 //! The assembled switch, without I/O: configuration in, commands to workers and devices out.
 #![forbid(unsafe_code)]
 
+pub mod bonds;
 pub mod config;
 pub mod controllers;
 mod macs;

@@ -124,6 +124,11 @@ pub trait Platform {
         None
     }
 
+    /// Whether ports are in memory, without devices.
+    fn dummies(&self) -> bool {
+        false
+    }
+
     /// Opens a device as port `dp`: from here on its frames come to the datapath.
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError>;
 

@@ -13,11 +13,16 @@ pub fn root(db: &Database) -> Option<Uuid> {
     db.table("Open_vSwitch")?.rows().next().map(|r| r.uuid())
 }
 
-/// Makes sure of the switch's own row and of these bridges. Returns the row's UUID, which identifies the database for good.
+/// Makes sure of the switch's own row, where it says whether its ports are in memory (`dummies`), and of these bridges. Returns the row's UUID, which identifies the database for good.
 ///
 /// # Errors
 /// When the database refuses (a full disk, a name that is taken), with the reason.
-pub fn prepare(server: &mut Server, bridges: &[String], version: &str) -> Result<Uuid, String> {
+pub fn prepare(
+    server: &mut Server,
+    bridges: &[String],
+    version: &str,
+    dummies: bool,
+) -> Result<Uuid, String> {
     let found = |server: &Server| server.database(DATABASE).and_then(root);
     if found(server).is_none() {
         let insert = json!({"op": "insert", "table": "Open_vSwitch", "row": {}});
@@ -26,7 +31,7 @@ pub fn prepare(server: &mut Server, bridges: &[String], version: &str) -> Result
             .map_err(|e| e.to_string())?;
     }
     let root = found(server).ok_or("the database has no row in table Open_vSwitch")?;
-    let identity = status::identity(root, version);
+    let identity = status::identity(root, version, dummies);
     server
         .update_status(DATABASE, |txn, _| identity.write(txn))
         .map_err(|e| e.to_string())?;

@@ -54,7 +54,11 @@ impl<R: Rim> Switch<R> {
         let whole = self.database().snapshot();
         self.go_to(&whole, touched);
         if let Some(root) = self.root() {
-            let mut rows = vec![status::identity(root, env!("CARGO_PKG_VERSION"))];
+            let mut rows = vec![status::identity(
+                root,
+                env!("CARGO_PKG_VERSION"),
+                self.rim.dummies(),
+            )];
             let ifaces = self.topology().bridges().flat_map(|b| b.ifaces());
             rows.extend(ifaces.map(|(_, i)| status::interface(i)));
             rows.extend(self.topology().bridges().map(status::bridge));

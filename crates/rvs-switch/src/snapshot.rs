@@ -21,11 +21,14 @@ pub fn ports(
     let mut ports = Vec::new();
     let mut bundles = Vec::new();
     for p in state.ports.values() {
-        let members: Vec<_> = p.ifaces.iter().filter(|i| is_open(i)).collect();
-        let Some(first) = members.first() else {
+        let mut members: Vec<_> = p.ifaces.iter().filter(|i| is_open(i)).collect();
+        let Some(first) = members.iter().map(|i| i.of_port).min() else {
             continue;
         };
-        let bundle = BundleId(first.of_port.0);
+        let bundle = BundleId(first.0);
+        // The order in which a bond prefers them.
+        let primary = p.cfg.bond_primary.as_ref();
+        members.sort_by_key(|i| (Some(&i.cfg.name) != primary, &i.cfg.name));
         for i in &members {
             let port = match (&i.open, &i.patch) {
                 (Some((dp, link)), _) => Port {
@@ -70,8 +73,8 @@ pub fn ports(
 pub fn mirrors(state: &BridgeState) -> Mirrors {
     mirrors::snapshot(state, |port| {
         let members = state.ports.get(&port)?.ifaces.iter();
-        let mut open = members.filter(|i| is_open(i));
-        open.next().map(|first| BundleId(first.of_port.0))
+        let first = members.filter(|i| is_open(i)).map(|i| i.of_port).min();
+        first.map(|of| BundleId(of.0))
     })
 }
 

@@ -5,6 +5,7 @@ use rvs_ovsdb::client::RowUpdate;
 use rvs_ovsdb::database::Txn;
 use rvs_ovsdb::value::{Atom, Datum};
 use rvs_ovsdb::Uuid;
+use rvs_packet::MacAddr;
 
 use crate::mirrors::MirrorState;
 use crate::platform::{LinkInfo, PortCounters};
@@ -243,10 +244,23 @@ pub fn bridge(bridge: &BridgeState) -> RowStatus {
     RowStatus {
         table: "Bridge",
         row: bridge.cfg.uuid,
-        columns: vec![(
-            "datapath_id",
-            text(format!("{:016x}", bridge.datapath_id())),
-        )],
+        columns: vec![
+            (
+                "datapath_id",
+                text(format!("{:016x}", bridge.datapath_id())),
+            ),
+            ("datapath_version", text("<built-in>")),
+        ],
+    }
+}
+
+/// The member of a bond that is in use, by its MAC.
+pub fn bond(row: Uuid, active: Option<MacAddr>) -> RowStatus {
+    let active = active.map_or_else(none, |mac| text(mac.to_string()));
+    RowStatus {
+        table: "Port",
+        row,
+        columns: vec![("bond_active_slave", active)],
     }
 }
 
@@ -259,8 +273,14 @@ pub fn cur_cfg(root: Uuid, value: i64) -> RowStatus {
     }
 }
 
-/// What the daemon is.
-pub fn identity(root: Uuid, version: &str) -> RowStatus {
+/// What the daemon is; `dummies`: its ports are in memory.
+pub fn identity(root: Uuid, version: &str, dummies: bool) -> RowStatus {
+    let mut datapaths = vec!["netdev", "system"];
+    let mut ifaces = vec!["internal", "patch", "system", "tap"];
+    if dummies {
+        datapaths.push("dummy");
+        ifaces.extend(["dummy", "dummy-internal", "dummy-pmd"]);
+    }
     let set = |names: &[&str]| Datum::set(names.iter().map(|n| (*n).to_owned()));
     RowStatus {
         table: "Open_vSwitch",
@@ -268,8 +288,8 @@ pub fn identity(root: Uuid, version: &str) -> RowStatus {
         columns: vec![
             ("ovs_version", text(version)),
             ("db_version", text("8.8.0")),
-            ("datapath_types", set(&["netdev", "system"])),
-            ("iface_types", set(&["internal", "patch", "system", "tap"])),
+            ("datapath_types", set(&datapaths)),
+            ("iface_types", set(&ifaces)),
         ],
     }
 }

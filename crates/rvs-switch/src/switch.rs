@@ -285,7 +285,10 @@ impl<R: Rim> Switch<R> {
             .iter()
             .filter_map(|u| self.topology.bridge(*u))
             .map(status::bridge);
-        let rows: Vec<RowStatus> = interfaces.chain(bridges).collect();
+        let mut rows: Vec<RowStatus> = interfaces.chain(bridges).collect();
+        // Who has switched a tree on finds in the database what it is when the command returns.
+        rows.extend(changes.bridges.iter().flat_map(|u| self.spanning_rows(*u)));
+        rows.extend(changes.bridges.iter().flat_map(|u| self.bond_rows(*u)));
         self.write_status(&rows);
     }
 

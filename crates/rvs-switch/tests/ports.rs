@@ -88,7 +88,13 @@ impl Bench {
         let mut server = Server::new(UuidGenerator::new([7; 16]), Default::default());
         let db = Database::new(Schema::open_vswitch());
         server.add_database(db, Box::new(rvs_ovsdb::log::NoJournal));
-        prepare(&mut server, &["br0".to_owned(), "br1".to_owned()], "test").unwrap();
+        prepare(
+            &mut server,
+            &["br0".to_owned(), "br1".to_owned()],
+            "test",
+            false,
+        )
+        .unwrap();
         Self::on(server, devices)
     }
 

@@ -125,6 +125,29 @@ impl TestSwitch {
         self.add_port_of(bridge, name, columns, json!({}));
     }
 
+    /// Adds a port of several interfaces, and the devices that there are not.
+    pub fn add_bond(&mut self, bridge: &str, name: &str, interfaces: &[&str], columns: Value) {
+        let mut operations = Vec::new();
+        for device in interfaces {
+            self.plug(device);
+            operations.push(json!({"op": "insert", "table": "Interface", "uuid-name": device, "row": {"name": device}}));
+        }
+        let members: Vec<Value> = interfaces.iter().map(|i| named(i)).collect();
+        let row = row(
+            json!({"name": name, "interfaces": ["set", members]}),
+            columns,
+        );
+        operations.push(json!({"op": "insert", "table": "Port", "uuid-name": "p", "row": row}));
+        operations.push(
+            json!({"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
+                   "mutations": [["ports", "insert", named("p")]]}),
+        );
+        operations.push(
+            json!({"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}),
+        );
+        self.transact(&operations);
+    }
+
     /// Adds a port without making the device; `interface` are columns of table Interface.
     pub fn add_port_of(&mut self, bridge: &str, name: &str, columns: Value, interface: Value) {
         self.transact(&[

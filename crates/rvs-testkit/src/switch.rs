@@ -108,7 +108,7 @@ impl TestSwitch {
         let slow = Arc::new(Mutex::new(SlowPath::new(setup.limits, hasher.clone())));
         let mut server = Server::new(UuidGenerator::new([7; 16]), DatabaseLimits::default());
         server.add_database(Database::new(schema()), Box::new(NoJournal));
-        prepare(&mut server, &[], "test").unwrap();
+        prepare(&mut server, &[], "test", false).unwrap();
         let session = server.connect(rvs_ovsdb::Now(0), 0).unwrap();
         let mut switch = Switch::new(
             server,

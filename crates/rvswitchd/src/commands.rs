@@ -15,6 +15,8 @@ use rvs_switch::ports::BridgeState;
 use rvs_switch::Switch;
 use serde_json::{json, Map, Value};
 
+use crate::absent;
+use crate::bonds;
 use crate::clients::Request;
 use crate::clock;
 use crate::control::Outside;
@@ -158,6 +160,8 @@ fn commands(daemon: &Daemon) -> impl Iterator<Item = &'static Command> {
     let dummy = dummy.map_or(&[] as &[Command], |_| dummy::commands::COMMANDS);
     let all = [
         COMMANDS,
+        absent::COMMANDS,
+        bonds::COMMANDS,
         coverage::COMMANDS,
         fdb::COMMANDS,
         perf::COMMANDS,

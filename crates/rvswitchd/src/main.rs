@@ -1,9 +1,11 @@
 //! rvswitchd: the switch as a process. Threads, sockets, clocks and signals are here; decisions are not.
 #![forbid(unsafe_code)]
 
+mod absent;
 mod acks;
 mod args;
 mod background;
+mod bonds;
 mod channel;
 mod clean;
 mod clients;

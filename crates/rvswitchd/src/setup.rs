@@ -312,8 +312,13 @@ fn configuration(source: Source, args: &Args) -> Result<Configuration> {
         Source::Own(path) => {
             let mut server = open_database(&path)?;
             server.hold(LOCK);
-            let root = prepare(&mut server, &args.bridges, env!("CARGO_PKG_VERSION"))
-                .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
+            let root = prepare(
+                &mut server,
+                &args.bridges,
+                env!("CARGO_PKG_VERSION"),
+                args.enable_dummy.is_some(),
+            )
+            .map_err(|e| anyhow::anyhow!("the database can't be prepared: {e}"))?;
             return Ok(Configuration {
                 server,
                 identity: root.to_string(),

@@ -331,6 +331,7 @@ fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
         two_tags: false,
         arriving: true,
         mirrored: Vec::new(),
+        priority: 0,
     }
 }
 

@@ -141,12 +141,6 @@ impl<'a> Session<'a> {
             match self.connection.transact(DATABASE, operations.to_json()) {
                 Ok(results) => {
                     name_created(&operations, &results, &mut outputs);
-                    if commands
-                        .iter()
-                        .any(|c| matches!(c, ConfigCommand::AddBond { .. }))
-                    {
-                        eprintln!("rvs-ctl: bonds have no effect yet: the switch keeps the rows and does not bond the interfaces");
-                    }
                     if let Some(next) = operations.next_cfg(&results) {
                         self.connection.wait_for_config(next).map_err(failure)?;
                         let made = created

@@ -117,6 +117,10 @@ pub(super) fn normal<'w>(run: &mut Run<'w, '_>, p: &Packet<'w>) -> Step {
     if from.is_none() && !injected {
         return Ok(());
     }
+    // Of a bond only the member that sends is listened to.
+    if from.is_some_and(|(port, b)| member_of(bridge, b).is_some_and(|m| m.of != port.of)) {
+        return Ok(());
+    }
     let trunk = VlanMode::default();
     let mode = from.map_or(&trunk, |(_, b)| &b.vlan);
     let Some((vlan, consumed)) = vlan_of(mode, &tags) else {

@@ -49,7 +49,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 let before = self.priority;
                 self.set_queue(*queue);
                 self.output(*port, 0xffff);
-                self.set_priority(before.unwrap_or(0));
+                self.set_priority(before);
             }
             Action::SetQueue(queue) => self.set_queue(*queue),
             Action::PopQueue => self.set_priority(0),

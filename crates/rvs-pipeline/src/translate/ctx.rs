@@ -61,8 +61,8 @@ pub(super) struct Ctx<'a, 't, T: Trace> {
     /// The input port that the next lookup sees instead of the packet's.
     pub(super) lookup_port: Option<OfPort>,
 
-    /// By which the frame is sorted into a class; `None`: as it came out of a recirculation.
-    pub(super) priority: Option<u32>,
+    /// By which the frame is sorted into a class.
+    pub(super) priority: u32,
     pub(super) out: Composer,
     pub(super) effects: Vec<CachedEffect>,
     /// Mirrors that have had their copies.
@@ -94,7 +94,7 @@ pub(super) struct Saved {
     hidden: Option<Tag>,
     payload_changed: bool,
     unparsed: Unparsed,
-    priority: Option<u32>,
+    priority: u32,
 }
 
 /// The bridge that the packet is in, and the rule that is being executed.
@@ -161,7 +161,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             payload_changed: false,
             unparsed: Unparsed::Nothing,
             lookup_port: None,
-            priority: Some(0),
+            priority: 0,
             out: Composer::default(),
             effects: Vec::new(),
             mirrored: Mirrored::new(),

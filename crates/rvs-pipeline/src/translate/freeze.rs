@@ -110,6 +110,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             two_tags,
             arriving: false,
             mirrored: self.mirrored.clone(),
+            priority: self.priority,
         };
         match freeze.kind {
             FreezeKind::Recirculate => {
@@ -226,7 +227,6 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         };
         self.stack = state.stack.clone();
         self.action_set = state.action_set.clone();
-        self.priority = None;
         self.resume(state);
         self.boundary(state.run_set);
     }

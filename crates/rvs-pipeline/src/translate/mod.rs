@@ -107,6 +107,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.not_reserved(bridge, port)?;
             self.mirror_arrival(port);
         }
+        // Its frame is a new one, of no queue.
+        self.set_priority(state.priority);
         self.thaw(state);
         Ok(())
     }
@@ -127,6 +129,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         }
         self.show_fragment_ports();
         self.mirrored = state.mirrored.clone();
+        self.priority = state.priority;
         self.thaw(&state);
         Ok(())
     }

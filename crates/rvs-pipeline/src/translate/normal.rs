@@ -28,6 +28,11 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let of = OfPort(self.key.of_port);
         let (input, bundle) = self.input_bundle(bridge, of)?;
         let inside = self.classify(bundle)?;
+        // A neighbour that knows nothing of the bond floods into all its members: one of them is listened to.
+        let active = bundle.and_then(|b| sender(bridge, b));
+        if active.is_some_and(|active| active.of != of) {
+            return Err(DropReason::InactiveMember);
+        }
         let (src, dst) = (self.key.flow.src(), self.key.flow.dst());
         self.see(|m| {
             m.dl_src = [0xff; 6];
@@ -239,11 +244,9 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     }
 }
 
-/// The member that a bundle sends through.
+/// The member that a bundle sends through, and takes frames from.
 pub(super) fn sender<'a>(bridge: &'a Bridge, bundle: &Bundle) -> Option<&'a Port> {
-    let mut members = bundle.members.iter().filter_map(|of| bridge.ports.get(*of));
-    let first = members.clone().next();
-    members.find(|p| p.live && p.stp.forwards()).or(first)
+    bridge.ports.active(bundle)
 }
 
 /// Control protocols of a link, which end at a bridge: IEEE 802.1D and Cisco's and Extreme Networks' own.

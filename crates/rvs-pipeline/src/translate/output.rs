@@ -64,7 +64,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     }
 
     pub(super) fn set_priority(&mut self, priority: u32) {
-        if self.priority.replace(priority) != Some(priority) {
+        if std::mem::replace(&mut self.priority, priority) != priority {
             self.out.edit(DpAction::Priority(priority));
         }
     }

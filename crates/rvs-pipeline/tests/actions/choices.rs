@@ -293,3 +293,64 @@ fn queues_sort_what_leaves_behind_them() {
     // There is no such queue.
     assert_eq!(actions_of(vec![Action::SetQueue(61_440), out(2)]), [to(2)]);
 }
+
+/// The queue stays chosen behind a recirculation, where an `enqueue` gives way to it again, and behind a pause, where the frame
+/// that comes back knows nothing of it.
+#[test]
+fn a_queue_is_remembered_by_what_goes_on_later() {
+    use rvs_dpif::DpAction as D;
+    let q = |n: u32| D::Priority(0x1_0000 | (n + 1));
+    let to = |n: u32| D::Output(DpPort(n));
+    let enqueue = Action::Enqueue {
+        port: OfPort(2),
+        queue: 0,
+    };
+    let after = vec![enqueue, out(3)];
+    let mut lab = flows(vec![
+        flow(
+            0,
+            1,
+            "mpls",
+            vec![
+                Action::SetQueue(5),
+                Action::PopMpls(EtherType::IPV4),
+                resubmit(1),
+            ],
+        ),
+        flow(1, 1, "udp", after.clone()),
+    ]);
+    let plain = udp(1, 2, &[]);
+    let mut labelled = plain.clone();
+    labelled[12..14].copy_from_slice(&[0x88, 0x47]);
+    labelled.splice(14..14, [0, 0, 0x11, 64]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&labelled), 1));
+    assert_eq!(t.actions[0], q(5));
+    lab.frozen
+        .insert(1, std::sync::Arc::new(t.frozen[0].clone()));
+    let mut key = lab.key(&Frame::from_slice(&plain), 1);
+    key.recirc_id = 1;
+    assert_eq!(lab.translate(&key).actions, [q(0), to(2), q(5), to(3)]);
+
+    let mut actions = vec![
+        Action::SetQueue(5),
+        Action::Controller(Box::new(ControllerAction {
+            max_len: 0xffff,
+            controller: ControllerId(0),
+            reason: PacketInReason::Action,
+            userdata: Box::new([]),
+            pause: true,
+            meter: None,
+        })),
+        out(4),
+    ];
+    actions.extend(after);
+    let lab = all(actions);
+    key.recirc_id = 0;
+    let t = lab.translate(&key);
+    let PuntNote::PacketIn(note) = &t.notes[0] else {
+        panic!("{:?}", t.notes)
+    };
+    let state = note.paused.as_deref().unwrap();
+    let on = rvs_pipeline::translate_actions(&lab.view(), &key, state, &mut rvs_pipeline::NoTrace);
+    assert_eq!(on.actions, [q(5), to(4), q(0), to(2), q(5), to(3)]);
+}

@@ -65,6 +65,10 @@ impl Platform for Outside {
         self.platform().number(spec)
     }
 
+    fn dummies(&self) -> bool {
+        self.dummies.is_some()
+    }
+
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
         self.platform().open(dp, spec)
     }
