@@ -421,3 +421,78 @@ pub fn traces_that_teach(lab: &Lab) {
     assert!(addresses().contains("    2     0  50:54:00:00:00:07    0\n"));
     suite.stop();
 }
+
+/// Names, limits and eviction of flow tables as the database has them.
+pub fn flow_tables_are_named_and_limited_by_the_database(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-vsctl -- --id=@a create Flow_Table name=front flow_limit=3 overflow_policy=evict \
+              -- set bridge br0 flow_tables:0=@a",
+    );
+    let tables = suite.sh("ovs-ofctl dump-tables br0");
+    assert!(
+        tables.contains("table 0 (\"front\"):") && tables.contains("max_entries=3\n"),
+        "{tables}"
+    );
+    let said = suite.fails("ovs-ofctl -O OpenFlow13 mod-table br0 0 name:mine");
+    assert!(said.contains("OFPTFFC_EPERM"), "{said}");
+    for (port, idle) in [(1, 60), (2, 50), (3, 70), (4, 80)] {
+        suite.sh(&format!(
+            "ovs-ofctl add-flow br0 idle_timeout={idle},in_port={port},actions=drop"
+        ));
+    }
+    let flows = suite.sh("ovs-ofctl dump-flows br0");
+    assert!(
+        !flows.contains("idle_timeout=50") && flows.contains("idle_timeout=60"),
+        "{flows}"
+    );
+    suite.sh("ovs-vsctl set flow_table front overflow_policy=refuse");
+    let said = suite.fails("ovs-ofctl add-flow br0 in_port=9,actions=drop");
+    assert!(
+        said.contains("OFPFMFC_TABLE_FULL") && said.contains("ADD in_port=9 actions=drop"),
+        "{said}"
+    );
+    suite.sh("ovs-vsctl clear bridge br0 flow_tables");
+    suite.sh("ovs-ofctl add-flow br0 in_port=9,actions=drop");
+    suite.stop();
+}
+
+/// In one change of the database each of three ports asks for the number of the next.
+pub fn ports_swap_their_numbers(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-vsctl add-port br0 p3 -- set interface p3 type=dummy ofport_request=3");
+    for order in ["2 3 1", "3 1 2", "1 3 2", "3 2 1"] {
+        let got = suite.sh(&format!(
+            "set {order}; ovs-vsctl set interface p1 ofport_request=$1 -- set interface p2 ofport_request=$2 \
+             -- set interface p3 ofport_request=$3; \
+             echo $(ovs-vsctl get interface p1 ofport -- get interface p2 ofport -- get interface p3 ofport)"
+        ));
+        assert_eq!(got.trim(), order);
+    }
+    // A number is not given again at once.
+    suite.sh("ovs-vsctl add-port br0 p7 -- set interface p7 type=dummy -- del-port p7");
+    suite.sh("ovs-vsctl add-port br0 p8 -- set interface p8 type=dummy");
+    assert_eq!(suite.sh("ovs-vsctl get interface p8 ofport").trim(), "5");
+    suite.stop();
+}
+
+/// A bundle that nobody goes on with, after as long as the database says.
+pub fn bundles_wait_as_long_as_the_database_says(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-vsctl set open_vswitch . other_config:bundle-idle-timeout=3");
+    suite.sh("ovs-ofctl -O OpenFlow14 monitor br0 --detach --no-chdir --pidfile >monitor.log 2>&1; ovs-appctl time/stop");
+    suite
+        .sh("ovs-appctl -t ovs-ofctl ofctl/send '05 21 00 10 00 00 00 21 00 00 00 07 00 00 00 03'");
+    suite.sh("ovs-appctl time/warp 2500");
+    let log = suite.sh("ovs-appctl -t ovs-ofctl ofctl/barrier; cat monitor.log");
+    assert!(
+        log.contains("type=OPEN_REPLY flags=0") && !log.contains("TIMEOUT"),
+        "{log}"
+    );
+    suite.sh("ovs-appctl time/warp 1000");
+    eventually("the bundle is given up", || {
+        suite.sh("cat monitor.log").contains("OFPBFC_TIMEOUT")
+    });
+    suite.sh("ovs-appctl -t ovs-ofctl exit");
+    suite.stop();
+}

@@ -207,8 +207,10 @@ impl PuntNote {
 pub struct PacketInNote {
     pub bridge: BridgeId,
     pub table: TableId,
-    /// Of the flow that sent it; all ones for a table miss without a flow.
+    /// Of the flow that sent it; all ones where there is none.
     pub cookie: u64,
+    /// No flow at all sent it: a table was missed that has no table-miss flow.
+    pub miss: bool,
     pub reason: PacketInReason,
     /// Octets of the frame to send; 0xffff for all.
     pub max_len: u16,
@@ -222,14 +224,9 @@ pub struct PacketInNote {
 }
 
 impl PacketInNote {
-    /// Whether no flow at all sent it: a table was missed that has no table-miss flow.
-    pub fn is_without_flow(&self) -> bool {
-        self.reason == PacketInReason::NoMatch && self.cookie == u64::MAX
-    }
-
     /// The cookie that controllers are told: Open vSwitch has one of 0 for a miss without a flow.
     pub fn told_cookie(&self) -> u64 {
-        if self.is_without_flow() {
+        if self.miss {
             0
         } else {
             self.cookie

@@ -174,6 +174,7 @@ impl<R: Rim> Switch<R> {
             tables: BTreeMap::new(),
             fail_open: false,
         });
+        office.agent.set_bundle_idle(self.bundle_idle);
         let old = office.rules_of.replace(rules_of);
         let reset = old.is_none_or(|o| o.0 != rules_of.0 || (!rules_of.0 && o.1 != rules_of.1));
         self.with_agent(id, |agent, plant| {

@@ -221,6 +221,7 @@ impl Topology {
                     cfg,
                     ports: BTreeMap::new(),
                     mirrors: Vec::new(),
+                    last_number: 0,
                 }
             }
         };
@@ -245,6 +246,9 @@ impl Topology {
             }
             let kept = kept.get_or_insert_with(|| kept_numbers(db, &bridge.cfg));
             self.update_port(db, &mut bridge, port, kept, platform, changes);
+        }
+        if let Some(kept) = kept {
+            bridge.grant_numbers(&kept, changes);
         }
         bridge.update_mirrors(db, changes);
         self.bridges.insert(uuid, bridge);
@@ -329,7 +333,6 @@ impl Topology {
             }
         }
         bridge.ports.insert(uuid, state);
-        bridge.grant_numbers(uuid, kept, changes);
     }
 
     /// The interface's word counts, else its port's, its bridge's, the switch's.

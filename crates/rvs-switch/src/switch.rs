@@ -107,6 +107,8 @@ pub struct Switch<R> {
     survive: Duration,
     /// `other_config:stats-update-interval`
     statistics_every: Duration,
+    /// `other_config:bundle-idle-timeout`
+    pub(crate) bundle_idle: Option<Duration>,
 }
 
 impl<R: Rim> Switch<R> {
@@ -136,6 +138,7 @@ impl<R: Rim> Switch<R> {
             restoring: false,
             survive: Duration::ZERO,
             statistics_every: STATISTICS,
+            bundle_idle: None,
         }
     }
 
@@ -229,6 +232,7 @@ impl<R: Rim> Switch<R> {
                 touched.add_all(&self.topology);
             }
             self.survival(root.map_value("other_config", "survive-secs"));
+            self.bundle_patience(root.map_value("other_config", "bundle-idle-timeout"));
             self.statistics_interval(root.map_value("other_config", "stats-update-interval"));
             self.set_restoring(root.map_value("other_config", "flow-restore-wait") == Some("true"));
             self.next_cfg = Some(root.int("next_cfg"));

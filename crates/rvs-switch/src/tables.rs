@@ -49,6 +49,11 @@ fn limit(row: RowRef<'_>) -> TableLimit {
             .and_then(|n| u32::try_from(n).ok()),
         evicts: row.opt_str("overflow_policy") == Some("evict"),
         name: row.opt_str("name").map(Into::into),
+        // A field that there is not divides nothing.
+        groups: row
+            .set_of_str("groups")
+            .filter_map(|t| t.parse().ok())
+            .collect(),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Agent {
     pub(super) generation: Option<u64>,
     pub(super) fragments: Fragments,
     pub(super) bundle_use: BundleUse,
+    /// How long a bundle is kept that nothing is added to.
+    bundle_idle: Duration,
     /// A change that is made in slices.
     pub(super) long: Option<Long>,
     last_id: u64,
@@ -71,6 +73,7 @@ impl Agent {
             generation: None,
             fragments: Fragments::Normal,
             bundle_use: BundleUse::default(),
+            bundle_idle: super::limits::BUNDLE_IDLE,
             long: None,
             last_id: 0,
             closed: Vec::new(),
@@ -82,6 +85,11 @@ impl Agent {
     /// Changes what FEATURES and DESC say. Controllers learn of it when they ask again.
     pub fn set_identity(&mut self, identity: Identity) {
         self.identity = identity;
+    }
+
+    /// How long a bundle is kept that nothing is added to; `None` for the usual time.
+    pub fn set_bundle_idle(&mut self, idle: Option<Duration>) {
+        self.bundle_idle = idle.unwrap_or(super::limits::BUNDLE_IDLE);
     }
 
     pub fn identity(&self) -> &Identity {
@@ -257,9 +265,12 @@ impl Agent {
     pub fn tick<P: Plant>(&mut self, now: Now, plant: &mut P) {
         for conn in self.conns.values_mut() {
             conn.tick(now);
-            for opened_by in conn.bundles.expire(now, &mut self.bundle_use) {
+            for opened_by in conn
+                .bundles
+                .expire(now, self.bundle_idle, &mut self.bundle_use)
+            {
                 let e = rvs_openflow::ErrorCode::BfcTimeout
-                    .because("a bundle that nothing was added to for 10 s is discarded");
+                    .because("a bundle that nothing was added to for so long is discarded");
                 conn.refuse(now, &e, &opened_by);
             }
             super::multipart::expire(now, conn);
@@ -276,7 +287,7 @@ impl Agent {
         let of_conn = |c: &Connection| {
             let all = [
                 c.next_deadline(),
-                c.bundles.next_expiry(),
+                c.bundles.next_expiry(self.bundle_idle),
                 c.reassembly.next_expiry().map(Now),
                 c.next_packet_in(),
             ];

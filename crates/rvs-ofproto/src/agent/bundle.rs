@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rvs_openflow::framer::RawHeader;
 use rvs_openflow::message::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
@@ -14,11 +15,9 @@ use rvs_packet::Now;
 use super::agent::{Agent, Call};
 use super::connection::Connection;
 use super::dispatch::to_mod;
-use super::limits::{
-    BUNDLES, BUNDLE_IDLE, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES, TURN_FORGOTTEN,
-};
+use super::limits::{BUNDLES, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES, TURN_FORGOTTEN};
 use crate::plant::Plant;
-use crate::state::{Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
+use crate::state::{check_table, Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
 use crate::{Author, ConnId};
 
 /// Octets of a piece of a bundle's store: growing one copies no more than this.
@@ -206,8 +205,13 @@ impl Bundles {
     }
 
     /// Takes those away that nothing was added to for too long, and gives the messages that opened them.
-    pub(super) fn expire(&mut self, now: Now, total: &mut BundleUse) -> Vec<Vec<u8>> {
-        let idle = |b: &Bundle| now.since(b.used) >= BUNDLE_IDLE;
+    pub(super) fn expire(
+        &mut self,
+        now: Now,
+        after: Duration,
+        total: &mut BundleUse,
+    ) -> Vec<Vec<u8>> {
+        let idle = |b: &Bundle| now.since(b.used) >= after;
         let old: Vec<u32> = self
             .0
             .iter()
@@ -219,8 +223,8 @@ impl Bundles {
             .collect()
     }
 
-    pub(super) fn next_expiry(&self) -> Option<Now> {
-        self.0.values().map(|b| b.used + BUNDLE_IDLE).min()
+    pub(super) fn next_expiry(&self, after: Duration) -> Option<Now> {
+        self.0.values().map(|b| b.used + after).min()
     }
 }
 
@@ -291,10 +295,7 @@ impl Agent {
                     .bundles
                     .take(m.bundle, total)
                     .ok_or_else(|| unknown(m.bundle))?;
-                let reply = BundleControl {
-                    command: m.command.reply(),
-                    ..m
-                };
+                let reply = reply_to(m);
                 self.commit(conn, call, bundle, reply);
                 return Ok(());
             }
@@ -303,11 +304,7 @@ impl Agent {
                     .because("a reply to a bundle control, which a controller doesn't send"))
             }
         }
-        let reply = BundleControl {
-            command: m.command.reply(),
-            ..m
-        };
-        conn.send(call.xid, &Message::BundleControl(reply));
+        conn.send(call.xid, &Message::BundleControl(reply_to(m)));
         Ok(())
     }
 
@@ -407,6 +404,9 @@ impl Agent {
             dialect = bundle.dialect;
         }
         let mut decoded = decode_mod(&dialect, &m.message)?;
+        if let Mod::Flow(m) = &decoded {
+            check_table(m)?;
+        }
         self.check_in_port(&decoded)?;
         let total = &mut self.bundle_use;
         if total.messages >= BUNDLE_MESSAGES || total.octets + m.message.len() > BUNDLE_OCTETS {
@@ -434,6 +434,15 @@ impl Agent {
         total.messages += 1;
         total.octets += m.message.len();
         Ok(())
+    }
+}
+
+/// A reply has no flags, as those of the field have none.
+fn reply_to(m: BundleControl) -> BundleControl {
+    BundleControl {
+        command: m.command.reply(),
+        flags: BundleFlags::default(),
+        ..m
     }
 }
 

@@ -18,8 +18,8 @@ use super::async_config::AsyncMasks;
 use super::bundle::Bundles;
 use super::job::Job;
 use super::limits::{
-    EVENT_BACKLOG, HANDSHAKE, INPUT_BACKLOG, INPUT_MAX, LOG_PER_SECOND, PACKET_IN_WINDOW,
-    REPLY_BACKLOG,
+    EVENT_BACKLOG, HANDSHAKE, INPUT_BACKLOG, INPUT_MAX, LOG_PER_SECOND, MISS_SEND_LEN,
+    PACKET_IN_WINDOW, REPLY_BACKLOG,
 };
 use super::monitor::Monitors;
 use super::outbox::Outbox;
@@ -110,7 +110,7 @@ impl Connection {
             role: Role::Equal,
             masks: AsyncMasks::default(),
             miss_send_len: match kind {
-                ConnKind::Primary => 128,
+                ConnKind::Primary => MISS_SEND_LEN,
                 ConnKind::Service | ConnKind::Snoop => 0,
             },
             controller: ControllerId(0),

@@ -9,6 +9,7 @@ use rvs_openflow::{ErrorCode, Message, OfError, TableId, Version};
 
 use super::agent::{Agent, Call};
 use super::connection::Connection;
+use super::limits::MISS_SEND_LEN;
 use crate::plant::Plant;
 use crate::state::Mod;
 use crate::Author;
@@ -126,6 +127,10 @@ impl Agent {
             }
             M::SetAsync(config) => {
                 conn.masks.set(&config, conn.version());
+                // Who says what it wants to hear wants to hear: a service connection is deaf otherwise.
+                if conn.miss_send_len == 0 {
+                    conn.miss_send_len = MISS_SEND_LEN;
+                }
                 self.wishes_changed = true;
                 Ok(())
             }
@@ -203,16 +208,17 @@ impl Agent {
     }
 
     /// # Errors
-    /// A packet-out as if from a port that the bridge doesn't have. The codec has checked reserved ports.
+    /// A packet-out as if from a port that no bridge can have; one that this bridge just doesn't have is as good as another
+    /// (there may be rules for it). The codec has checked reserved ports.
     pub(super) fn check_in_port(&self, m: &Mod) -> Result<(), OfError> {
         let Mod::PacketOut(m) = m else {
             return Ok(());
         };
-        if m.in_port().is_reserved() || self.has_port(m.in_port()) {
+        if m.in_port().is_reserved() || m.in_port() < OfPort::MAX {
             return Ok(());
         }
         Err(ErrorCode::BrcBadPort.because(format!(
-            "a packet-out as if from port {}, which the bridge doesn't have",
+            "a packet-out as if from port {}, which no bridge can have",
             m.in_port().0
         )))
     }

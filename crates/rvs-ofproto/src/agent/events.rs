@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rvs_openflow::message::{AsyncKind, PortChange, RequestForward, TableReason};
-use rvs_openflow::Message;
+use rvs_openflow::{Message, Version};
 use rvs_packet::Now;
 
 use super::agent::Agent;
@@ -68,6 +68,15 @@ fn hand_out(everybody: &mut Everybody<'_>, event: Event) {
                 PortChange::Modify => 2,
             };
             everybody.tell(AsyncKind::PortStatus, reason, &Message::PortStatus(p));
+        }
+        Event::PortLive(p) => {
+            let message = Message::PortStatus(p);
+            everybody.each(|c| {
+                let wants = c.masks.wants(AsyncKind::PortStatus, 2, c.is_secondary());
+                if c.hears_events() && wants && c.version() >= Version::Of11 {
+                    c.tell(&message);
+                }
+            });
         }
         Event::TableStatus(t) => {
             let reason = match t.reason {

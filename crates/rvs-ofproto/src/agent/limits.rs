@@ -40,8 +40,11 @@ pub const BUNDLE_MESSAGES: usize = 1 << 20;
 /// Octets of messages in all bundles of an agent. A flow to add takes about 250 octets more, which become the flow's at the commit.
 pub const BUNDLE_OCTETS: usize = 128 << 20;
 
-/// How long a bundle is kept that nothing is added to.
+/// How long a bundle is kept that nothing is added to, unless the switch is told otherwise.
 pub const BUNDLE_IDLE: Duration = Duration::from_secs(10);
+
+/// `miss_send_len` of a connection that hears events and has not chosen (`OFP_DEFAULT_MISS_SEND_LEN`). Frames are sent whole.
+pub const MISS_SEND_LEN: u16 = 128;
 
 /// How long a peer may take to say HELLO.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

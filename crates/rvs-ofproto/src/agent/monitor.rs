@@ -82,12 +82,16 @@ impl Monitor {
             FlowChangeKind::Modified => MonitorFlags::MODIFY,
             FlowChangeKind::Removed(_) => MonitorFlags::REMOVED,
         };
+        // Who leaves the selection by a change is seen leaving.
+        let either = |f: &dyn Fn(&Instructions) -> bool| {
+            f(&c.instructions) || c.before.as_ref().is_some_and(f)
+        };
         self.flags.has(wanted)
             && (own || !self.flags.has(MonitorFlags::ONLY_OWN))
             && (*table == TableId::ALL || *table == c.table)
             && c.matching.is_more_specific(matching)
-            && (*out_port == OfPort::ANY || outputs_to(&c.instructions, *out_port))
-            && (*out_group == GroupId::ANY || forwards_to(&c.instructions, *out_group))
+            && (*out_port == OfPort::ANY || either(&|i| outputs_to(i, *out_port)))
+            && (*out_group == GroupId::ANY || either(&|i| forwards_to(i, *out_group)))
     }
 }
 

@@ -50,7 +50,7 @@ fn wants(conn: &Connection, note: &PacketInNote) -> bool {
     conn.hears_events()
         && conn.controller == note.controller
         && conn.masks.wants_packet_in(note.reason, conn.is_secondary())
-        && !(note.is_without_flow() && conn.version() >= Version::Of13)
+        && !(note.miss && conn.version() >= Version::Of13)
 }
 
 fn packet_in(frame: &[u8], total_len: u32, note: &PacketInNote, continuation: Vec<u8>) -> PacketIn {

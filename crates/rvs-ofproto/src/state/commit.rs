@@ -111,7 +111,10 @@ impl<P: Plant> Txn<'_, P> {
             }
             Step::Removed { id, rule, why, .. } => {
                 self.state.dirty.insert(id.table);
-                let Some(why) = why else { return };
+                let Some(why) = why else {
+                    self.w.replaced = self.state.watched.then(|| rule.clone());
+                    return;
+                };
                 if rule.flags.send_flow_removed {
                     self.flow_removed(*id, rule, *why);
                 }
@@ -155,6 +158,9 @@ impl<P: Plant> Txn<'_, P> {
             return;
         };
         let (idle_timeout, hard_timeout) = rule.timeouts();
+        let replaced = self.w.replaced.take();
+        let before = replaced.filter(|_| kind == FlowChangeKind::Modified);
+        let before = before.map(|r| r.instructions.clone());
         self.state
             .events
             .push(Event::FlowChanged(Box::new(FlowChanged {
@@ -167,6 +173,7 @@ impl<P: Plant> Txn<'_, P> {
                 hard_timeout,
                 matching,
                 instructions: rule.instructions.clone(),
+                before,
             })));
     }
 

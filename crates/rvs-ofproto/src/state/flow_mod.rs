@@ -11,6 +11,7 @@ use rvs_pipeline::{Rule, RuleFlags, Table};
 use super::ready::ReadyAdd;
 use super::select::{find, FlowSelect, Rules};
 use super::sweep::Sweep;
+use super::table_mod::payload;
 use super::txn::{match_of, unwritable, Txn};
 use super::{uses, FlowChangeKind};
 use crate::Plant;
@@ -29,11 +30,7 @@ impl<P: Plant> Txn<'_, P> {
 
     /// As [`Self::flow_mod`], but what may be about many flows is only begun.
     pub(super) fn begin_flow_mod(&mut self, mut m: Box<FlowMod>) -> Result<Option<Sweep>, OfError> {
-        if m.table > TableId::MAX && m.table != TableId::ALL {
-            return Err(
-                ErrorCode::FmfcBadTableId.because(format!("table {}; the last is 253", m.table.0))
-            );
-        }
+        check_table(&m)?;
         if !m.command.is_delete() {
             if let Some(id) = m.buffer_id {
                 return Err(ErrorCode::BrcBufferUnknown.because(format!(
@@ -128,7 +125,7 @@ impl<P: Plant> Txn<'_, P> {
     pub(super) fn make_room(&mut self, table: &Table, rules: &mut Rules) -> Result<(), OfError> {
         let limit = self.state.table_limit(table.id);
         while !self.has_room(table, rules) {
-            let victim = self.state.index.victim(table.id);
+            let victim = self.state.index.victim(table.id, payload(rules));
             let gone = victim
                 .and_then(|id| self.remove(table.id, rules, id, Some(FlowRemovedReason::Eviction)));
             if gone.is_none() {
@@ -232,6 +229,15 @@ impl<P: Plant> Txn<'_, P> {
         }
         self.check_actions(&m.actions)
     }
+}
+
+/// # Errors
+/// A table that there is not: 254, which those of the field keep for themselves and forbid.
+pub(crate) fn check_table(m: &FlowMod) -> Result<(), OfError> {
+    if m.table > TableId::MAX && m.table != TableId::ALL {
+        return Err(ErrorCode::BrcEperm.because(format!("table {}; the last is 253", m.table.0)));
+    }
+    Ok(())
 }
 
 /// The rule of an add, whose instructions it takes.

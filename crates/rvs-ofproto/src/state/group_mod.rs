@@ -240,10 +240,8 @@ fn check_bucket(kind: GroupKind, b: &Bucket) -> Result<(), OfError> {
         return Err(ErrorCode::GmfcWatchUnsupported
             .because("a watched port or group in a group that does not look at liveness"));
     }
-    if kind == GroupKind::FastFailover && !watches {
-        return Err(ErrorCode::GmfcInvalidGroup
-            .because("a fast failover bucket that watches neither a port nor a group"));
-    }
+    // A fast failover bucket that watches nothing is refused in a whole group, and taken when it is put into one, as the
+    // field does.
     Ok(())
 }
 
@@ -267,8 +265,9 @@ fn removed(old: &Group, bucket: u32) -> Result<Group, OfError> {
     let mut buckets = old.buckets.to_vec();
     match bucket {
         BUCKET_ALL => buckets.clear(),
-        BUCKET_FIRST if !buckets.is_empty() => drop(buckets.remove(0)),
-        BUCKET_LAST if !buckets.is_empty() => drop(buckets.pop()),
+        // There may be none to take: that is no error.
+        BUCKET_FIRST => drop(buckets.drain(..buckets.len().min(1))),
+        BUCKET_LAST => drop(buckets.pop()),
         id => drop(buckets.remove(place(old, id)?)),
     }
     Ok(Group {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use rvs_classifier::RuleId;
+use rvs_flow::PipelineKey;
 use rvs_openflow::{Action, GroupId, MeterId, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::Rule;
 
+use super::evictable::Evictable;
 use super::uses;
 
 /// A flow of the bridge, as long as it is there.
@@ -42,18 +44,10 @@ pub(super) struct Index {
     teachers: Map<(TableId, u64), u32>,
     /// Tables and cookies that may have lost their last teacher.
     pub(super) orphans: Vec<(TableId, u64)>,
-    /// Flows of tables that evict, in the order of eviction.
+    /// Of tables that evict.
     evictable: Map<TableId, Evictable>,
     /// For each table, how many of its flows anything here or any event is about.
     special: Box<[u32; 256]>,
-}
-
-#[derive(Default)]
-struct Evictable {
-    order: BTreeSet<(u16, Now, RuleId)>,
-    place: Map<RuleId, (u16, Now)>,
-    /// Flows without a timeout too.
-    all: bool,
 }
 
 impl Index {
@@ -73,8 +67,15 @@ impl Index {
         }
     }
 
-    /// A rule is there from now on; `learned` says when it was learned.
-    pub(super) fn add(&mut self, now: Now, id: FlowId, rule: &Rule, learned: Option<Now>) {
+    /// A rule is there from now on; `learned` says when it was learned, `value` what it matches.
+    pub(super) fn add(
+        &mut self,
+        now: Now,
+        id: FlowId,
+        rule: &Rule,
+        learned: Option<Now>,
+        value: impl FnOnce() -> PipelineKey,
+    ) {
         self.flows += 1;
         self.special[usize::from(id.table.0)] += u32::from(is_special(rule, learned));
         if let Some(at) = learned {
@@ -84,7 +85,7 @@ impl Index {
         self.watch(id, deadline(rule, learned, now).map(|d| d.at));
         self.refer(id, rule, true);
         if let Some(e) = self.evictable.get_mut(&id.table) {
-            e.add(id.rule, rule);
+            e.add(id.rule, rule, value);
         }
     }
 
@@ -196,48 +197,21 @@ impl Index {
     }
 
     /// The flow that a full table gives up first.
-    pub(super) fn victim(&self, table: TableId) -> Option<RuleId> {
-        let order = &self.evictable.get(&table)?.order;
-        order.first().map(|(_, _, id)| *id)
-    }
-
-    /// Evicts in a table from now on: flows with timeouts, or `all`.
-    pub(super) fn evict(
+    pub(super) fn victim<'a>(
         &mut self,
         table: TableId,
-        all: bool,
-        rules: impl Iterator<Item = (RuleId, std::sync::Arc<Rule>)>,
-    ) {
-        let mut e = Evictable {
-            all,
-            ..Evictable::default()
-        };
-        rules.for_each(|(id, rule)| e.add(id, &rule));
-        self.evictable.insert(table, e);
+        rule: impl Fn(RuleId) -> Option<&'a Rule>,
+    ) -> Option<RuleId> {
+        self.evictable.get_mut(&table)?.victim(rule)
+    }
+
+    /// Evicts in a table from now on, in that order.
+    pub(super) fn evict(&mut self, table: TableId, flows: Evictable) {
+        self.evictable.insert(table, flows);
     }
 
     pub(super) fn keep(&mut self, table: TableId) {
         self.evictable.remove(&table);
-    }
-}
-
-impl Evictable {
-    /// The least important goes first; among equals the one that expires soonest, going by the timeouts it came with.
-    fn add(&mut self, id: RuleId, rule: &Rule) {
-        let (idle, hard) = rule.timeouts();
-        let timeout = [idle, hard].into_iter().filter(|t| *t != 0).min();
-        if rule.flags.hidden || timeout.is_none() && !self.all {
-            return;
-        }
-        let expires = timeout.map_or(Now(u64::MAX), |t| after(rule.created, t));
-        self.place.insert(id, (rule.importance, expires));
-        self.order.insert((rule.importance, expires, id));
-    }
-
-    fn remove(&mut self, id: RuleId) {
-        if let Some((importance, expires)) = self.place.remove(&id) {
-            self.order.remove(&(importance, expires, id));
-        }
     }
 }
 

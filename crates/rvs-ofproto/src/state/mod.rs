@@ -18,6 +18,7 @@
 mod commit;
 mod doomed;
 mod dump;
+mod evictable;
 mod expiry;
 mod flow_mod;
 mod garbage;
@@ -48,6 +49,7 @@ use rvs_openflow::{Instructions, Version};
 use crate::Author;
 
 pub use dump::{aggregate, flow_stats, FlowDump, FlowView};
+pub(crate) use flow_mod::check_table;
 pub use limits::Limits;
 pub use ofproto::Ofproto;
 pub use ready::{Masks, ReadyAdd};
@@ -88,6 +90,8 @@ pub enum Event {
     /// For flow monitors.
     FlowChanged(Box<FlowChanged>),
     PortStatus(Box<PortStatus>),
+    /// A port that has just been added is live: nothing that 1.0 could say.
+    PortLive(Box<PortStatus>),
     TableStatus(TableStatus),
     /// A group-mod or meter-mod succeeded, for other controllers that asked to hear of it.
     Requested(Box<Mod>, Author),
@@ -113,4 +117,6 @@ pub struct FlowChanged {
     pub hard_timeout: u16,
     pub matching: rvs_openflow::FlowMatch,
     pub instructions: Instructions,
+    /// What they were before a modification.
+    pub before: Option<Instructions>,
 }

@@ -161,7 +161,7 @@ impl Ofproto {
                     table: table.id,
                     rule: r.id(),
                 };
-                self.index.add(now, id, r.payload(), None);
+                self.index.add(now, id, r.payload(), None, || r.value());
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rvs_flow::OfPort;
-use rvs_openflow::message::{Port, PortChange, PortConfig, PortMod, PortStatus};
+use rvs_openflow::message::{Port, PortChange, PortConfig, PortMod, PortState, PortStatus};
 use rvs_openflow::{ErrorCode, OfError};
 
 use super::ofproto::Ofproto;
@@ -75,7 +75,7 @@ impl Ofproto {
                 .insert(number, PortConfig(kept | port.config.0 & down));
             self.ports.insert(number, port);
             if old.is_none() {
-                self.port_changed(number, PortChange::Add);
+                self.port_added(number);
             } else if self.described(number) != old {
                 self.port_changed(number, PortChange::Modify);
             }
@@ -100,11 +100,31 @@ impl Ofproto {
     fn described(&self, number: OfPort) -> Option<Port> {
         let mut p = self.ports.get(&number)?.clone();
         p.config = self.configured_as(number);
+        if p.config.has(PortConfig::PORT_DOWN) {
+            p.state.0 &= !PortState::LIVE.0;
+        }
         Some(p)
     }
 
     fn configured_as(&self, port: OfPort) -> PortConfig {
         self.configs.get(&port).copied().unwrap_or_default()
+    }
+
+    /// A port is announced before it is known to be live, as the field does.
+    fn port_added(&mut self, number: OfPort) {
+        let Some(live) = self.described(number) else {
+            return;
+        };
+        let mut port = live.clone();
+        port.state.0 &= !PortState::LIVE.0;
+        let is_live = port.state != live.state;
+        let status = |change, port| Box::new(PortStatus { change, port });
+        self.events
+            .push(Event::PortStatus(status(PortChange::Add, port)));
+        if is_live {
+            self.events
+                .push(Event::PortLive(status(PortChange::Modify, live)));
+        }
     }
 
     fn port_changed(&mut self, number: OfPort, change: PortChange) {

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rvs_classifier::RuleId;
+use rvs_flow::SubField;
 use rvs_openflow::message::{
     FlowRemovedReason, TableConfig, TableFeatures, TableMiss, TableProperty,
 };
 use rvs_openflow::message::{TableReason, TableStatus, Vacancy};
 use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
-use rvs_pipeline::{Bridge, Miss};
+use rvs_pipeline::{Bridge, Miss, Rule};
 
+use super::evictable::Evictable;
 use super::limits::TOLD;
 use super::ofproto::Ofproto;
+use super::select::Rules;
 use super::txn::{Step, Txn};
 use super::Event;
 use crate::{Author, Plant};
@@ -25,6 +29,8 @@ pub struct TableLimit {
     /// Flows with a timeout make room in a full table.
     pub evicts: bool,
     pub name: Option<Box<str>>,
+    /// Fields that divide the flows into groups: the largest group makes room.
+    pub groups: Box<[SubField]>,
 }
 
 /// What is configured of a table beside what packets see.
@@ -45,8 +51,8 @@ pub(super) struct VacancyEvents {
     next: TableReason,
 }
 
-/// `OFPTMPEF_IMPORTANCE | OFPTMPEF_LIFETIME`: what counts in an eviction.
-pub(super) const EVICTION_FLAGS: u32 = 6;
+/// `OFPTMPEF_OTHER | OFPTMPEF_IMPORTANCE | OFPTMPEF_LIFETIME`: what counts in an eviction.
+pub(super) const EVICTION_FLAGS: u32 = 7;
 
 /// Types of instructions: 1 goto_table to 6 meter.
 pub(super) const INSTRUCTIONS: std::ops::RangeInclusive<u16> = 1..=6;
@@ -109,9 +115,9 @@ impl<P: Plant> Txn<'_, P> {
         let room = self.state.room(&self.w.bridge, id);
         let old = self.state.tables.get(&id).cloned();
         let t = self.state.tables.entry(id).or_default();
-        let (evict_timed, evict_all) = (t.limit.evicts, t.evict_all);
+        let before = (t.limit.evicts, t.evict_all, t.limit.groups.clone());
         f(t, room);
-        let evicts = (t.limit.evicts, t.evict_all) != (evict_timed, evict_all);
+        let evicts = (t.limit.evicts, t.evict_all, t.limit.groups.clone()) != before;
         self.step(Step::Table(id, old.map(Box::new)));
         if evicts {
             self.state
@@ -132,6 +138,13 @@ impl<P: Plant> Txn<'_, P> {
             }
             if f.command > MODIFY {
                 return Err(ErrorCode::TffcEperm.because("tables can't be enabled or disabled"));
+            }
+            let given = self.state.tables.get(&f.table);
+            let given = given.and_then(|t| t.limit.name.as_deref());
+            if given.is_some_and(|n| *n != *f.name) {
+                return Err(
+                    ErrorCode::TffcEperm.because(format!("the database names table {}", f.table.0))
+                );
             }
             let limit = self.state.told_limit(f.table);
             if usize::try_from(f.max_entries) != Ok(limit) {
@@ -163,11 +176,7 @@ impl<P: Plant> Txn<'_, P> {
             )));
         }
         for f in all {
-            // A name that the database gives is not a controller's to change.
-            let given = self.state.tables.get(&f.table);
-            if given.is_none_or(|t| t.limit.name.is_none()) {
-                self.name_table(f.table, Some(&f.name));
-            }
+            self.name_table(f.table, Some(&f.name));
         }
         Ok(())
     }
@@ -180,7 +189,7 @@ impl<P: Plant> Txn<'_, P> {
         let limit = self.state.table_limit(id);
         let mut rules = table.write();
         while rules.len() > limit {
-            let Some(victim) = self.state.index.victim(id) else {
+            let Some(victim) = self.state.index.victim(id, payload(&rules)) else {
                 return;
             };
             self.remove(id, &mut rules, victim, Some(FlowRemovedReason::Eviction));
@@ -198,6 +207,11 @@ impl<P: Plant> Txn<'_, P> {
         configs.entry(id).or_default().name = name.map(Into::into);
         self.w.changed = true;
     }
+}
+
+/// The rules of a table, to look at one of them.
+pub(super) fn payload<'a>(rules: &'a Rules) -> impl Fn(RuleId) -> Option<&'a Rule> {
+    |id| rules.rule(id).map(|r| &**r.payload())
 }
 
 fn check_property(table: TableId, p: &TableProperty, code: ErrorCode) -> Result<(), OfError> {
@@ -268,13 +282,15 @@ impl Ofproto {
         if !timed && !all {
             return self.index.keep(id);
         }
-        let Some(table) = bridge.table(id) else {
-            return self.index.evict(id, all, std::iter::empty());
-        };
-        let rules = table.read();
-        let there = rules.select(version, rvs_classifier::Filter::All);
-        self.index
-            .evict(id, all, there.map(|r| (r.id(), r.payload().clone())));
+        let fields = self.tables.get(&id).map(|t| t.limit.groups.clone());
+        let mut flows = Evictable::new(all, fields.unwrap_or_default());
+        if let Some(table) = bridge.table(id) {
+            let rules = table.read();
+            for r in rules.select(version, rvs_classifier::Filter::All) {
+                flows.add(r.id(), r.payload(), || r.value());
+            }
+        }
+        self.index.evict(id, flows);
     }
 
     pub(super) fn restore_table(&mut self, id: TableId, old: Option<&TableState>) {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rvs_classifier::{RuleId, WriteError};
-use rvs_flow::OfPort;
+use rvs_flow::{OfPort, PipelineKey};
 use rvs_openflow::message::{FlowRemovedReason, PacketOut, PortConfig};
 use rvs_openflow::{FlowMatch, GroupId, MeterId, OfError, TableId};
 use rvs_packet::Now;
@@ -77,6 +77,8 @@ impl TableIds {
 /// What a transaction holds of its own.
 pub(super) struct Work {
     pub(super) now: Now,
+    /// While the steps are told of: the rule that the next one takes the place of.
+    pub(super) replaced: Option<Arc<Rule>>,
     /// What is written is visible from this version on.
     pub(super) version: u64,
     pub(super) author: Author,
@@ -125,6 +127,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         let Scratch { steps, changes } = std::mem::take(&mut state.scratch);
         let w = Work {
             now,
+            replaced: None,
             version: plant.next_version(),
             author,
             bridge,
@@ -259,7 +262,9 @@ impl<'a, P: Plant> Txn<'a, P> {
             table: table.id,
             rule: id,
         };
-        self.state.index.add(self.w.now, id, &rule, learned);
+        self.state
+            .index
+            .add(self.w.now, id, &rule, learned, || *m.value());
         self.changed_rule(table.id, rule.priority, m);
         self.step(Step::Added { id, rule, kind });
         Ok(id)
@@ -431,7 +436,13 @@ impl<'a, P: Plant> Txn<'a, P> {
             Step::Removed {
                 id, rule, learned, ..
             } => {
-                self.state.index.add(self.w.now, id, &rule, learned);
+                let bridge = &self.w.bridge;
+                let value = || {
+                    let rules = bridge.table(id.table).map(|t| t.read());
+                    let found = rules.as_ref().and_then(|r| r.rule(id.rule));
+                    found.map_or_else(PipelineKey::default, |f| f.value())
+                };
+                self.state.index.add(self.w.now, id, &rule, learned, value);
                 self.w.undone.insert(id.table);
             }
             Step::Emptied { table, flows, .. } => {

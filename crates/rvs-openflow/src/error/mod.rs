@@ -213,7 +213,12 @@ impl ErrorMessage {
 impl OfError {
     /// The whole message that answers `request` (at least its header; its transaction id is the reply's).
     pub fn reply(&self, version: Version, request: &[u8]) -> Vec<u8> {
-        let xid = RawHeader::parse(request).map_or(0, |h| h.xid);
+        let header = RawHeader::parse(request);
+        let xid = header.map_or(0, |h| h.xid);
+        // Who speaks another version than was agreed reads the refusal in that one.
+        let spoken = header.filter(|_| self.code == ErrorCode::BrcBadVersion);
+        let spoken = spoken.and_then(|h| Version::from_wire(h.version));
+        let version = spoken.unwrap_or(version);
         let data = &request[..request.len().min(ERROR_DATA)];
         let mut w = Writer::message(version.wire(), crate::message::kind::ERROR, xid);
         ErrorMessage::new(self.code, version, data).encode(&mut w, version);

@@ -66,6 +66,15 @@ fn a_reply_carries_xid_and_what_was_refused() {
     assert_eq!(reply[12..], request[..1024]);
 }
 
+#[test]
+fn a_wrong_version_is_refused_in_that_version() {
+    let request = [2, 5, 0, 8, 0, 0, 0, 9];
+    let error = ErrorCode::BrcBadVersion.because("1.0 was agreed");
+    assert_eq!(error.reply(Version::Of10, &request)[0], 2);
+    let unknown = [99, 5, 0, 8, 0, 0, 0, 9];
+    assert_eq!(error.reply(Version::Of10, &unknown)[0], 1);
+}
+
 /// `ovs-ofctl print-error` says for a name what each version calls it.
 #[test]
 fn numbers_agree_with_ovs_ofctl() {

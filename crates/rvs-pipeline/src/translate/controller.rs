@@ -30,8 +30,25 @@ impl<T: Trace> Ctx<'_, '_, T> {
         });
     }
 
+    /// Sends a copy of a packet that no flow matched.
+    pub(super) fn missed(&mut self) {
+        let what = ControllerAction {
+            max_len: 0xffff,
+            controller: ControllerId(0),
+            reason: PacketInReason::NoMatch,
+            userdata: Box::new([]),
+            pause: false,
+            meter: None,
+        };
+        self.copy_up(&what, true);
+    }
+
     /// The controller action.
     pub(super) fn controller(&mut self, what: &ControllerAction) {
+        self.copy_up(what, false);
+    }
+
+    fn copy_up(&mut self, what: &ControllerAction, miss: bool) {
         let silent = self
             .at
             .bridge
@@ -40,7 +57,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if silent {
             return self.note(|| TraceEvent::Note("the input port sends no packet-ins".into()));
         }
-        let note = self.packet_in_note(what);
+        let note = PacketInNote {
+            miss,
+            ..self.packet_in_note(what)
+        };
         self.metered_punt(note);
     }
 
@@ -59,6 +79,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             bridge: self.at.bridge.map_or_else(Default::default, |b| b.id),
             table: self.at.table,
             cookie: self.at.cookie,
+            miss: false,
             reason: what.reason,
             max_len: what.max_len,
             controller: what.controller,

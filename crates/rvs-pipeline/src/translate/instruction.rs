@@ -264,7 +264,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
                 self.at.rule = None;
                 self.at.cookie = u64::MAX;
                 self.at.reason = PacketInReason::Action;
-                self.packet_in(PacketInReason::NoMatch, 0xffff);
+                self.missed();
             }
             Miss::Continue => {}
         }

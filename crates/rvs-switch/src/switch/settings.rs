@@ -36,6 +36,16 @@ impl<R: Rim> Switch<R> {
             millis.map_or(STATISTICS, |d| d.clamp(STATISTICS, LONGEST_STATISTICS));
     }
 
+    /// For how many seconds bundles are kept that nothing is added to.
+    pub(super) fn bundle_patience(&mut self, secs: Option<&str>) {
+        const LEAST: u64 = 1;
+        let secs = secs.and_then(|s| s.parse().ok());
+        self.bundle_idle = secs.map(|s| Duration::from_secs(LEAST.max(s)));
+        for office in self.offices.values_mut() {
+            office.agent.set_bundle_idle(self.bundle_idle);
+        }
+    }
+
     /// How many seconds flows in the kernel go on without a daemon.
     pub(super) fn survival(&mut self, secs: Option<&str>) {
         const USUAL: u64 = 30;

@@ -23,7 +23,12 @@ fn add(c: Client, bundle: u32, xid: u32, m: &Message) -> Message {
 impl Rig {
     fn control(&mut self, c: Client, bundle: u32, command: BundleCommand) {
         let reply = self.ask_one(c, &control(bundle, command));
-        assert_eq!(reply, control(bundle, command.reply()));
+        let want = BundleControl {
+            bundle,
+            command: command.reply(),
+            flags: BundleFlags::default(),
+        };
+        assert_eq!(reply, Message::BundleControl(want));
     }
 
     fn add(&mut self, c: Client, bundle: u32, xid: u32, m: &Message) {

@@ -130,7 +130,7 @@ fn a_hundred_thousand_refusals_leave_nothing() {
     }
     let conn = &rig.agent.conns[&c.conn];
     assert_eq!(conn.backlog(), 0);
-    assert!(conn.bundles.next_expiry().is_none() && conn.job.is_none());
+    assert!(!conn.bundles.any() && conn.job.is_none());
 }
 
 /// A peer that asks and never reads: its requests stop being handled, its input stops being taken.

@@ -261,6 +261,7 @@ fn note(port: u32, reason: PacketInReason) -> PacketInNote {
         bridge: BRIDGE,
         table: TableId(0),
         cookie: 0x99,
+        miss: false,
         reason,
         max_len: 0xffff,
         controller: ControllerId(0),

@@ -26,6 +26,7 @@ impl Lab {
             flows: limit,
             evicts: evict,
             name: Some("acl".into()),
+            groups: Box::new([]),
         };
         self.state
             .set_table_limit(self.now, id, &limit, &mut self.plant);
@@ -107,6 +108,58 @@ fn a_full_table_evicts_what_expires_soonest() {
     lab.all(&["del ip", "add hard_timeout=9,ip,actions=drop"]);
     lab.limit(0, Some(2), true);
     assert_eq!(lab.state.index.flows, 2);
+}
+
+/// Flows are divided by what they match; the group with most flows makes room, whatever expires sooner elsewhere.
+#[test]
+fn the_largest_group_makes_room() {
+    let mut lab = Lab::new(Version::Of13);
+    let grouped = TableLimit {
+        flows: Some(4),
+        evicts: true,
+        groups: Box::new(["NXM_OF_IN_PORT[]".parse().unwrap()]),
+        ..TableLimit::default()
+    };
+    let plain = TableLimit {
+        groups: Box::new([]),
+        ..grouped.clone()
+    };
+    let id = TableId(0);
+    lab.state
+        .set_table_limit(lab.now, id, &grouped, &mut lab.plant);
+    lab.all(&[
+        "add idle_timeout=5,in_port=1,ip,actions=drop",
+        "add idle_timeout=30,in_port=2,ip,actions=drop",
+        "add idle_timeout=20,in_port=2,arp,actions=drop",
+        "add idle_timeout=40,in_port=2,ipv6,actions=drop",
+        "add in_port=1,arp,actions=drop",
+    ]);
+    let left = lab.dump().join(" ");
+    assert!(left.contains("idle_timeout=5") && !left.contains("idle_timeout=20"));
+    // Without groups what expires soonest goes.
+    lab.state
+        .set_table_limit(lab.now, id, &plain, &mut lab.plant);
+    lab.all(&["add in_port=3,actions=drop"]);
+    assert!(!lab.dump().join(" ").contains("idle_timeout=5"));
+}
+
+/// A name of the database's is no controller's to change.
+#[test]
+fn the_database_names_tables_first() {
+    let mut lab = Lab::new(Version::Of15);
+    lab.limit(1, None, false);
+    let name = |lab: &mut Lab, to: &str| {
+        let features = lab.state.table_features(Version::Of15, &lab.plant);
+        let mut one = features[1].clone();
+        (one.command, one.name) = (1, to.to_owned());
+        apply(lab, Mod::TableFeatures(vec![one]))
+    };
+    assert_eq!(name(&mut lab, "other"), Err(ErrorCode::TffcEperm));
+    assert_eq!(name(&mut lab, "acl"), Ok(()));
+    let none = TableLimit::default();
+    lab.state
+        .set_table_limit(lab.now, TableId(1), &none, &mut lab.plant);
+    assert_eq!(name(&mut lab, "other"), Ok(()));
 }
 
 /// OpenFlow 1.4's eviction goes by importance.
