@@ -87,7 +87,12 @@ fn a_miss_without_a_flow_goes_to_old_controllers() {
     assert_eq!(told.cookie, None, "1.2 tells none");
     assert_eq!(miss.told_cookie(), 0);
     assert!(rig.hear(new).is_empty());
-    (miss.cookie, miss.miss) = (0, false);
+    // A packet-out whose action names that reason is no miss.
+    miss.miss = false;
+    rig.agent.packet_in(rig.now, &[0; 60], 60, &miss);
+    pin(&mut rig, old);
+    pin(&mut rig, new);
+    miss.cookie = 0;
     rig.agent.packet_in(rig.now, &[0; 60], 60, &miss);
     pin(&mut rig, old);
     assert_eq!(pin(&mut rig, new).cookie, Some(0));

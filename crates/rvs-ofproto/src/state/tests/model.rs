@@ -502,7 +502,7 @@ fn random_lives_are_eventful() {
     for error in [
         ErrorCode::FmfcOverlap,
         ErrorCode::FmfcTableFull,
-        ErrorCode::FmfcBadTableId,
+        ErrorCode::BrcEperm,
         ErrorCode::BacBadOutGroup,
         ErrorCode::GmfcGroupExists,
     ] {

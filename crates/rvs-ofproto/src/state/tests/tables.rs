@@ -2,8 +2,8 @@
 
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
-    Port, PortChange, PortConfig, PortFeatures, PortMod, TableConfig, TableMiss, TableReason,
-    Vacancy,
+    Port, PortChange, PortConfig, PortFeatures, PortMod, PortState, TableConfig, TableMiss,
+    TableReason, Vacancy,
 };
 use rvs_openflow::TableId;
 use rvs_packet::MacAddr;
@@ -411,7 +411,12 @@ fn controllers_hear_how_ports_change() {
         lab.state.set_ports(ports);
         let events = lab.state.take_events();
         let status = |e| match e {
-            Event::PortStatus(s) => (s.change, s.port.number.0),
+            Event::PortStatus(s) => {
+                let live = s.port.state.has(PortState::LIVE);
+                assert!(!live || s.change != PortChange::Add, "not live yet");
+                (s.change, s.port.number.0)
+            }
+            Event::PortLive(s) if s.port.state.has(PortState::LIVE) => (s.change, s.port.number.0),
             other => panic!("{other:?}"),
         };
         events.into_iter().map(status).collect()
@@ -419,7 +424,7 @@ fn controllers_hear_how_ports_change() {
     use PortChange::{Add, Delete, Modify};
     assert_eq!(
         heard(&mut lab, vec![port(2), port(1)]),
-        [(Add, 1), (Add, 2)]
+        [(Add, 1), (Modify, 1), (Add, 2), (Modify, 2)]
     );
     assert_eq!(heard(&mut lab, vec![port(2), port(1)]), []);
     let mut other = port(2);
@@ -427,7 +432,10 @@ fn controllers_hear_how_ports_change() {
     assert_eq!(heard(&mut lab, vec![other]), [(Delete, 1), (Modify, 2)]);
     let mut renamed = port(2);
     renamed.name = "eth9".into();
-    assert_eq!(heard(&mut lab, vec![renamed]), [(Delete, 2), (Add, 2)]);
+    assert_eq!(
+        heard(&mut lab, vec![renamed]),
+        [(Delete, 2), (Add, 2), (Modify, 2)]
+    );
 }
 
 #[test]
