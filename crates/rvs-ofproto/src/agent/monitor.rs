@@ -82,7 +82,7 @@ impl Monitor {
             FlowChangeKind::Modified => MonitorFlags::MODIFY,
             FlowChangeKind::Removed(_) => MonitorFlags::REMOVED,
         };
-        // Who leaves the selection by a change is seen leaving.
+        // Who leaves a port by a change is seen leaving it. Not so with groups: the field looks at the new flow alone.
         let either = |f: &dyn Fn(&Instructions) -> bool| {
             f(&c.instructions) || c.before.as_ref().is_some_and(f)
         };
@@ -91,7 +91,7 @@ impl Monitor {
             && (*table == TableId::ALL || *table == c.table)
             && c.matching.is_more_specific(matching)
             && (*out_port == OfPort::ANY || either(&|i| outputs_to(i, *out_port)))
-            && (*out_group == GroupId::ANY || either(&|i| forwards_to(i, *out_group)))
+            && (*out_group == GroupId::ANY || forwards_to(&c.instructions, *out_group))
     }
 }
 
