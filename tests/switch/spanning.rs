@@ -102,6 +102,31 @@ fn blocked_ports_neither_learn_nor_forward_and_caches_follow_at_once() {
     }
 }
 
+/// A number that another interface had is no ticket to forward: that would close a loop until the next BPDU.
+#[test]
+fn who_takes_over_a_number_starts_blocked() {
+    let mut s = with_bridge(Caches::Both);
+    s.set_bridge("br", json!({"rstp_enable": true}));
+    for p in ["p1", "p2", "p3"] {
+        s.add_port("br", p, json!({}));
+    }
+    s.advance(Duration::from_secs(5));
+    s.forward("p1", &from_the_root(true, 1));
+    s.forward("p2", &from_the_root(true, 2));
+    assert_eq!(ports(&mut s, "p1", &frame(1, BROADCAST)), ["p3"]);
+    let number = |name: &str, n: u32| {
+        json!({"op": "update", "table": "Interface", "where": [["name", "==", name]],
+               "row": {"ofport_request": n}})
+    };
+    s.transact(&[number("p2", 3), number("p3", 2)]);
+    assert_eq!(s.row("Interface", "p2")["ofport"], json!(3));
+    assert_eq!(ports(&mut s, "p1", &frame(1, BROADCAST)), [""; 0]);
+    assert_eq!(ports(&mut s, "p2", &frame(2, BROADCAST)), [""; 0]);
+    s.forward("p2", &from_the_root(true, 2));
+    s.advance(Duration::from_secs(5));
+    s.assert_converged();
+}
+
 #[test]
 fn a_port_of_the_old_protocol_listens_learns_and_then_forwards() {
     let mut s = with_bridge(Caches::Both);

@@ -482,7 +482,7 @@ pub fn bundles_wait_as_long_as_the_database_says(lab: &Lab) {
     suite.sh("ovs-vsctl set open_vswitch . other_config:bundle-idle-timeout=3");
     suite.sh("ovs-ofctl -O OpenFlow14 monitor br0 --detach --no-chdir --pidfile >monitor.log 2>&1; ovs-appctl time/stop");
     suite
-        .sh("ovs-appctl -t ovs-ofctl ofctl/send '05 21 00 10 00 00 00 21 00 00 00 07 00 00 00 03'");
+        .sh("ovs-appctl -t ovs-ofctl ofctl/send '05 21 00 10 00 00 00 21 00 00 00 07 00 00 00 03'; ovs-appctl -t ovs-ofctl ofctl/barrier");
     suite.sh("ovs-appctl time/warp 2500");
     let log = suite.sh("ovs-appctl -t ovs-ofctl ofctl/barrier; cat monitor.log");
     assert!(

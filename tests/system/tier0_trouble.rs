@@ -80,7 +80,7 @@ pub fn a_program_taken_off_comes_back(lab: &Lab) {
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
     lab.sh("tc qdisc del dev veth-r clsact");
-    within(Duration::from_secs(1), "it is noticed", || {
+    within(Duration::from_secs(5), "it is noticed", || {
         switch.counter("kcache_detached") == 1
     });
     let log = switch.log();

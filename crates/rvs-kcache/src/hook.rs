@@ -223,7 +223,11 @@ impl Hook {
             if filter.prog_id == Some(self.prog_id) {
                 return Err(io::Error::from_raw_os_error(libc::EEXIST));
             }
-            own_qdisc |= self.filters.owner_of(&filter) == Some(true);
+            // Both of our filters may be there for a moment: who goes last takes the qdisc along.
+            own_qdisc |= [DROP_NAME, CACHE_NAME].into_iter().any(|name| {
+                let instance = self.filters.instance.clone();
+                FilterName { name, instance }.owner_of(&filter) == Some(true)
+            });
         }
         let (name, handle) = (self.filters.text(own_qdisc), self.filters.handle());
         let prog = self.prog.as_fd();

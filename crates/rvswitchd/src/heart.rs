@@ -19,6 +19,10 @@ use crate::tier0::Tier0;
 /// How long a turn of the control thread may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Without a sign of the control thread for as long, nobody looks whether ports may still be direct: none is. Together with
+/// [`BEAT_EVERY`] less than the 2.5 s after which the program of a dead daemon stops by itself.
+const LOOKS: Duration = Duration::from_millis(1500);
+
 /// What the control thread holds of it; it beats until this is dropped.
 #[derive(Debug)]
 pub struct Heart {
@@ -41,10 +45,14 @@ impl Heart {
         let beat = move || {
             while ended.recv_timeout(BEAT_EVERY) == Err(RecvTimeoutError::Timeout) {
                 let now = clock::now();
-                if now.since(Now(seen.load(Ordering::Relaxed))) > PATIENCE {
+                let silent = now.since(Now(seen.load(Ordering::Relaxed)));
+                if silent > PATIENCE {
                     continue;
                 }
                 if let Some(tier0) = &tier0 {
+                    if silent > LOOKS {
+                        tier0.none_direct();
+                    }
                     tier0.beat(now);
                 }
                 if let Some(drop) = &drop {

@@ -226,6 +226,11 @@ impl KernelCache {
         self.table.set_config(config::HEARTBEAT, now.0);
     }
 
+    /// Takes every [`PortGuard::set_direct`] back: nobody looks for the moment whether ports may be direct.
+    pub fn none_direct(&self) {
+        self.ports.none_direct();
+    }
+
     /// Where frames are handed up: the near end of the punt device. 0 turns handing up off; what is not decided here then
     /// passes to the host.
     pub fn set_punt_device(&self, ifindex: u32) {

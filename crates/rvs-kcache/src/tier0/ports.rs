@@ -177,6 +177,14 @@ impl Ports {
         let loaded = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         self.lock().set(at, port::FAR, loaded, Ordering::Release);
     }
+
+    /// No port is direct any more.
+    pub(super) fn none_direct(&self) {
+        let places = self.lock();
+        for at in 0..port::PLACES {
+            places.set(at, port::FAR, 0, Ordering::Release);
+        }
+    }
 }
 
 /// A place that is taken; dropping it makes it free once no frame looks at it any more.

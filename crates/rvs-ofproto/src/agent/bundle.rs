@@ -129,6 +129,8 @@ pub(super) struct BundleUse {
     pub(super) octets: usize,
     /// Of bundles that are gone. A million flows take a third of a second to forget, which is done little by little.
     discarded: Vec<std::vec::IntoIter<Kept>>,
+    /// Messages in those: they count until they are forgotten.
+    waiting: usize,
 }
 
 impl BundleUse {
@@ -137,12 +139,22 @@ impl BundleUse {
         (self.messages, self.octets) == (0, 0)
     }
 
+    /// Bundles that are not quite forgotten, and their messages.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> (usize, usize) {
+        (self.discarded.len(), self.waiting)
+    }
+
     /// Forgets some of what was discarded. True when there is more.
     pub(super) fn tidy(&mut self) -> bool {
-        let Some(last) = self.discarded.last_mut() else {
-            return false;
-        };
-        if last.by_ref().take(TURN_FORGOTTEN).count() < TURN_FORGOTTEN {
+        let mut left = TURN_FORGOTTEN;
+        while let Some(last) = self.discarded.last_mut() {
+            let gone = last.by_ref().take(left).count();
+            self.waiting -= gone;
+            left -= gone;
+            if left == 0 {
+                break;
+            }
             self.discarded.pop();
         }
         !self.discarded.is_empty()
@@ -193,6 +205,7 @@ impl Bundles {
     /// Takes bundle `id` away for nothing; the message that opened it.
     fn discard(&mut self, id: u32, total: &mut BundleUse) -> Option<Vec<u8>> {
         let bundle = self.take(id, total)?;
+        total.waiting += bundle.kept.len();
         total.discarded.push(bundle.kept.into_iter());
         Some(bundle.opened_by)
     }
@@ -409,7 +422,9 @@ impl Agent {
         }
         self.check_in_port(&decoded)?;
         let total = &mut self.bundle_use;
-        if total.messages >= BUNDLE_MESSAGES || total.octets + m.message.len() > BUNDLE_OCTETS {
+        if total.messages + total.waiting >= BUNDLE_MESSAGES
+            || total.octets + m.message.len() > BUNDLE_OCTETS
+        {
             return Err(ErrorCode::BfcMsgTooMany.because(format!(
                 "bundles hold {BUNDLE_MESSAGES} messages or {BUNDLE_OCTETS} octets at most, all connections together"
             )));

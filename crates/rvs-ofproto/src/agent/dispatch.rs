@@ -10,6 +10,7 @@ use rvs_openflow::{ErrorCode, Message, OfError, TableId, Version};
 use super::agent::{Agent, Call};
 use super::connection::Connection;
 use super::limits::MISS_SEND_LEN;
+use super::status::ConnKind;
 use crate::plant::Plant;
 use crate::state::Mod;
 use crate::Author;
@@ -128,7 +129,7 @@ impl Agent {
             M::SetAsync(config) => {
                 conn.masks.set(&config, conn.version());
                 // Who says what it wants to hear wants to hear: a service connection is deaf otherwise.
-                if conn.miss_send_len == 0 {
+                if conn.kind == ConnKind::Service && conn.miss_send_len == 0 {
                     conn.miss_send_len = MISS_SEND_LEN;
                 }
                 self.wishes_changed = true;

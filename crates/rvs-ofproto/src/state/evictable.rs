@@ -12,6 +12,10 @@ use rvs_pipeline::Rule;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
+/// Flows that one eviction puts back at most, because they were used since they were put in their places. Then whoever is first
+/// goes; the next eviction goes on with the sorting.
+const LOOKS: usize = 256;
+
 /// Of a group's fields, what its flows match.
 type Group = Box<[u128]>;
 
@@ -87,11 +91,12 @@ impl Evictable {
         rule: impl Fn(RuleId) -> Option<&'a Rule>,
     ) -> Option<RuleId> {
         let (_, group) = self.sizes.last()?.clone();
+        let mut looks = LOOKS;
         loop {
             let (importance, at, id) = *self.groups.get(&group)?.first()?;
-            // Times only grow: each flow is put back once at most.
             match rule(id).map(expires) {
-                Some(later) if later > at => {
+                Some(later) if later > at && looks > 0 => {
+                    looks -= 1;
                     self.remove(id);
                     self.place_in(group.clone(), importance, later, id);
                 }

@@ -46,6 +46,8 @@ struct Member {
 #[derive(Debug)]
 pub struct BridgeSpanning {
     pub tree: SpanningTree,
+    /// Whose number each is: another interface is another port, which starts blocked.
+    owners: BTreeMap<u32, String>,
     shown: Option<Shown>,
     /// The state of each port that was logged last.
     logged: BTreeMap<u32, StpState>,
@@ -230,6 +232,10 @@ impl<R: Rim> Switch<R> {
             .and_then(|(_, i)| i.link());
         let mac = cfg.mac.or(own.map(|l| l.mac)).unwrap_or(MacAddr::ZERO);
         let wanted = self.members(uuid, id);
+        let owners: BTreeMap<u32, String> = state
+            .ifaces()
+            .map(|(_, i)| (i.of_port.0, i.cfg.name.clone()))
+            .collect();
         let config = Config {
             id: TreeId::new(cfg.priority, mac),
             rapid: cfg.rapid,
@@ -240,12 +246,17 @@ impl<R: Rim> Switch<R> {
         };
         let t = self.trees.of.entry(id).or_insert_with(|| BridgeSpanning {
             tree: SpanningTree::new(config),
+            owners: BTreeMap::new(),
             shown: None,
             logged: BTreeMap::new(),
             rechecked: BTreeSet::new(),
         });
         t.tree.configure(now, config);
-        t.tree.retain_ports(now, |key| wanted.contains_key(&key));
+        let before = std::mem::replace(&mut t.owners, owners);
+        let owners = &t.owners;
+        t.tree.retain_ports(now, |key| {
+            wanted.contains_key(&key) && before.get(&key) == owners.get(&key)
+        });
         for (key, (cfg, recheck)) in wanted {
             t.tree.set_port(now, key, cfg);
             if !recheck {

@@ -129,9 +129,9 @@ impl Control {
         /// Parts of one step at most.
         const PARTS: u32 = 60;
         while let Some((left, step)) = self.daemon.warp.take() {
-            let step = step.min(SECOND.max(step / PARTS));
-            clock::advance(step.min(left));
-            let left = left.saturating_sub(step);
+            let part = step.min(SECOND.max(step / PARTS));
+            clock::advance(part.min(left));
+            let left = left.saturating_sub(part);
             self.daemon.warp = (!left.is_zero()).then_some((left, step));
             for worker in &self.daemon.workers {
                 worker.send(Order::Tend);

@@ -175,7 +175,8 @@ fn ends_allow(near: &Link, far: &Link) -> bool {
 
 impl Device {
     fn set_direct(&mut self, far: Option<FarEnd>) {
-        if self.direct == far {
+        // One that is direct is told again: the heart takes it back while nobody looks.
+        if self.direct == far && far.is_none() {
             return;
         }
         if self.direct.is_some() != far.is_some() {

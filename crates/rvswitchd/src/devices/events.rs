@@ -17,9 +17,12 @@ impl Devices {
             Event::Removed(link) => self.link_removed(&link, out),
             Event::Queueing(index) => {
                 let found = self.open.iter().find(|(_, d)| d.base.index() == index);
-                // A port outside the kernel is looked after in time: trying to enter it makes such events itself.
-                let inside = found.filter(|(_, d)| matches!(d.way, Way::Kernel(_)));
-                self.changed.extend(inside.map(|(dp, _)| *dp));
+                // Whether a port may come in is looked at in time: trying it makes such events itself.
+                match found.map(|(dp, d)| (*dp, &d.way)) {
+                    Some((dp, Way::Kernel(_))) => self.changed.extend([dp]),
+                    Some((dp, Way::Own { guard: Some(_), .. })) => self.notice_drop_lost(dp),
+                    _ => {}
+                }
             }
             Event::Resync => {
                 let Ok(links) = self.rtnl.links() else { return };

@@ -5,7 +5,8 @@
 //! ingress drop keeps them from the host. No frame goes both ways:
 //!
 //! - into the kernel: the socket stops listening, then the program comes, then the drop goes;
-//! - out of it: the drop comes behind the program, then the program goes, then the socket listens.
+//! - out of it: the drop comes (a filter in front of the program, a link behind it), then the program goes, then the socket
+//!   listens.
 //!
 //! Frames of the moment between are lost; the host sees none of them.
 
@@ -260,6 +261,34 @@ impl Devices {
             why: reason.to_owned(),
         };
         Ok(())
+    }
+
+    /// Somebody else may have taken the ingress drop off a port that has a socket of its own: it is put back.
+    pub(super) fn notice_drop_lost(&mut self, dp: DpPort) {
+        let (Some(drop), Some(device)) = (self.drop.as_deref(), self.open.get_mut(&dp)) else {
+            return;
+        };
+        let index = device.base.index();
+        let Way::Own { guard, .. } = &mut device.way else {
+            return;
+        };
+        let lost = |guard: &Guard| matches!(guard.is_attached(), Ok(false));
+        if !guard.as_ref().is_some_and(lost) {
+            return;
+        }
+        // Before the new one comes, which it would take along.
+        *guard = None;
+        let name = &device.spec.name;
+        match keep_host_away(drop, index) {
+            Ok(new) => {
+                tracing::warn!("{name}: somebody took the ingress drop off; it is there again");
+                *guard = Some(new);
+            }
+            Err(e) => {
+                device.seen_by_host =
+                    Some(format!("the host still sees the frames of {name}: {e}"));
+            }
+        }
     }
 
     /// Has a worker let go of a port, and waits until it has.

@@ -12,7 +12,8 @@
 //! - An acknowledgement says that no tier knows what was removed, and that its figures are final. Where the kernel held some
 //!   of it, the request for it waits for a grace period ([`reaper`]) before it goes to the worker; acknowledgements asked for
 //!   meanwhile wait behind it, so that a later one never says an earlier one's word.
-//! - The lock in here is the innermost: nobody who holds it takes another, and nobody holds it through a grace period.
+//! - The lock in here is the innermost: nobody who holds it takes another, and nobody holds it through a grace period,
+//!   but to find a port a place where both of its places are taken.
 //!
 //! Everything is bounded, and what finds no room costs speed only: flows, a port's share of them, promotions a second, flows
 //! that wait to be nominated again.
@@ -285,6 +286,11 @@ impl Tier0 {
 
     pub fn beat(&self, now: Now) {
         self.lock().cache.beat(now);
+    }
+
+    /// As [`KernelCache::none_direct`].
+    pub fn none_direct(&self) {
+        self.lock().cache.none_direct();
     }
 
     pub fn contains(&self, id: FlowId) -> bool {

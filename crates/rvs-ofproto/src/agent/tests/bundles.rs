@@ -298,6 +298,23 @@ fn a_long_bundle_is_discarded_little_by_little() {
     assert_eq!(turns.count(), 2);
 }
 
+#[test]
+fn many_short_bundles_are_forgotten_as_fast_as_they_are_discarded() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    let mut bytes = Vec::new();
+    for id in 0..300 {
+        let one = c.dialect.encode(&add(c, id, 5, &flow_mod(add_flow(1))), 5);
+        bytes.extend(one.unwrap());
+        let command = BundleCommand::DiscardRequest;
+        bytes.extend(c.dialect.encode(&control(id, command), 6).unwrap());
+    }
+    rig.say_bytes(c.conn, &bytes);
+    let turns = (0..10).take_while(|_| rig.agent.turn(rig.now, &mut rig.plant));
+    assert!(turns.count() < 3);
+    assert_eq!(rig.agent.bundle_use.left(), (0, 0));
+}
+
 /// CVE-2018-17205: a bundle that has to be taken back.
 #[test]
 fn ten_thousand_bundles_that_fail_somewhere_leave_no_trace() {
