@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rvs_tests::lab::within;
+use rvs_tests::lab::{eventually, within};
 use rvs_tests::wire::client;
 use rvs_tests::Lab;
 
@@ -92,6 +92,24 @@ pub fn a_program_taken_off_comes_back(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
+}
+
+/// A port outside the kernel's cache has a filter too, which keeps the host away. The qdisc goes with whichever filter goes last.
+pub fn a_drop_taken_off_comes_back_and_the_qdisc_goes(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    waits_for_reason(&switch, "veth-r", "");
+    switch.ctl("set port veth-r other_config:kernel-cache=off");
+    let filters = || lab.sh("tc filter show dev veth-r ingress");
+    eventually("the drop has taken over", || {
+        let there = filters();
+        there.contains("rvs-drop") && !there.contains("rvs-cache")
+    });
+    lab.sh("tc qdisc del dev veth-r clsact");
+    eventually("it is put back", || filters().contains("rvs-drop"));
+    lab.ping("red", "10.0.0.2");
+    switch.ctl("del-port br1 veth-r");
+    let left = lab.sh("tc qdisc show dev veth-r");
+    assert!(!left.contains("clsact"), "{left}");
 }
 
 pub fn a_foreign_xdp_program_keeps_a_port_out(lab: &Lab) {
