@@ -45,7 +45,7 @@ impl BridgeState {
             match holder {
                 Some((_, true)) => {}
                 Some((other, false)) => {
-                    let free = self.free_number(&self.numbers(), kept);
+                    let free = free_number(&self.numbers(), kept);
                     self.renumber(other, free, changes);
                     self.renumber(iface, wish, changes);
                 }
@@ -59,21 +59,6 @@ impl BridgeState {
             i.of_port = to;
             changes.ifaces.insert(iface);
         }
-    }
-
-    /// A number that is neither taken nor kept for somebody, after the one given last: a controller that has not heard yet that a
-    /// port is gone does not take the next one for it. `ANY` when the bridge is full.
-    fn free_number(&mut self, taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
-        let last = self.last_number;
-        let free = |p: &OfPort| !taken.contains(p) && !kept.contains(p);
-        let found = (last + 1..OfPort::MAX.0)
-            .chain(1..=last)
-            .map(OfPort)
-            .find(free);
-        if let Some(found) = found {
-            self.last_number = found.0;
-        }
-        found.unwrap_or(OfPort::ANY)
     }
 
     fn numbers(&self) -> BTreeSet<OfPort> {
@@ -95,7 +80,7 @@ pub(crate) fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfP
 
 /// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
 pub(crate) fn choose_of_port(
-    bridge: &mut BridgeState,
+    bridge: &BridgeState,
     own: &PortState,
     cfg: &IfaceConfig,
     kept: &BTreeSet<OfPort>,
@@ -107,5 +92,13 @@ pub(crate) fn choose_of_port(
     taken.extend(own.ifaces.iter().map(|i| i.of_port));
     let wishes = [cfg.ofport_request, cfg.ofport];
     let granted = wishes.into_iter().flatten().find(|w| !taken.contains(w));
-    granted.unwrap_or_else(|| bridge.free_number(&taken, kept))
+    granted.unwrap_or_else(|| free_number(&taken, kept))
+}
+
+/// The smallest number that is neither taken nor kept for somebody; `ANY` when the bridge is full.
+fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
+    (1..OfPort::MAX.0)
+        .map(OfPort)
+        .find(|p| !taken.contains(p) && !kept.contains(p))
+        .unwrap_or(OfPort::ANY)
 }

@@ -221,7 +221,6 @@ impl Topology {
                     cfg,
                     ports: BTreeMap::new(),
                     mirrors: Vec::new(),
-                    last_number: 0,
                 }
             }
         };

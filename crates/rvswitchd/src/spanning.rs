@@ -127,11 +127,11 @@ fn describe(out: &mut String, state: &BridgeState, spanning: &BridgeSpanning, ma
         "  ---------- ---------- ---------- {:-<width$} -------",
         ""
     );
-    // A port without a link is of no tree.
+    // A port without a link is of no tree; the rapid protocol shows it all the same.
     let links = tree
         .ports(clock::now())
         .into_iter()
-        .filter(|p| p.role != Role::Disabled);
+        .filter(|p| manner.rapid || p.role != Role::Disabled);
     for p in links {
         let (role, shown) = words(spanning, &p, manner);
         let id = p.cfg.id.0;

@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::dispatch::to_mod;
 use super::limits::{BUNDLES, BUNDLE_MESSAGES, BUNDLE_OCTETS, TURN_CHANGES, TURN_FORGOTTEN};
 use crate::plant::Plant;
-use crate::state::{check_table, Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
+use crate::state::{Masks, Mod, Outcome, ReadyAdd, Task, Tasks};
 use crate::{Author, ConnId};
 
 /// Octets of a piece of a bundle's store: growing one copies no more than this.
@@ -417,9 +417,6 @@ impl Agent {
             dialect = bundle.dialect;
         }
         let mut decoded = decode_mod(&dialect, &m.message)?;
-        if let Mod::Flow(m) = &decoded {
-            check_table(m)?;
-        }
         self.check_in_port(&decoded)?;
         let total = &mut self.bundle_use;
         if total.messages + total.waiting >= BUNDLE_MESSAGES

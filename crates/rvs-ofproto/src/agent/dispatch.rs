@@ -209,17 +209,16 @@ impl Agent {
     }
 
     /// # Errors
-    /// A packet-out as if from a port that no bridge can have; one that this bridge just doesn't have is as good as another
-    /// (there may be rules for it). The codec has checked reserved ports.
+    /// A packet-out as if from a port that the bridge doesn't have. The codec has checked reserved ports.
     pub(super) fn check_in_port(&self, m: &Mod) -> Result<(), OfError> {
         let Mod::PacketOut(m) = m else {
             return Ok(());
         };
-        if m.in_port().is_reserved() || m.in_port() < OfPort::MAX {
+        if m.in_port().is_reserved() || self.has_port(m.in_port()) {
             return Ok(());
         }
         Err(ErrorCode::BrcBadPort.because(format!(
-            "a packet-out as if from port {}, which no bridge can have",
+            "a packet-out as if from port {}, which the bridge doesn't have",
             m.in_port().0
         )))
     }

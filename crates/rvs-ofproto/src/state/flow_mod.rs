@@ -30,7 +30,11 @@ impl<P: Plant> Txn<'_, P> {
 
     /// As [`Self::flow_mod`], but what may be about many flows is only begun.
     pub(super) fn begin_flow_mod(&mut self, mut m: Box<FlowMod>) -> Result<Option<Sweep>, OfError> {
-        check_table(&m)?;
+        if m.table > TableId::MAX && m.table != TableId::ALL {
+            return Err(
+                ErrorCode::FmfcBadTableId.because(format!("table {}; the last is 253", m.table.0))
+            );
+        }
         if !m.command.is_delete() {
             if let Some(id) = m.buffer_id {
                 return Err(ErrorCode::BrcBufferUnknown.because(format!(
@@ -229,15 +233,6 @@ impl<P: Plant> Txn<'_, P> {
         }
         self.check_actions(&m.actions)
     }
-}
-
-/// # Errors
-/// A table that there is not: 254, which those of the field keep for themselves and forbid.
-pub(crate) fn check_table(m: &FlowMod) -> Result<(), OfError> {
-    if m.table > TableId::MAX && m.table != TableId::ALL {
-        return Err(ErrorCode::BrcEperm.because(format!("table {}; the last is 253", m.table.0)));
-    }
-    Ok(())
 }
 
 /// The rule of an add, whose instructions it takes.

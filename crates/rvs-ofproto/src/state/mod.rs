@@ -49,7 +49,6 @@ use rvs_openflow::{Instructions, Version};
 use crate::Author;
 
 pub use dump::{aggregate, flow_stats, FlowDump, FlowView};
-pub(crate) use flow_mod::check_table;
 pub use limits::Limits;
 pub use ofproto::Ofproto;
 pub use ready::{Masks, ReadyAdd};

@@ -110,8 +110,6 @@ pub struct BridgeState {
     pub ports: BTreeMap<Uuid, PortState>,
     /// In the order in which they came.
     pub mirrors: Vec<MirrorState>,
-    /// The OpenFlow number that was given last to a port that asked for none.
-    pub(crate) last_number: u32,
 }
 
 impl BridgeState {

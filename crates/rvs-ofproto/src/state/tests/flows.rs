@@ -191,9 +191,9 @@ fn bad_flow_mods_are_refused() {
         ),
         (
             "add table=254,in_port=1,actions=output:1",
-            ErrorCode::BrcEperm,
+            ErrorCode::FmfcBadTableId,
         ),
-        ("del table=254", ErrorCode::BrcEperm),
+        ("del table=254", ErrorCode::FmfcBadTableId),
     ];
     for (line, error) in cases {
         assert_eq!(lab.run(line), Err(error), "{line}");

@@ -96,7 +96,7 @@ impl Model {
     /// OpenFlow 1.3.5 section 6.4, and what 1.0 and 1.1 do otherwise.
     fn flow_mod(&mut self, m: &FlowMod, now: Now) -> Result<(), ErrorCode> {
         if m.table.0 == 254 {
-            return Err(ErrorCode::BrcEperm);
+            return Err(ErrorCode::FmfcBadTableId);
         }
         if !m.command.is_delete() {
             for a in m.instructions.apply.iter().chain(&m.instructions.write) {
@@ -502,7 +502,7 @@ fn random_lives_are_eventful() {
     for error in [
         ErrorCode::FmfcOverlap,
         ErrorCode::FmfcTableFull,
-        ErrorCode::BrcEperm,
+        ErrorCode::FmfcBadTableId,
         ErrorCode::BacBadOutGroup,
         ErrorCode::GmfcGroupExists,
     ] {
