@@ -297,13 +297,16 @@ fn reflected(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
     Ok(vec![w.share(), w.late as f64, w.pause_ms()])
 }
 
+/// How long a killed daemon stays dead: by then the kernel's cache of one has stopped to forward, too (three seconds).
+const DEAD: u64 = 3500;
+
 /// Milliseconds from the start of a killed daemon, its configuration in its database, to the first frame that arrives.
 fn restart(r: &mut Running, pace: Pace) -> Result<Vec<f64>> {
     let limit = if pace.quick { RESTART_QUICK } else { RESTART };
     let mut started = 0;
-    let w = watch(r, limit, (WATCHED, 2000), |r| {
+    let w = watch(r, limit + DEAD, (WATCHED, 2000), |r| {
         r.kill();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(DEAD));
         started = micros();
         r.again()
     })?;
