@@ -120,6 +120,13 @@ impl Lab {
         }
     }
 
+    /// Gives each of these namespaces a default route.
+    pub fn gateways(&self, of: &[(&str, &str)]) {
+        for (ns, gateway) in of {
+            self.sh(&format!("ip -n {ns} route add default via {gateway}"));
+        }
+    }
+
     /// Makes a veth pair: `here` in the test's own namespace, `there` in a named one with an address; both are up.
     pub fn host(&self, ns: &str, here: &str, there: &str, address: &str) {
         self.sh(&format!(

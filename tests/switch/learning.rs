@@ -371,6 +371,10 @@ fn a_bond_uses_one_member_at_a_time() {
         assert_eq!(ports(&mut s, "p1", &frame(1, 7)), ["b2"], "{caches:?}");
         s.set_port("bond", json!({"other_config": map(&[])}));
         assert_eq!(ports(&mut s, "p1", &frame(1, 7)), ["b1"], "{caches:?}");
+        // With one member it is a bond no more, and says nothing of one.
+        let only = s.uuid("Interface", "b1").to_string();
+        s.set_port("bond", json!({"interfaces": ["uuid", only]}));
+        assert_eq!(shown(&mut s), json!(["set", []]), "{caches:?}");
         s.assert_converged();
     }
 }

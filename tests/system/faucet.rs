@@ -101,13 +101,11 @@ dps:
 pub fn routes_and_access_lists(lab: &Lab) {
     let peer = Peer::start(lab);
     hosts(&peer, &["10.1.0.1/24", "10.1.0.2/24", "10.2.0.3/24"]);
-    for (ns, gateway) in [
+    lab.gateways(&[
         ("n1", "10.1.0.254"),
         ("n2", "10.1.0.254"),
         ("n3", "10.2.0.254"),
-    ] {
-        lab.sh_in(ns, &format!("ip route add default via {gateway}"));
-    }
+    ]);
     let faucet = Faucet::start(lab, FAUCET);
     peer.vsctl("set-controller br1 tcp:127.0.0.1:6653 tcp:127.0.0.1:6654 -- set bridge br1 protocols=OpenFlow13");
     faucet.configured(&peer, 1);

@@ -117,13 +117,11 @@ pub fn links_are_discovered(lab: &Lab) {
 pub fn router(lab: &Lab) {
     let peer = Peer::start(lab);
     hosts(&peer, &["10.1.0.1/24", "10.2.0.1/24", "10.1.0.2/24"]);
-    for (ns, gateway) in [
+    lab.gateways(&[
         ("n1", "10.1.0.254"),
         ("n2", "10.2.0.254"),
         ("n3", "10.1.0.254"),
-    ] {
-        lab.sh_in(ns, &format!("ip route add default via {gateway}"));
-    }
+    ]);
     peer.vsctl("set bridge br1 protocols=OpenFlow13");
     let _controller = start(lab, "os_ken.app.rest_router");
     connect(&peer);

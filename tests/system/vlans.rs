@@ -62,7 +62,7 @@ pub fn internal_ports_uplink_and_gateway(lab: &Lab) {
     lab.sh("ip addr add 10.1.0.254/24 dev br1; ip link set br1 up");
     lab.ping("ns1", "10.1.0.254");
     lab.sh("ping -q -c 1 -W 2 10.1.0.2");
-    lab.sh_in("ns1", "ip route add default via 10.1.0.254");
+    lab.gateways(&[("ns1", "10.1.0.254")]);
     lab.sh("ip addr add 192.0.2.1/32 dev lo");
     lab.ping("ns1", "192.0.2.1");
 }

@@ -5,6 +5,7 @@
 use rvs_ovsdb::Uuid;
 use rvs_packet::MacAddr;
 
+use crate::ports::row;
 use crate::status::{self, RowStatus};
 use crate::switch::{Rim, Switch};
 
@@ -75,9 +76,24 @@ impl<R: Rim> Switch<R> {
         bonds
     }
 
-    /// Which member each bond of a bridge uses, for the database.
+    /// Which member each bond of a bridge uses, for the database. What is a bond no more uses none.
     pub(crate) fn bond_rows(&self, bridge: Uuid) -> Vec<RowStatus> {
-        let row = |b: &Bond| status::bond(b.row, b.active().map(|m| m.mac));
-        self.bonds(bridge).iter().map(row).collect()
+        let used = |b: &Bond| status::bond(b.row, b.active().map(|m| m.mac));
+        let mut rows: Vec<RowStatus> = self.bonds(bridge).iter().map(used).collect();
+        let ports = self.topology().bridge(bridge).map(|b| &b.ports);
+        let single = ports
+            .into_iter()
+            .flatten()
+            .filter(|(_, p)| p.cfg.interfaces.len() < 2);
+        let written = |port: &Uuid| {
+            row(self.database(), "Port", *port)
+                .is_some_and(|r| r.opt_str("bond_active_slave").is_some())
+        };
+        rows.extend(
+            single
+                .filter(|(port, _)| written(port))
+                .map(|(port, _)| status::bond(*port, None)),
+        );
+        rows
     }
 }

@@ -10,7 +10,7 @@ use super::flow_mod::like;
 use super::index::FlowId;
 use super::ofproto::Ofproto;
 use super::select::find;
-use super::txn::{match_of, Txn};
+use super::txn::{match_of, unwritable, Txn};
 use super::FlowChangeKind;
 use crate::{Author, Plant};
 
@@ -76,7 +76,8 @@ impl<P: Plant> Txn<'_, P> {
             rule.counters.count(0, 0, used);
             let learned = learned.map(|at| at.max(used));
             let kind = FlowChangeKind::Modified;
-            self.insert(&table, &mut rules, &matching, Arc::new(rule), kind, learned)?;
+            self.insert(&table, &mut rules, &matching, Arc::new(rule), kind, learned)
+                .map_err(unwritable)?;
             return Ok(());
         }
         let known = self.state.index.learned_count(flow.table, flow.cookie);
@@ -102,7 +103,8 @@ impl<P: Plant> Txn<'_, P> {
             Arc::new(rule),
             kind,
             learned,
-        )?;
+        )
+        .map_err(unwritable)?;
         Ok(())
     }
 }

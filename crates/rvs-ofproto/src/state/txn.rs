@@ -220,25 +220,12 @@ impl<'a, P: Plant> Txn<'a, P> {
         }
     }
 
-    /// Puts a rule into the table. Nothing is there with its match and priority at this version.
-    pub(super) fn insert(
-        &mut self,
-        table: &Table,
-        rules: &mut Rules,
-        m: &FlowMatch,
-        rule: Arc<Rule>,
-        kind: FlowChangeKind,
-        learned: Option<Now>,
-    ) -> Result<FlowId, OfError> {
-        self.try_insert(table, rules, m, rule, kind, learned)
-            .map_err(unwritable)
-    }
-
-    /// As [`Self::insert`], but there may be something.
+    /// Puts a rule into the table.
     ///
     /// # Errors
-    /// [`WriteError::Duplicate`] names it. Nothing has changed.
-    pub(super) fn try_insert(
+    /// [`WriteError::Duplicate`] names what is there with its match and priority at this version; see [`unwritable`] for the
+    /// others. Nothing has changed.
+    pub(super) fn insert(
         &mut self,
         table: &Table,
         rules: &mut Rules,

@@ -331,18 +331,7 @@ fn a_queue_is_remembered_by_what_goes_on_later() {
     key.recirc_id = 1;
     assert_eq!(lab.translate(&key).actions, [q(0), to(2), q(5), to(3)]);
 
-    let mut actions = vec![
-        Action::SetQueue(5),
-        Action::Controller(Box::new(ControllerAction {
-            max_len: 0xffff,
-            controller: ControllerId(0),
-            reason: PacketInReason::Action,
-            userdata: Box::new([]),
-            pause: true,
-            meter: None,
-        })),
-        out(4),
-    ];
+    let mut actions = vec![Action::SetQueue(5), paused(), out(4)];
     actions.extend(after);
     let lab = all(actions);
     key.recirc_id = 0;

@@ -37,6 +37,18 @@ fn reg(n: u8, first: u32, last: u32) -> SubField {
     SubField::new(FieldId::reg(n).unwrap(), first, last).unwrap()
 }
 
+/// To the controller, which says when to go on.
+fn paused() -> Action {
+    Action::Controller(Box::new(ControllerAction {
+        max_len: 0xffff,
+        controller: ControllerId(0),
+        reason: PacketInReason::Action,
+        userdata: Box::new([]),
+        pause: true,
+        meter: None,
+    }))
+}
+
 /// One flow for everything.
 fn all(actions: Vec<Action>) -> Lab {
     flows(vec![flow(0, 1, "", actions)])
@@ -371,14 +383,7 @@ fn a_paused_packet_goes_on_where_it_stopped() {
             "",
             vec![
                 Action::load(reg(0, 0, 15), 4),
-                Action::Controller(Box::new(ControllerAction {
-                    max_len: 0xffff,
-                    controller: ControllerId(0),
-                    reason: PacketInReason::Action,
-                    userdata: Box::new([]),
-                    pause: true,
-                    meter: None,
-                })),
+                paused(),
                 Action::OutputReg {
                     src: reg(0, 0, 15),
                     max_len: 0xffff,
