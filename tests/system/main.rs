@@ -53,7 +53,7 @@ use rvs_tests::{harness, tests};
 
 fn main() -> ExitCode {
     let mut all = Vec::new();
-    all.extend(tests![alone = false;
+    all.extend(tests![measures = false;
         hosts::two_namespaces_talk,
         hosts::capture_sees_both_directions,
         hosts::ports_come_alive_in_any_order,
@@ -197,7 +197,6 @@ fn main() -> ExitCode {
         tier0_trouble::clsact_foreign_programs,
         tier0_trouble::clsact_devices_come_and_go,
         qos::policed_ports_leave_the_kernel,
-        qos::queues_shape_and_count,
         ways_out::straight_into_the_namespace_while_nobody_looks,
         ways_out::captures_see_all_of_a_direct_port,
         ways_out::an_xdp_program_at_the_far_end_has_its_way,
@@ -247,7 +246,7 @@ fn main() -> ExitCode {
         blackbox::switch_tests_1_3,
         blackbox::switch_tests_1_4,
     ]);
-    all.extend(tests![alone = true;
+    all.extend(tests![measures = true;
         bench::comparison,
         life::idle_costs_no_cpu,
         life::memory_at_rest,
@@ -255,6 +254,7 @@ fn main() -> ExitCode {
         tier0::shaping_holds,
         meters::rates_hold_for_tcp_and_udp,
         meters::one_bucket_for_all_workers,
+        qos::queues_shape_and_count,
         qos::policing_holds_for_tcp_and_udp,
         ways_out::shaping_starts_while_traffic_runs,
         blackbox::meters,
