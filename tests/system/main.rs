@@ -187,6 +187,8 @@ fn main() -> ExitCode {
         tier0_trouble::no_memory_for_its_maps,
         tier0_trouble::a_policy_against_it,
         tier0_trouble::a_verifier_that_refuses,
+        tier0_trouble::recovery_when_the_cause_is_gone,
+        tier0_trouble::nothing_is_loaded_that_no_port_wants,
         tier0_trouble::a_program_taken_off_comes_back,
         tier0_trouble::a_drop_taken_off_comes_back_and_the_qdisc_goes,
         tier0_trouble::a_foreign_xdp_program_keeps_a_port_out,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rvs_tests::lab::{eventually, within};
 use rvs_tests::wire::client;
-use rvs_tests::Lab;
+use rvs_tests::{Daemon, Lab};
 
 use crate::hosts::red_and_green;
 use crate::tier0::{self, doctor_of, in_the_kernel, ping, waits_for_reason};
@@ -71,6 +71,70 @@ pub fn a_verifier_that_refuses(lab: &Lab) {
         PROG_LOAD,
         "the kernel's verifier refused the program",
     );
+}
+
+/// The kernel refuses the daemon's maps for a while: a policy that is changed, memory that comes back.
+pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
+    let cause = lab.path("cause");
+    std::fs::write(&cause, "").unwrap();
+    lab.daemons_within(&format!(
+        "/usr/bin/python3 {} ENOMEM {MAP_CREATE} --while {}",
+        client("refuse_bpf.py").display(),
+        cause.display()
+    ));
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    waits_for_reason(&switch, "veth-r", "Cannot allocate memory");
+    assert_eq!(doctor_of(&switch, "veth-r")["host_kept_away"], false);
+    eventually("it is asked again", || {
+        switch.counter("kcache_load_refused") > 1
+    });
+    let said = |what: &str| switch.log().lines().filter(|l| l.contains(what)).count();
+    assert_eq!(said("no kernel cache"), 1, "{}", switch.log());
+    std::fs::remove_file(&cause).unwrap();
+    within(
+        Duration::from_secs(20),
+        "all ports are in the kernel",
+        || {
+            let ports = switch.json("doctor")["ports"].clone();
+            let inside = |p: &serde_json::Value| p["not_in_kernel"].is_null();
+            ports.as_array().unwrap().iter().all(inside)
+        },
+    );
+    assert_eq!(doctor_of(&switch, "veth-r")["host_kept_away"], true);
+    assert_eq!(said("there is a kernel cache now"), 1, "{}", switch.log());
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+}
+
+pub fn nothing_is_loaded_that_no_port_wants(lab: &Lab) {
+    let switch = Daemon::start(lab, "");
+    let loaded = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", switch.pid())).unwrap();
+        let targets = fds.filter_map(|f| std::fs::read_link(f.unwrap().path()).ok());
+        targets
+            .filter(|t| t.to_string_lossy().starts_with("anon_inode:bpf-"))
+            .count()
+    };
+    assert_eq!(loaded(), 0);
+    let doctor = switch.ctl("doctor");
+    assert!(doctor.contains("it works here; not loaded"), "{doctor}");
+    switch.ctl("set open . other_config:kernel-cache=off");
+    switch.ctl("add-br br1");
+    lab.namespaces(&["red", "green"]);
+    lab.host("red", "veth-r", "eth0-r", "10.0.0.1/24");
+    lab.host("green", "veth-g", "eth0-g", "10.0.0.2/24");
+    switch.ctl("add-port br1 veth-r");
+    switch.ctl("add-port br1 veth-g");
+    ping(lab, "red", "10.0.0.2", 20);
+    let drop = loaded();
+    assert!(drop <= 2, "{drop}: the ingress drop's map and program");
+    switch.ctl("set open . other_config:kernel-cache=on");
+    waits_for_reason(&switch, "veth-r", "");
+    assert!(loaded() > drop);
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
 }
 
 /// Somebody takes the program off a port: the host may see frames until it is noticed, the switch goes on.

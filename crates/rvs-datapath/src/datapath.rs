@@ -46,8 +46,6 @@ pub struct Config {
     /// As many tags as there are: NORMAL looks behind the VLAN tag, and the pipeline hides from the tables what the VLAN
     /// limit hides.
     pub parse: ParseLimits,
-    /// Whether there is a tier 0 to nominate flows for.
-    pub nominate: bool,
 }
 
 impl Config {
@@ -61,7 +59,6 @@ impl Config {
             flows: limits::FLOWS_PER_WORKER,
             parking: park::Limits::default(),
             parse: ParseLimits::new(ParseLimits::MAX_VLANS),
-            nominate: false,
         }
     }
 }
@@ -133,7 +130,7 @@ impl Datapath {
             policers: HashMap::new(),
             counters,
             ranked: Now::ZERO,
-            nominations: Nominations::new(config.nominate),
+            nominations: Nominations::default(),
             scratch: Box::new(Scratch {
                 keys: [FlowKey::default(); FrameBatch::MAX],
                 hashes: [0; FrameBatch::MAX],
@@ -236,6 +233,11 @@ impl Datapath {
         count_row(&self.tiers, &mut self.nominations, now, row, waiting);
         self.publish();
         laps.lap(Stage::Execute);
+    }
+
+    /// There is a tier 0: flows are nominated for it from now on.
+    pub fn nominate(&mut self) {
+        self.nominations.begin();
     }
 
     /// Flows that were hit a few times and wait in no queue: tier 0 may have them.

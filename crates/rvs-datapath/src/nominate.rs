@@ -14,7 +14,7 @@ const AFTER: u64 = 3;
 /// Flows named in one batch.
 const MOST: usize = FrameBatch::MAX;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Nominations {
     /// There is a tier 0.
     on: bool,
@@ -22,11 +22,8 @@ pub(crate) struct Nominations {
 }
 
 impl Nominations {
-    pub fn new(on: bool) -> Self {
-        Self {
-            on,
-            flows: Vec::new(),
-        }
+    pub fn begin(&mut self) {
+        self.on = true;
     }
 
     /// Looks at a flow that was just hit; `waiting`: frames are parked, and promoting one's flow would let later ones

@@ -330,14 +330,21 @@ pub fn old_filters(instance: &str) -> Result<Vec<OldLink>, Error> {
 /// # Errors
 /// Netlink's; the filters removed so far stay removed.
 pub fn remove_filters(instance: &str) -> Result<usize, Error> {
-    let mut removed = 0;
-    for name in [DROP_NAME, CACHE_NAME] {
-        let instance = instance.to_owned();
-        let of = FilterName { name, instance };
-        let cleared = of.clear(None);
-        removed += cleared.map_err(|e| Error::new("remove a dead daemon's filters", e))?;
-    }
-    Ok(removed)
+    Ok(remove_named(DROP_NAME, instance)? + remove_named(CACHE_NAME, instance)?)
+}
+
+/// The same of ingress drops alone.
+///
+/// # Errors
+/// As [`remove_filters`].
+pub fn remove_drops(instance: &str) -> Result<usize, Error> {
+    remove_named(DROP_NAME, instance)
+}
+
+fn remove_named(name: &'static str, instance: &str) -> Result<usize, Error> {
+    let instance = instance.to_owned();
+    let cleared = FilterName { name, instance }.clear(None);
+    cleared.map_err(|e| Error::new("remove a dead daemon's filters", e))
 }
 
 fn remove(ifindex: u32, handle: u32, own_qdisc: bool) -> io::Result<()> {

@@ -29,7 +29,7 @@ pub mod tier0;
 pub use egress::EgressHooks;
 pub use error::Error;
 pub use foreign::{foreign_programs, Foreign, ForeignHook};
-pub use hook::{old_filters, remove_filters, Guard, Mode};
+pub use hook::{old_filters, remove_drops, remove_filters, Guard, Mode};
 pub use ingress_drop::{Capability, IngressDrop, BEAT_EVERY, SILENCE};
 pub use pins::{OldLink, Pins};
 pub use tagger::Tagger;

@@ -153,6 +153,7 @@ impl Control {
             self.reconnect();
             self.hear_remote(ready.remote);
             self.switch().run();
+            self.daemon.name_new();
             self.go_on();
             self.announce();
             self.switch().run_spanning(clock::now());

@@ -124,6 +124,9 @@ pub fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
             add(name, n);
         }
     }
+    for (name, n) in daemon.switch.rim.devices.refusals() {
+        add(name, n);
+    }
     add("letters_lost", daemon.switch.rim.wires.control.lost());
     let slow = daemon.switch.slow();
     let c = slow.counters();

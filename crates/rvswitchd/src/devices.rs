@@ -9,11 +9,13 @@ mod direct;
 mod events;
 mod open;
 mod queues;
+mod want;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rvs_flow::DpPort;
 use rvs_kcache::{Guard, IngressDrop, OldLink};
@@ -31,6 +33,7 @@ use crate::devices::queues::Applied;
 use crate::devices::way::{Punts, Way};
 use crate::egress::TxPort;
 use crate::tier0::Tier0;
+use crate::wanted::{Asked, Wanted};
 use crate::worker::{add_queue, Order, PuntCount, Source, WorkerHandle};
 
 /// MTU of an internal port when neither the user nor the bridge has a wish.
@@ -116,12 +119,17 @@ impl Device {
 pub struct Devices {
     rtnl: Rtnl,
     database: String,
-    drop: Option<Arc<IngressDrop>>,
+    drop: Wanted<IngressDrop>,
     workers: Vec<WorkerHandle>,
     queues: Arc<Mutex<UpcallQueues>>,
     open: BTreeMap<DpPort, Device>,
     /// The kernel's cache, or why there is none.
-    kernel: Result<Tier0, String>,
+    kernel: Wanted<Tier0>,
+    /// One of the two came: whether ports wait for it, and whether the cache has its names, is to be looked at.
+    came: bool,
+    unnamed: bool,
+    /// How long flows in the kernel are to go on without the daemon, once that is known.
+    survive: Option<Duration>,
     punts: Option<Punts>,
     direct: Direct,
     /// Ports of whose devices events have told that were not looked at yet.
@@ -146,16 +154,19 @@ impl Devices {
     pub fn new(
         rtnl: Rtnl,
         database: String,
-        drop: Option<Arc<IngressDrop>>,
+        drop: Wanted<IngressDrop>,
         workers: Vec<WorkerHandle>,
         queues: Arc<Mutex<UpcallQueues>>,
-        kernel: Result<Tier0, String>,
+        kernel: Wanted<Tier0>,
         past: Past,
     ) -> Self {
-        Self {
+        let this = Self {
             past,
             holding: true,
             kernel,
+            came: false,
+            unnamed: false,
+            survive: None,
             punts: None,
             direct: Direct::default(),
             changed: BTreeSet::new(),
@@ -166,7 +177,10 @@ impl Devices {
             workers,
             queues,
             open: BTreeMap::new(),
-        }
+        };
+        // A dead daemon's.
+        this.cache_is_there();
+        this
     }
 
     /// What ports are made of from now on is marked as that of another database.
@@ -176,11 +190,12 @@ impl Devices {
 
     /// The kernel's cache, or why there is none.
     pub fn kernel(&self) -> Result<&Tier0, &str> {
-        self.kernel.as_ref().map_err(String::as_str)
+        self.kernel.get()
     }
 
-    pub fn ingress_drop(&self) -> Option<&IngressDrop> {
-        self.drop.as_deref()
+    /// The ingress drop, or why there is none.
+    pub fn ingress_drop(&self) -> Result<&IngressDrop, &str> {
+        self.drop.get()
     }
 
     /// By what devices of ours are marked.
@@ -273,6 +288,7 @@ impl Platform for Devices {
     }
 
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        self.want(spec, Asked::ByChange);
         let Opened { base, link, io } = match &spec.kind {
             IfaceKind::System => self.open_system(spec)?,
             IfaceKind::Internal => self.open_internal(spec)?,
@@ -372,6 +388,7 @@ impl Platform for Devices {
         let requeue = device.spec.qos != spec.qos;
         device.spec = spec.clone();
         if moves {
+            self.want(spec, Asked::ByChange);
             self.place(dp).map_err(|e| open_error(&spec.name, &e))?;
         }
         if requeue {

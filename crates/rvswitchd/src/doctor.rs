@@ -1,25 +1,40 @@
 //! `rvs/doctor`: what this kernel and these privileges allow, and which tier each port runs on.
 
-use rvs_kcache::IngressDrop;
+use rvs_kcache::{Capability, IngressDrop, KernelCache};
 use rvs_switch::ports::BridgeState;
 use serde_json::{json, Value};
 
 use crate::commands::{Answer, Daemon};
 
+/// Said of what would be loaded if a port needed it.
+const UNWANTED: &str = "not loaded, no port wants it";
+
 pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let drop = match daemon.switch.rim.devices.ingress_drop() {
-        Some(drop) => json!({"ok": true, "text": format!("by {}", drop.capability())}),
-        None => json!({"ok": false, "text": IngressDrop::probe().to_string()}),
+    let devices = &daemon.switch.rim.devices;
+    let (cache_untried, drop_untried) = devices.are_untried();
+    let drop = match devices.ingress_drop() {
+        Ok(drop) => Ok(format!("by {}", drop.capability())),
+        Err(_) if drop_untried => match IngressDrop::probe() {
+            Capability::None(why) => Err(why),
+            found => Ok(format!("by {found}; {UNWANTED}")),
+        },
+        Err(why) => Err(why.to_owned()),
     };
     let tun = std::fs::metadata("/dev/net/tun").is_ok();
-    let tier0 = daemon.switch.rim.devices.kernel().map(|tier0| {
-        let (flows, masks) = tier0.size();
-        format!(
-            "{flows} flows under {masks} masks; {} frames so far",
-            tier0.hits()
-        )
-    });
+    let tier0 = match devices.kernel() {
+        Ok(tier0) => {
+            let (flows, masks) = tier0.size();
+            let hits = tier0.hits();
+            Ok(format!(
+                "{flows} flows under {masks} masks; {hits} frames so far"
+            ))
+        }
+        Err(_) if cache_untried => KernelCache::probe()
+            .map(|()| format!("it works here; {UNWANTED}"))
+            .map_err(|e| e.to_string()),
+        Err(why) => Err(why.to_owned()),
+    };
     let tier0 = tier0.map_err(|why| format!("{why}; ports run on tiers 1 to 3"));
     let survival = daemon.survives();
     let ports: Vec<Value> = daemon
@@ -55,7 +70,7 @@ pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
         "kernel": kernel.trim(),
         "checks": [
             {"check": "packet sockets", "ok": true, "text": "with a receive ring and vnet headers"},
-            {"check": "host kept away from ports", "ok": drop["ok"], "text": drop["text"]},
+            {"check": "host kept away from ports", "ok": drop.is_ok(), "text": drop.unwrap_or_else(|why| why)},
             {"check": "tap devices", "ok": tun, "text": if tun { "/dev/net/tun is there" } else { "no /dev/net/tun: type=tap does not work" }},
             {"check": "survival", "ok": survival.is_ok(), "text": survival.unwrap_or_else(|why| why)},
             {"check": "kernel cache (tier 0)", "ok": tier0.is_ok(), "text": tier0.unwrap_or_else(|why| why)},

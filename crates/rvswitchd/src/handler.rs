@@ -22,6 +22,7 @@ use crate::mailbox::{Letter, Slot};
 use crate::stock::ufid;
 use crate::tier0::Tier0;
 use crate::trace::committed::Committed;
+use crate::wanted::Place;
 use crate::worker::{Order, WorkerHandle};
 
 /// Upcalls answered under one lock: the bound of the control thread's wait.
@@ -61,13 +62,13 @@ impl Latency {
 pub struct Wires {
     pub workers: Vec<WorkerHandle>,
     pub control: Slot,
-    pub tier0: Option<Tier0>,
+    pub tier0: Place<Tier0>,
 }
 
 impl Dispatch for Wires {
     /// What leaves the caches leaves the kernel first; an acknowledgement comes last of all.
     fn command(&mut self, worker: WorkerId, command: DpCommand) {
-        if let Some(tier0) = &self.tier0 {
+        if let Some(tier0) = self.tier0.get() {
             match command {
                 DpCommand::Remove(id) => tier0.remove(id),
                 DpCommand::Flush => tier0.flush(),
@@ -106,7 +107,7 @@ impl Dispatch for Wires {
     }
 
     fn collect(&mut self) {
-        if let Some(tier0) = &self.tier0 {
+        if let Some(tier0) = self.tier0.get() {
             tier0.collect(clock::now());
         }
     }
@@ -202,7 +203,7 @@ impl Handler {
 
     /// Puts nominated flows into the kernel, as long as nobody can remove them: under the slow path's lock.
     fn promote(&self, now: Now, slow: &SlowPath) {
-        if let (Some(tier0), false) = (&self.wires.tier0, self.nominations.is_empty()) {
+        if let (Some(tier0), false) = (self.wires.tier0.get(), self.nominations.is_empty()) {
             let nominated = self.nominations.try_iter().take(PROMOTIONS);
             tier0.promote(now, nominated.filter(|f| slow.flows().is_live(f)));
         }

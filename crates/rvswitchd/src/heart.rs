@@ -15,6 +15,7 @@ use rvs_packet::Now;
 
 use crate::clock;
 use crate::tier0::Tier0;
+use crate::wanted::Place;
 
 /// How long a turn of the control thread may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,7 +36,7 @@ impl Heart {
     ///
     /// # Errors
     /// No thread to be had.
-    pub fn start(drop: Option<Arc<IngressDrop>>, tier0: Option<Tier0>) -> Result<Self> {
+    pub fn start(drop: Place<IngressDrop>, tier0: Place<Tier0>) -> Result<Self> {
         let seen = Arc::new(AtomicU64::new(clock::now().0));
         let (end, ended) = bounded(0);
         let heart = Self {
@@ -49,13 +50,13 @@ impl Heart {
                 if silent > PATIENCE {
                     continue;
                 }
-                if let Some(tier0) = &tier0 {
+                if let Some(tier0) = tier0.get() {
                     if silent > LOOKS {
                         tier0.none_direct();
                     }
                     tier0.beat(now);
                 }
-                if let Some(drop) = &drop {
+                if let Some(drop) = drop.get() {
                     beat_drop(drop, now);
                 }
             }

@@ -27,8 +27,20 @@ impl Daemon {
         self.survival.save(&state);
     }
 
+    /// A kernel cache that was just loaded gets its names.
+    pub fn name_new(&mut self) {
+        let devices = &mut self.switch.rim.devices;
+        if devices
+            .take_unnamed()
+            .is_some_and(|tier0| self.survival.pin(&tier0))
+        {
+            devices.name_links();
+        }
+    }
+
     /// Looks after the names by which flows outlive the daemon.
     pub fn keep_names(&mut self) {
+        self.name_new();
         let devices = &mut self.switch.rim.devices;
         if devices
             .kernel()

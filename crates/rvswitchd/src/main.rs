@@ -40,6 +40,7 @@ mod tier0;
 mod trace;
 mod upkeep;
 mod vlog;
+mod wanted;
 mod worker;
 
 use std::io::Write as _;

@@ -14,7 +14,7 @@ use rvs_datapath::Datapath;
 use rvs_dpif::WorkerId;
 use rvs_flow::ParseLimits;
 use rvs_kcache::tier0::Options;
-use rvs_kcache::{IngressDrop, KernelCache, Mode};
+use rvs_kcache::{remove_drops, IngressDrop, KernelCache, Mode};
 use rvs_netdev::rtnl::{Change, Monitor, Rtnl};
 use rvs_ovsdb::client::Follower;
 use rvs_ovsdb::limits::Limits as DatabaseLimits;
@@ -46,7 +46,8 @@ use crate::rundir::{self, RunDir};
 use crate::source::{self, Source};
 use crate::survive::{Found, Survival};
 use crate::tier0::Tier0;
-use crate::worker::Nominator;
+use crate::wanted::Wanted;
+use crate::worker::{Nominator, WorkerHandle};
 use crate::{clock, metrics, notify, worker};
 
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
@@ -102,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     let real = args.enable_dummy.is_none();
     let instance = dir.to_string_lossy();
     let bpffs = args.bpffs.as_deref().filter(|_| real);
-    let mut survival = Survival::new(bpffs, &instance, &args::database(args));
+    let survival = Survival::new(bpffs, &instance, &args::database(args));
     let Found {
         cache,
         past,
@@ -111,19 +112,12 @@ pub fn run(args: &Args) -> Result<()> {
         true => survival.find(&instance),
         false => Found::default(),
     };
-    let cache = match cache {
-        Some(cache) => Ok(cache),
-        None if real => open_kernel_cache(&dir, &mut survival),
-        None => Err("there are no devices with --enable-dummy".to_owned()),
-    };
     let rounds = Rounds::new(ring.clone());
     let (nominator, nominations) = Nominator::new(ring.clone());
-    let nominator = cache.is_ok().then_some(nominator);
     let mut workers = Vec::new();
     let mut threads = Vec::new();
     for id in 0..count {
-        let mut config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
-        config.nominate = cache.is_ok();
+        let config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
         let datapath = Datapath::new(config);
         let (handle, thread) = worker::start(
             WorkerId(id as u16),
@@ -135,19 +129,16 @@ pub fn run(args: &Args) -> Result<()> {
         workers.push(handle);
         threads.push(thread);
     }
-    let kernel = match cache {
-        Ok(cache) => {
-            let (tier0, thread) = Tier0::start(cache, workers.clone())?;
-            threads.push(thread);
-            Ok(tier0)
-        }
-        Err(why) => Err(why),
-    };
+    let mut kernel = kernel_cache(instance.to_string(), workers.clone());
+    if let Some(cache) = cache {
+        kernel = kernel.found(Tier0::start(cache, workers.clone())?);
+    }
+    let tier0 = kernel.place();
     let (slot, mailbox) = mailbox()?;
     let wires = Wires {
         workers: workers.clone(),
         control: slot,
-        tier0: kernel.as_ref().ok().cloned(),
+        tier0: tier0.clone(),
     };
     let latency = Arc::new(Latency::default());
     let handler = Handler {
@@ -163,25 +154,20 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let handler = handler.start()?;
 
-    let drop = real
-        .then(|| open_ingress_drop(&dir))
-        .flatten()
-        .map(Arc::new);
-    let heart = Heart::start(drop.clone(), kernel.as_ref().ok().cloned())?;
+    let drop = ingress_drop(instance.to_string());
+    if real {
+        match remove_drops(&instance) {
+            Ok(_) => {}
+            Err(e) => tracing::warn!("ingress drop: {e}"),
+        }
+    }
+    let heart = Heart::start(drop.place(), tier0.clone())?;
     let dummies = args
         .enable_dummy
         .as_ref()
         .zip(workers.first())
         .map(|(how, worker)| Dummies::new(how, worker.clone(), queues.clone(), rounds));
-    let devices = Devices::new(
-        rtnl,
-        identity,
-        drop,
-        workers.clone(),
-        queues,
-        kernel.clone(),
-        past,
-    );
+    let devices = Devices::new(rtnl, identity, drop, workers.clone(), queues, kernel, past);
     let outside = Outside {
         devices,
         wires,
@@ -234,7 +220,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     stop.store(true, Ordering::Relaxed);
     let _ = ring.try_send(());
-    if let Ok(tier0) = &kernel {
+    if let Some(tier0) = tier0.get() {
         tier0.end();
     }
     for worker in &workers {
@@ -369,42 +355,31 @@ fn open_database(path: &Path) -> Result<Server> {
     Ok(server)
 }
 
-fn open_ingress_drop(dir: &Path) -> Option<IngressDrop> {
-    match IngressDrop::open(&dir.to_string_lossy(), Mode::Auto, clock::now()) {
-        Ok(drop) => {
-            if let Err(e) = drop.remove_leftovers() {
-                tracing::warn!("ingress drop: {e}");
-            }
-            Some(drop)
-        }
-        Err(e) => {
-            tracing::warn!("the host will see the frames of the ports too: {e}");
-            None
-        }
-    }
+fn ingress_drop(instance: String) -> Wanted<IngressDrop> {
+    let lines = (
+        "the host will see the frames of the ports too",
+        "the host sees no frames of the ports any more",
+    );
+    Wanted::new(lines, move || {
+        IngressDrop::open(&instance, Mode::Auto, clock::now()).map_err(|e| e.to_string())
+    })
 }
 
-/// Loads tier 0, or says once, in one line, why the switch does without.
-fn open_kernel_cache(dir: &Path, survival: &mut Survival) -> Result<KernelCache, String> {
-    let secret = random().map_err(|e| e.to_string())?;
-    let opened = KernelCache::open(
-        &dir.to_string_lossy(),
-        &Options::default(),
-        secret,
-        clock::now(),
+/// Tier 0.
+fn kernel_cache(instance: String, workers: Vec<WorkerHandle>) -> Wanted<Tier0> {
+    let lines = (
+        "no kernel cache, frames are switched in user space",
+        "there is a kernel cache now",
     );
-    match opened {
-        Ok(mut cache) => {
-            survival.pin(&mut cache);
-            // The workers look behind as many tags.
-            cache.set_vlan_limit(ParseLimits::MAX_VLANS);
-            Ok(cache)
-        }
-        Err(e) => {
-            tracing::warn!("no kernel cache, frames are switched in user space: {e}");
-            Err(e.to_string())
-        }
-    }
+    Wanted::new(lines, move || {
+        let secret = random().map_err(|e| e.to_string())?;
+        let options = Options::default();
+        let cache = KernelCache::open(&instance, &options, secret, clock::now())
+            .map_err(|e| e.to_string())?;
+        // The workers look behind as many tags.
+        cache.set_vlan_limit(ParseLimits::MAX_VLANS);
+        Tier0::start(cache, workers.clone()).map_err(|e| e.to_string())
+    })
 }
 
 /// The sockets of the run directory, those of a database only for who serves it.

@@ -126,13 +126,16 @@ impl Survival {
         found
     }
 
-    /// Gives a new cache its names.
-    pub fn pin(&mut self, cache: &mut KernelCache) {
-        if let Ok(pins) = &self.pins {
-            if let Err(e) = cache.pin(pins) {
+    /// Gives a new cache its names. True when links are to be named, too.
+    pub fn pin(&mut self, tier0: &Tier0) -> bool {
+        let Ok(pins) = &self.pins else { return false };
+        match tier0.pin(pins) {
+            Ok(()) => true,
+            Err(e) => {
                 tracing::warn!("flows in the kernel end with the daemon: {e}");
                 self.pins = Err(e.to_string());
                 self.asked = None;
+                false
             }
         }
     }

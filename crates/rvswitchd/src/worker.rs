@@ -104,6 +104,8 @@ pub enum Order {
     NoOutput(DpPort),
     /// Say, by the end of the channel, that a turn has begun.
     Pass(Sender<()>),
+    /// There is a kernel cache: name the flows that it is for.
+    Nominate,
     /// Look after the sources: a silent one may be stuck.
     Tend,
     /// Tell where time goes until this moment, or no longer.
@@ -199,7 +201,7 @@ struct Worker {
     ports: Vec<Port>,
     /// Ports whose frames are handed up.
     expected: AHashMap<DpPort, Arc<PuntCount>>,
-    nominator: Option<Nominator>,
+    nominator: Nominator,
     upcalls: UpcallSenders,
     outputs: Outputs,
     inbox: Receiver<Order>,
@@ -219,7 +221,7 @@ pub fn start(
     datapath: Datapath,
     upcalls: UpcallSenders,
     acks: Arc<AckBoard>,
-    nominator: Option<Nominator>,
+    nominator: Nominator,
 ) -> Result<(WorkerHandle, JoinHandle<()>)> {
     let (sender, inbox) = bounded(INBOX);
     let event =
@@ -345,6 +347,7 @@ impl Worker {
                 Order::Adjust { port, mtu, up } => self.outputs.adjust(port, mtu, up),
                 Order::NoOutput(port) => self.outputs.remove(port),
                 Order::Pass(done) => drop(done),
+                Order::Nominate => self.datapath.nominate(),
                 Order::Tend => self.ports.iter_mut().for_each(|p| p.source.tend()),
                 Order::Profile(profile) => self.profile = profile,
                 Order::Stop => return false,
@@ -427,10 +430,8 @@ impl Worker {
             let _ = self.batch.push(port, r.frame);
         }
         self.process(now, laps);
-        if let Some(nominator) = &self.nominator {
-            for flow in self.datapath.nominated() {
-                nominator.nominate(flow);
-            }
+        for flow in self.datapath.nominated() {
+            self.nominator.nominate(flow);
         }
         self.outputs.flush(self.datapath.pool());
         laps.lap(Stage::Transmit);

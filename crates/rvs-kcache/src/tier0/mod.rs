@@ -221,6 +221,14 @@ impl KernelCache {
         Ok(this)
     }
 
+    /// Whether it would load here. Nothing of it stays.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn probe() -> Result<(), Error> {
+        Self::open("probe", &Options::default(), [0; 2], Now::ZERO).map(drop)
+    }
+
     /// Says that the daemon lives: one store. To be called every [`crate::BEAT_EVERY`].
     pub fn beat(&self, now: Now) {
         self.table.set_config(config::HEARTBEAT, now.0);

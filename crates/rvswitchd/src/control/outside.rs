@@ -107,23 +107,21 @@ impl Rim for Outside {
     }
 
     fn judge_left(&mut self, slow: &mut SlowPath, evidence: &Evidence<'_>) -> usize {
-        match self.wires.tier0.clone() {
+        match self.wires.tier0.get().cloned() {
             Some(tier0) => tier0.judge_left(clock::now(), slow, evidence, self),
             None => 0,
         }
     }
 
     fn discard_left(&mut self) {
-        if let Some(tier0) = &self.wires.tier0 {
+        if let Some(tier0) = self.wires.tier0.get() {
             tier0.discard_left();
         }
     }
 
     fn set_survival(&mut self, time: Duration) {
         self.survive = time;
-        if let Some(tier0) = &self.wires.tier0 {
-            tier0.set_survive(time);
-        }
+        self.devices.set_survive(time);
     }
 
     fn restored(&mut self) {

@@ -81,7 +81,7 @@ impl Devices {
 
     /// Looks whether the kernel forwards, and at the ports that are direct.
     pub fn look_at_direct(&mut self, now: Now) {
-        let Ok(tier0) = &self.kernel else { return };
+        let Ok(tier0) = self.kernel.get() else { return };
         let hits = tier0.hits();
         let came = hits != std::mem::replace(&mut self.direct.hits, hits);
         let was_on = self.direct.next.is_some();

@@ -52,7 +52,7 @@ pub(super) enum Way {
 }
 
 /// Puts the ingress drop on a device; with a sign of life, since there may have been no port that needed one.
-fn keep_host_away(drop: &IngressDrop, index: u32) -> Result<Guard, Error> {
+pub(super) fn keep_host_away(drop: &IngressDrop, index: u32) -> Result<Guard, Error> {
     beat_drop(drop, clock::now());
     drop.attach(index)
 }
@@ -84,12 +84,12 @@ impl Device {
 impl Devices {
     /// Says why a port is not for the kernel: the reason, and whether its user should hear of it.
     fn why_not_kernel(&self, device: &Device) -> Option<(String, bool)> {
-        let tier0 = match &self.kernel {
+        let tier0 = match self.kernel.get() {
             Ok(tier0) => tier0,
-            Err(why) => return Some((why.clone(), false)),
+            Err(why) => return Some((why.to_owned(), false)),
         };
         let quiet = |why: &str| Some((why.to_owned(), false));
-        let Some(drop) = self.drop.as_ref() else {
+        let Ok(drop) = self.drop.get() else {
             return quiet("the ingress drop, which its punt device needs, does not work here");
         };
         if device.packet.is_none() {
@@ -155,7 +155,7 @@ impl Devices {
 
     /// Tells the kernel's cache where the port's frames leave.
     pub(super) fn tell_out(&self, dp: DpPort) {
-        let Ok(tier0) = &self.kernel else { return };
+        let Ok(tier0) = self.kernel.get() else { return };
         let out = self
             .open
             .get(&dp)
@@ -169,7 +169,7 @@ impl Devices {
 
     fn enter_kernel(&mut self, dp: DpPort) -> Result<(), String> {
         self.need_punts()?;
-        let Ok(tier0) = self.kernel.clone() else {
+        let Ok(tier0) = self.kernel.get().cloned() else {
             return Err("there is no kernel cache".to_owned());
         };
         let Some(device) = self.open.get(&dp) else {
@@ -212,7 +212,7 @@ impl Devices {
     }
 
     fn use_own_socket(&mut self, dp: DpPort, reason: &str) -> Result<(), OpenError> {
-        let drop = self.drop.as_deref();
+        let drop = self.drop.get().ok();
         let Some(device) = self.open.get_mut(&dp) else {
             return Ok(());
         };
@@ -230,7 +230,7 @@ impl Devices {
         if let Way::Kernel(program) = std::mem::replace(&mut device.way, Way::None) {
             guard = drop.map(|d| keep_host_away(d, index));
             std::mem::drop(program);
-            if let Ok(tier0) = &self.kernel {
+            if let Ok(tier0) = self.kernel.get() {
                 tier0.forget_port(dp);
             }
             self.ignore(PUNT_WORKER, dp);
@@ -247,7 +247,7 @@ impl Devices {
                 upcalls,
             });
             // A new port: what the host sees until here it has always seen.
-            guard = guard.or_else(|| self.drop.as_deref().map(|d| keep_host_away(d, index)));
+            guard = guard.or_else(|| self.drop.get().ok().map(|d| keep_host_away(d, index)));
         }
         device.seen_by_host = match &guard {
             Some(Err(e)) => Some(format!(
@@ -265,7 +265,7 @@ impl Devices {
 
     /// Somebody else may have taken the ingress drop off a port that has a socket of its own: it is put back.
     pub(super) fn notice_drop_lost(&mut self, dp: DpPort) {
-        let (Some(drop), Some(device)) = (self.drop.as_deref(), self.open.get_mut(&dp)) else {
+        let (Some(drop), Some(device)) = (self.drop.get().ok(), self.open.get_mut(&dp)) else {
             return;
         };
         let index = device.base.index();
@@ -306,7 +306,7 @@ impl Devices {
 
     /// Makes the punt device, unless it is there.
     fn need_punts(&mut self) -> Result<(), String> {
-        let (Ok(tier0), Some(drop), None) = (&self.kernel, &self.drop, &self.punts) else {
+        let (Ok(tier0), Ok(drop), None) = (self.kernel.get(), self.drop.get(), &self.punts) else {
             return Ok(());
         };
         let pair = PuntPair::create(&mut self.rtnl, &self.database).map_err(|e| e.to_string())?;
@@ -346,7 +346,7 @@ impl Devices {
     /// Every port of the configuration is open: what a dead daemon left on other devices goes.
     pub fn end_of_past(&mut self) {
         self.past = Past::default();
-        if let Ok(tier0) = &self.kernel {
+        if let Ok(tier0) = self.kernel.get() {
             tier0.disinherit();
         }
     }
@@ -361,14 +361,14 @@ impl Devices {
         if !std::mem::replace(&mut self.holding, false) {
             return;
         }
-        if let (Ok(tier0), Some(punts)) = (&self.kernel, &self.punts) {
+        if let (Ok(tier0), Some(punts)) = (self.kernel.get(), &self.punts) {
             tier0.set_punt_device(punts.pair.near.index);
         }
     }
 
     /// The daemon ends, and the kernel goes on without it for a while. True when there is anything that goes on.
     pub fn leave(&mut self) -> bool {
-        let Ok(tier0) = &self.kernel else {
+        let Ok(tier0) = self.kernel.get() else {
             return false;
         };
         let inside = |d: &Device| matches!(d.way, Way::Kernel(_));
@@ -386,7 +386,7 @@ impl Devices {
 
     /// Every link gets its name, once there is a place for names again.
     pub fn name_links(&mut self) {
-        let Ok(tier0) = &self.kernel else { return };
+        let Ok(tier0) = self.kernel.get() else { return };
         for device in self.open.values_mut() {
             if let Way::Kernel(guard) = &mut device.way {
                 tier0.name_link(guard);
@@ -408,7 +408,7 @@ impl Devices {
 
     fn forget_punts(&mut self) {
         if self.punts.take().is_some() {
-            if let Ok(tier0) = &self.kernel {
+            if let Ok(tier0) = self.kernel.get() {
                 // A dead daemon's programs must not let frames pass to the host.
                 tier0.set_punt_device(if self.past.links.is_empty() {
                     0
@@ -425,13 +425,13 @@ impl Devices {
         let Device {
             way, base, owner, ..
         } = device;
-        if let Ok(tier0) = &self.kernel {
+        if let Ok(tier0) = self.kernel.get() {
             tier0.set_out(dp, None);
         }
         let worker = match way {
             Way::Kernel(guard) => {
                 drop(guard);
-                if let Ok(tier0) = &self.kernel {
+                if let Ok(tier0) = self.kernel.get() {
                     tier0.forget_port(dp);
                 }
                 PUNT_WORKER
@@ -484,6 +484,7 @@ impl Devices {
     /// Looks after a few ports: foreign programs come and go, and ours may be taken off, without an event.
     pub fn look_after(&mut self) -> Vec<PortEvent> {
         let mut events = Vec::new();
+        self.want_again(&mut events);
         let from = self.looked_at;
         let next: Vec<DpPort> = self
             .open
@@ -496,7 +497,7 @@ impl Devices {
             Some(last) if next.len() == CHECKS => *last,
             _ => DpPort(0),
         };
-        if self.kernel.is_err() {
+        if self.kernel.get().is_err() {
             return events;
         }
         for dp in next {
@@ -524,7 +525,7 @@ impl Devices {
         tracing::warn!("{}: somebody took the kernel cache off", device.spec.name);
         device.way = Way::None;
         device.direct = None;
-        if let Ok(tier0) = &self.kernel {
+        if let Ok(tier0) = self.kernel.get() {
             tier0.detached(dp);
         }
     }
@@ -555,7 +556,7 @@ impl Devices {
         let (own, handed_up) = (&mut stats, &device.received);
         own.rx_packets += handed_up.packets.load(Ordering::Relaxed);
         own.rx_bytes += handed_up.bytes.load(Ordering::Relaxed);
-        if let Ok(tier0) = &self.kernel {
+        if let Ok(tier0) = self.kernel.get() {
             let kernel = tier0.totals(clock::now(), dp);
             own.rx_packets += kernel.rx_packets;
             own.rx_bytes += kernel.rx_bytes;

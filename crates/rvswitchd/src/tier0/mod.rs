@@ -105,6 +105,7 @@ struct State {
     /// The reaper is between taking acknowledgements and having sent them.
     reaping: bool,
     ending: bool,
+    reaper: Option<JoinHandle<()>>,
     /// The kernel goes on as it is; nothing here changes it any more.
     left: bool,
     /// How long flows are to go on without the daemon.
@@ -125,10 +126,11 @@ impl Tier0 {
     ///
     /// # Errors
     /// No thread to be had.
-    pub fn start(cache: KernelCache, workers: Vec<WorkerHandle>) -> Result<(Self, JoinHandle<()>)> {
+    pub fn start(cache: KernelCache, workers: Vec<WorkerHandle>) -> Result<Self> {
         let (this, ring) = Self::new(cache);
         let thread = reaper::start(this.clone(), ring, workers)?;
-        Ok((this, thread))
+        this.lock().reaper = Some(thread);
+        Ok(this)
     }
 
     fn new(cache: KernelCache) -> (Self, Receiver<()>) {
@@ -144,6 +146,7 @@ impl Tier0 {
             acks: Vec::new(),
             reaping: false,
             ending: false,
+            reaper: None,
             left: false,
             survive: SURVIVE,
             figures: Figures::default(),
@@ -343,10 +346,17 @@ impl Tier0 {
         all
     }
 
-    /// Ends the reaper, which does what it has to do first.
+    /// Ends the reaper, which does what it has to do first. The workers are still there.
     pub fn end(&self) {
-        self.lock().ending = true;
+        let reaper = {
+            let mut state = self.lock();
+            state.ending = true;
+            state.reaper.take()
+        };
         self.ring();
+        if let Some(reaper) = reaper {
+            let _ = reaper.join();
+        }
     }
 }
 
