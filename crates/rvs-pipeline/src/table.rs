@@ -50,6 +50,8 @@ pub struct RuleFlags {
     pub reset_counts: bool,
     pub no_packet_counts: bool,
     pub no_byte_counts: bool,
+    /// Its add, or one before it, took the place of a flow with the same match and priority.
+    pub replaces: bool,
     /// The switch's own, not shown to controllers.
     pub hidden: bool,
 }

@@ -51,7 +51,8 @@ impl Agent {
         for event in events {
             hand_out(&mut everybody, event);
         }
-        everybody.each(|c| monitor::flush(now, c));
+        let state = &mut self.state;
+        everybody.each(|c| monitor::flush(now, c, state));
     }
 }
 

@@ -216,7 +216,7 @@ impl Agent {
             }
             Out::Updates => {}
         }
-        monitor::flush(now, conn);
+        monitor::flush(now, conn, &mut self.state);
     }
 
     /// Gives the connection's long reply up.

@@ -1,8 +1,8 @@
 //! Flow monitors: controllers that want to hear of every change of certain flows.
 //!
 //! What a connection changes itself it hears in short, by the transaction's id. When more than [`MONITOR_BACKLOG`] waits to
-//! be sent, its monitors pause: deletions are still reported, and when it has read, what was added or changed in the
-//! meantime is read off the tables, so that a slow reader costs memory for no more than the flows that were deleted.
+//! be sent, its monitors pause: deletions of flows that it knows are still reported, and when it has read, what was added or
+//! changed in the meantime is read off the tables, so that a slow reader costs memory for no more than the flows it knew.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,7 +22,7 @@ use super::limits::{MONITORS, MONITOR_BACKLOG, MONITOR_HELD};
 use super::status::CloseReason;
 use crate::plant::Plant;
 use crate::state::{
-    forwards_to, outputs_to, FlowChangeKind, FlowChanged, FlowDump, FlowSelect, FlowView,
+    forwards_to, outputs_to, FlowChangeKind, FlowChanged, FlowDump, FlowSelect, FlowView, Ofproto,
 };
 use crate::ConnId;
 
@@ -43,10 +43,19 @@ pub(super) struct Monitors {
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
-    /// Flows that were added or changed since are to be told.
-    since: Now,
-    /// There are such.
-    missed: bool,
+    /// What was added later it has not been told of.
+    at: Now,
+    /// The first change that is to be told.
+    missed: Option<Now>,
+}
+
+impl Pause {
+    fn new(now: Now, state: &mut Ofproto) -> Self {
+        Self {
+            at: state.divide(now),
+            missed: None,
+        }
+    }
 }
 
 impl Monitor {
@@ -120,7 +129,10 @@ impl Monitors {
         let removed = matches!(c.kind, FlowChangeKind::Removed(_));
         if let Some(pause) = &mut self.paused {
             if !removed {
-                pause.missed = true;
+                pause.missed = Some(pause.missed.map_or(c.changed, |t| t.min(c.changed)));
+                return;
+            }
+            if c.created > pause.at && !c.replaces {
                 return;
             }
         } else if own && !flags.has(MonitorFlags::NO_ABBREV) {
@@ -272,17 +284,14 @@ impl Agent {
         let Some(pause) = conn.monitors.paused else {
             return;
         };
-        if !pause.missed || conn.monitors.is_empty() {
+        let Some(since) = pause.missed.filter(|_| !conn.monitors.is_empty()) else {
             conn.monitors.paused = None;
             return tell_pause(conn, false);
-        }
-        conn.monitors.paused = Some(Pause {
-            since: now,
-            missed: false,
-        });
+        };
+        conn.monitors.paused = Some(Pause::new(now, &mut self.state));
         let monitors: Vec<Monitor> = conn.monitors.by_id.values().cloned().collect();
         let dumps = self.dumps(monitors.iter(), plant);
-        conn.job = Some(Job::missed(dumps, pause.since));
+        conn.job = Some(Job::missed(dumps, since));
     }
 }
 
@@ -290,7 +299,7 @@ impl Agent {
 ///
 /// While their flows are still being listed, as they were when that began, later changes wait: the last word about a flow is
 /// to be the true one.
-pub(super) fn flush(now: Now, conn: &mut Connection) {
+pub(super) fn flush(now: Now, conn: &mut Connection, state: &mut Ofproto) {
     if conn.job.as_ref().is_some_and(Job::is_of_monitors) {
         if conn.monitors.pending.len() > MONITOR_HELD {
             conn.close(CloseReason::NotReading);
@@ -303,10 +312,7 @@ pub(super) fn flush(now: Now, conn: &mut Connection) {
     }
     send_updates(conn, updates);
     if conn.backlog() > MONITOR_BACKLOG && conn.monitors.paused.is_none() {
-        conn.monitors.paused = Some(Pause {
-            since: now,
-            missed: false,
-        });
+        conn.monitors.paused = Some(Pause::new(now, state));
         tell_pause(conn, true);
     }
 }

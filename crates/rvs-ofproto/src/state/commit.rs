@@ -159,8 +159,11 @@ impl<P: Plant> Txn<'_, P> {
         };
         let (idle_timeout, hard_timeout) = rule.timeouts();
         let replaced = self.w.replaced.take();
-        let before = replaced.filter(|_| kind == FlowChangeKind::Modified);
-        let before = before.map(|r| r.instructions.clone());
+        let same = |r: &Arc<Rule>| r.cookie == rule.cookie && r.instructions == rule.instructions;
+        if kind == FlowChangeKind::Modified && replaced.as_ref().is_some_and(same) {
+            return;
+        }
+        let before = replaced.map(|r| r.instructions.clone());
         self.state
             .events
             .push(Event::FlowChanged(Box::new(FlowChanged {
@@ -174,6 +177,9 @@ impl<P: Plant> Txn<'_, P> {
                 matching,
                 instructions: rule.instructions.clone(),
                 before,
+                created: rule.created,
+                changed: rule.modified,
+                replaces: rule.flags.replaces,
             })));
     }
 

@@ -92,8 +92,10 @@ impl<P: Plant> Txn<'_, P> {
             let keeps = |(old, _): &(Arc<Rule>, _)| {
                 (!rule.flags.reset_counts).then(|| old.counters.clone())
             };
-            if let Some(counters) = gone.as_ref().and_then(keeps) {
-                let new = Arc::get_mut(&mut rule).expect("invariant: it is in no table");
+            let kept = gone.as_ref().and_then(keeps);
+            let new = Arc::get_mut(&mut rule).expect("invariant: it is in no table");
+            new.flags.replaces = true;
+            if let Some(counters) = kept {
                 new.counters = counters;
             }
         } else {
@@ -253,6 +255,7 @@ pub(super) fn rule_of(m: &mut FlowMod) -> Rule {
         reset_counts: m.flags.has(FlowFlags::RESET_COUNTS),
         no_packet_counts: m.flags.has(FlowFlags::NO_PKT_COUNTS),
         no_byte_counts: m.flags.has(FlowFlags::NO_BYT_COUNTS),
+        replaces: false,
         hidden: false,
     };
     rule.set_timeouts(m.idle_timeout, m.hard_timeout);

@@ -116,6 +116,12 @@ pub struct FlowChanged {
     pub hard_timeout: u16,
     pub matching: rvs_openflow::FlowMatch,
     pub instructions: Instructions,
-    /// What they were before a modification.
+    /// What they were before a modification, or an add that took the place of a flow.
     pub before: Option<Instructions>,
+    /// When the flow was added.
+    pub created: rvs_packet::Now,
+    /// When it was last changed.
+    pub changed: rvs_packet::Now,
+    /// There may have been another flow in its place when it was added.
+    pub replaces: bool,
 }

@@ -43,6 +43,8 @@ pub struct Ofproto {
     miss: Miss,
     /// Somebody monitors flows.
     pub(super) watched: bool,
+    /// Changes to come are later than those that monitors were told of before they paused.
+    pub(super) not_before: Now,
     pub(super) events: Vec<Event>,
     /// Versions that dumps show.
     pub(super) pins: Vec<Weak<u64>>,
@@ -80,6 +82,7 @@ impl Ofproto {
             invalid_ttl: false,
             miss: Miss::Drop,
             watched: false,
+            not_before: Now::ZERO,
             events: Vec::new(),
             pins: Vec::new(),
             dirty: BTreeSet::new(),
@@ -121,6 +124,13 @@ impl Ofproto {
         }
         txn.commit();
         Ok(())
+    }
+
+    /// A time that no change so far is later than, and every change to come is, although clocks may stand still.
+    pub fn divide(&mut self, now: Now) -> Now {
+        let at = now.max(self.not_before);
+        self.not_before = at + std::time::Duration::from_nanos(1);
+        at
     }
 
     /// Deletes all flows, groups and meters, as when the set of controllers changes; then, if `standalone`, adds the flow

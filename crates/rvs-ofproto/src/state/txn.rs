@@ -123,6 +123,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         plant: &'a mut P,
     ) -> Option<Self> {
         state.finish(plant);
+        let now = now.max(state.not_before);
         let bridge = (*plant.bridge(state.id)?).clone();
         let Scratch { steps, changes } = std::mem::take(&mut state.scratch);
         let w = Work {

@@ -337,7 +337,8 @@ impl FlowChange {
     fn put_old(&self, w: &mut Writer, version: Version) {
         let (event, reason) = match self.event {
             FlowEvent::Initial | FlowEvent::Added => (0, 0),
-            FlowEvent::Removed(why) => (1, why.to_wire(version).into()),
+            // Nicira's message knows all reasons, whatever the version.
+            FlowEvent::Removed(why) => (1, why as u16),
             FlowEvent::Modified => (2, 0),
         };
         w.u16(event);

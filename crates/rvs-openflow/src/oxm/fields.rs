@@ -200,8 +200,9 @@ pub(crate) fn put_oxm_list(w: &mut Writer, m: &FlowMatch, version: Version) {
 fn put_fields(w: &mut Writer, m: &FlowMatch, version: Version) {
     let (tci, tci_mask) = m.field(FieldId::VlanTci);
     let pcp = tci_mask >> 13;
-    // A part of the priority, or a priority without a tag, has no OXM.
-    let sayable = pcp == 0 || pcp == 7 && tci & tci_mask & 0x1000 != 0;
+    // A part of the priority, or a priority without a tag, has no OXM; that no tag has no priority needs no saying.
+    let untagged = (tci, tci_mask) == (0, 0xffff);
+    let sayable = pcp == 0 || untagged || pcp == 7 && tci & tci_mask & 0x1000 != 0;
     let whole_tci = version >= Version::Of12 && !sayable;
     let form = if version >= Version::Of12 {
         FieldForm::Oxm
@@ -213,7 +214,7 @@ fn put_fields(w: &mut Writer, m: &FlowMatch, version: Version) {
             FieldId::VlanVid if whole_tci => {
                 put_field(w, Field::of(FieldId::VlanTci), None, tci, tci_mask);
             }
-            FieldId::VlanPcp if whole_tci => {}
+            FieldId::VlanPcp if whole_tci || untagged && form == FieldForm::Oxm => {}
             _ => put_field(w, field, Some(version), value, mask),
         }
     }

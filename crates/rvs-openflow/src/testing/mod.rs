@@ -52,8 +52,8 @@ pub fn match_in(e: &mut Entropy<'_>, d: &Dialect) -> FlowMatch {
     let m = matching(e);
     match (d.version, d.flow_format) {
         (Version::Of10, FlowFormat::OpenFlow10) => as_of10(&m),
-        (Version::Of11, _) => as_of11(&m),
-        _ => m,
+        (Version::Of10, _) => m,
+        (version, _) => as_of(&m, version),
     }
 }
 
@@ -64,9 +64,9 @@ pub(crate) fn as_of10(m: &FlowMatch) -> FlowMatch {
     through(w, pull_match10)
 }
 
-fn as_of11(m: &FlowMatch) -> FlowMatch {
+fn as_of(m: &FlowMatch, version: Version) -> FlowMatch {
     let mut w = Writer::default();
-    put_match(&mut w, m, Version::Of11);
+    put_match(&mut w, m, version);
     through(w, pull_match)
 }
 

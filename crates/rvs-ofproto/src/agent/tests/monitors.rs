@@ -243,6 +243,85 @@ fn a_slow_reader_is_paused_and_told_later() {
     }
 }
 
+/// What comes and goes while monitors are paused is never told of; what was there before is, also when the clock stands still.
+#[test]
+fn while_paused_only_flows_that_were_told_of_are_said_to_go() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of13), rig.controller(Version::Of13));
+    start(&mut rig, a, monitor(1, ALL, ""));
+    let n = 3000u16;
+    for i in 0..n {
+        rig.say(b, 1, &flow_mod(add_flow(i)));
+    }
+    // Known, added anew, and gone: the last word is to be that.
+    rig.say(b, 1, &flow_mod(add_flow(7)));
+    rig.done(b, &delete_all());
+    let told = updates(&rig.hear(a));
+    let mut known = std::collections::BTreeSet::new();
+    let mut gone = 0;
+    for u in &told {
+        let FlowUpdate::Flow(f) = u else { continue };
+        let port = f.matching.field(rvs_flow::FieldId::UdpDst).0;
+        match f.event {
+            FlowEvent::Removed(_) => {
+                assert!(known.remove(&port), "{port} was never there");
+                gone += 1;
+            }
+            _ => assert!(known.insert(port)),
+        }
+    }
+    assert!(known.is_empty(), "{known:?} are said to be there still");
+    assert!(gone > 100 && gone < n);
+    assert_eq!(told.last(), Some(&FlowUpdate::Resumed));
+    assert!(told.contains(&FlowUpdate::Paused));
+}
+
+/// An add that takes a flow's place takes it away from a port as a modification does.
+#[test]
+fn a_flow_is_seen_leaving_a_port() {
+    for command in [FlowCommand::Add, FlowCommand::ModifyStrict] {
+        let mut rig = Rig::new();
+        let (a, b) = (rig.controller(Version::Of13), rig.controller(Version::Of13));
+        let mut q = monitor(1, ALL, "");
+        q.out_port = OfPort(3);
+        start(&mut rig, a, q);
+        let mut m = add_flow(1);
+        m.instructions = Instructions::apply([Action::output(OfPort(3))]);
+        rig.done(b, &flow_mod(m.clone()));
+        assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Added]);
+        m.command = command;
+        m.instructions = Instructions::apply([Action::output(OfPort(4))]);
+        rig.done(b, &flow_mod(m.clone()));
+        let event = match command {
+            FlowCommand::Add => FlowEvent::Added,
+            _ => FlowEvent::Modified,
+        };
+        assert_eq!(events(&updates(&rig.hear(a))), [event]);
+        rig.done(b, &delete_all());
+        assert!(rig.hear(a).is_empty());
+    }
+}
+
+/// A modification that changes neither cookie nor instructions is not told of; an add always is.
+#[test]
+fn what_changes_nothing_is_not_told() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of13), rig.controller(Version::Of10));
+    start(&mut rig, a, monitor(1, ALL, ""));
+    let mut m = add_flow(1);
+    m.new_cookie = Some(5);
+    rig.done(b, &flow_mod(m.clone()));
+    rig.done(b, &flow_mod(m.clone()));
+    m.command = FlowCommand::ModifyStrict;
+    rig.done(b, &flow_mod(m.clone()));
+    let told = updates(&rig.hear(a));
+    assert_eq!(events(&told), [FlowEvent::Added, FlowEvent::Added]);
+    m.new_cookie = Some(6);
+    m.modify_cookie = true;
+    rig.done(b, &flow_mod(m));
+    assert_eq!(events(&updates(&rig.hear(a))), [FlowEvent::Modified]);
+}
+
 /// A turn that can do nothing must not be asked for, or the caller never sleeps.
 #[test]
 fn a_paused_connection_that_is_closed_wants_no_turn() {
