@@ -135,6 +135,8 @@ fn main() -> ExitCode {
         dummy::flow_tables_are_named_and_limited_by_the_database,
         dummy::ports_swap_their_numbers,
         dummy::bundles_wait_as_long_as_the_database_says,
+        dummy::ports_are_joined,
+        dummy::drops_have_the_names_of_the_field,
         client::a_second_daemon_waits,
         appctl::caches_are_kept_as_told,
         appctl::trace_packet_out,

@@ -71,6 +71,34 @@ drop_reasons! {
     TxError = "drop_tx_error", "The output device refused the frame.";
 }
 
+impl DropReason {
+    /// What the tables decide, or NORMAL, and no mistake in them.
+    pub const TABLES: &'static [Self] = &[
+        Self::Action,
+        Self::NoRule,
+        Self::InPort,
+        Self::FragDrop,
+        Self::PortNoRecv,
+        Self::PortNoFwd,
+        Self::TtlExpired,
+        Self::TooManyActions,
+        Self::GroupEmpty,
+        Self::VlanTagOnAccess,
+        Self::VlanNotInTrunk,
+        Self::VlanCvlan,
+        Self::VlanPartial,
+        Self::ReservedMulticast,
+        Self::SplitHorizon,
+        Self::NoFloodPort,
+        Self::Protected,
+        Self::InactiveMember,
+        Self::MirrorOutput,
+    ];
+    /// The slow path had no room.
+    pub const NO_ROOM: &'static [Self] =
+        &[Self::UpcallQueueFull, Self::ParkingFull, Self::ParkTimeout];
+}
+
 /// One counter per reason; relaxed atomics, so that anybody may read while a worker counts.
 #[derive(Debug)]
 pub struct DropCounters([AtomicU64; DropReason::ALL.len()]);

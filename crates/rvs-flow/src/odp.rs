@@ -225,10 +225,28 @@ impl Writer<'_, '_> {
         self.close()
     }
 
+    /// Names of zeros, for who wants everything.
+    fn absent(&mut self, names: &[&str], mask: u32) -> fmt::Result {
+        if self.verbose {
+            for name in names {
+                self.whole(name, 0, mask)?;
+            }
+        }
+        Ok(())
+    }
+
     fn metadata(&mut self, flow: &OdpFlow<'_>) -> fmt::Result {
         let (k, m) = (self.key, self.mask);
+        // What this datapath does not have is 0, and matched where everything is.
+        let absent = match m.pkt_mark {
+            u32::MAX => u32::MAX,
+            _ => 0,
+        };
+        self.absent(&["skb_priority"], absent)?;
         self.whole("skb_mark", k.pkt_mark, m.pkt_mark)?;
+        self.absent(&["ct_state", "ct_zone", "ct_mark", "ct_label"], absent)?;
         self.whole("recirc_id", k.recirc_id, u32::MAX)?;
+        self.absent(&["dp_hash"], absent)?;
         let port = DpPort(k.in_port);
         self.open("in_port")?;
         match flow.names.and_then(|n| n(port)) {

@@ -251,8 +251,8 @@ fn read_vlan_mode(row: RowRef<'_>, w: &mut Warnings) -> VlanMode {
     }
 }
 
-/// Keys of column `options` of a dummy: files that its frames are written to.
-const DUMMY_OPTIONS: &[&str] = &["pcap", "rxq_pcap", "tx_pcap"];
+/// Keys of column `options` of a dummy: files that its frames are written to, and who it is joined to.
+const DUMMY_OPTIONS: &[&str] = &["pcap", "pstream", "rxq_pcap", "stream", "tx_pcap"];
 
 impl IfaceConfig {
     pub fn read(row: RowRef<'_>) -> Self {

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use rvs_dpif::{DpCommand, Megaflow, Upcall, WorkerId};
-use rvs_flow::{FlowKey, OdpFlow};
+use rvs_dpif::{DpCommand, Megaflow, Upcall, UpcallKind, WorkerId};
+use rvs_flow::{FlowKey, Mask, OdpFlow};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
 use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues};
 
 use crate::acks::AckBoard;
 use crate::clock;
+use crate::dummy;
 use crate::mailbox::{Letter, Slot};
 use crate::stock::ufid;
 use crate::tier0::Tier0;
@@ -54,6 +55,20 @@ impl Latency {
             .enumerate()
             .map(|(i, c)| (2u64 << i, c.load(Ordering::Relaxed)));
         counts.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+/// Who asks for it has every frame that no cached flow decides in the log, as a flow of the datapath.
+fn log_misses(batch: &[Upcall]) {
+    if !tracing::enabled!(target: FLOWS, tracing::Level::DEBUG) {
+        return;
+    }
+    let exact = Mask::exact();
+    for upcall in batch {
+        if upcall.kind == UpcallKind::Miss {
+            let key = OdpFlow::new(&upcall.key, &exact).verbose();
+            tracing::debug!(target: FLOWS, "{}: miss upcall:\n{key}", dummy::DATAPATH_NAME);
+        }
     }
 }
 
@@ -185,6 +200,7 @@ impl Handler {
             for (worker, token) in self.acks.all() {
                 slow.acknowledged(worker, token, &mut self.wires);
             }
+            log_misses(batch);
             slow.handle(now, batch, &mut self.wires);
             self.promote(now, &slow);
             if slow.next_sweep().is_some_and(|at| at <= now) {

@@ -45,7 +45,8 @@ fn dumps_are_open_vswitch_s() {
     );
     assert_eq!(
         OdpFlow::new(&tcp, &Mask(tcp_mask)).verbose().to_string(),
-        "skb_mark(0/0),recirc_id(0),in_port(1),packet_type(ns=0,id=0),\
+        "skb_priority(0/0),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),\
+         recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0,id=0),\
          eth(src=02:00:00:00:00:01/00:00:00:00:00:00,dst=02:00:00:00:00:02/00:00:00:00:00:00),\
          eth_type(0x0800),ipv4(src=10.0.0.1/255.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6,tos=0/0,ttl=64/0,frag=no),\
          tcp(src=1234/0,dst=80/0xfff0),tcp_flags(+syn-ack)"

@@ -1,5 +1,6 @@
 //! `netdev-dummy/*` and `time/*`: frames and moments by command.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use rvs_packet::Frame;
 use serde_json::{json, Value};
 
 use crate::commands::{Command, Daemon};
-use crate::dummy::Dummies;
+use crate::dummy::{Dummies, Dummy};
 use crate::{clock, trace};
 
 type Answer = Result<Value, String>;
@@ -104,9 +105,28 @@ fn frame(text: &str, length: Option<usize>) -> Result<Vec<u8>, String> {
     if digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return trace::octets(&digits).ok_or_else(|| "not an Ethernet frame".to_owned());
     }
-    let flow = odp_text::parse(text).map_err(|e| e.to_string())?;
+    let flow = odp_text::parse(&with_type(text)).map_err(|e| e.to_string())?;
     let (key, _) = trace::key_of(&flow.terms, &NoPortNames)?;
     Ok(compose(&key.flow, length))
+}
+
+/// A flow that has an IP header and does not say so in front of it is one of IP.
+fn with_type(text: &str) -> Cow<'_, str> {
+    for (header, kind) in [
+        ("ipv4(", "eth_type(0x0800),"),
+        ("ipv6(", "eth_type(0x86dd),"),
+    ] {
+        let Some((before, after)) = text.split_once(header) else {
+            continue;
+        };
+        let around = before
+            .rsplit_once("encap(")
+            .map_or(before, |(_, inner)| inner);
+        if !around.contains("eth_type(") {
+            return format!("{before}{kind}{header}{after}").into();
+        }
+    }
+    text.into()
 }
 
 fn admin_state(daemon: &mut Daemon, params: &[String]) -> Answer {
@@ -136,17 +156,25 @@ pub fn tell_events(daemon: &mut Daemon) {
     }
 }
 
+/// Ports that look for another, and whether they have found it.
 fn connections(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let names = |name: &str| params.first().is_none_or(|p| p == name);
     let open = dummies(daemon)?.open.values();
-    let lines: Vec<String> = open
-        .filter(|d| names(&d.name))
-        .map(|d| format!("{}: unconnected\n", d.name))
-        .collect();
-    match (lines.is_empty(), params.is_empty()) {
-        (true, false) => Err("Unknown Dummy Interface".to_owned()),
-        _ => Ok(json!(lines.concat())),
-    }
+    let state = |d: &Dummy| match (d.looks_at(), d.port.is_joined()) {
+        (None, _) => "unknown",
+        (_, true) => "connected",
+        (_, false) => "disconnected",
+    };
+    let text = match params.first() {
+        Some(name) => {
+            let found = open.into_iter().find(|d| d.name == *name);
+            format!("{name}: {}\n", found.map_or("unknown", state))
+        }
+        None => open
+            .filter(|d| d.looks_at().is_some())
+            .map(|d| format!("{}: {}\n", d.name, state(d)))
+            .collect(),
+    };
+    Ok(json!(text))
 }
 
 /// Addresses of a port in memory: nobody answers for them, but scripts give them.
@@ -213,5 +241,6 @@ pub fn settle(daemon: &Daemon) {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    tracing::warn!("frames are still on their way after {PATIENCE:?}");
+    // Joined ports may send frames round and round.
+    tracing::info!("frames are still on their way after {PATIENCE:?}");
 }

@@ -5,6 +5,9 @@
 //! of the machine is touched. Frames come by `netdev-dummy/receive`, whose answer says that they have been forwarded, to the
 //! last effect; time may be stopped and moved by `time/stop` and `time/warp` ([`commands`]).
 //!
+//! Two ports can be joined: what one with `options:pstream=punix:FILE` sends comes in by every one with
+//! `options:stream=unix:FILE`, and the other way round. No file is made: both are ports of this daemon.
+//!
 //! Numbers of datapath ports follow from names, as tests of the field count on: `p7` is 7, `br1` is 101.
 
 pub mod commands;
@@ -27,6 +30,8 @@ use crate::worker::{add_queue, Order, WorkerHandle};
 
 /// What the datapath is called.
 pub const DATAPATH: &str = "dummy@ovs-dummy";
+/// The same without its type, as log lines have it.
+pub const DATAPATH_NAME: &str = "ovs-dummy";
 /// How long a thread may take for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// MTU of a port without a wish.
@@ -39,6 +44,29 @@ struct Dummy {
     link: LinkInfo,
     options: Vec<(String, String)>,
     port: Arc<DummyPort>,
+}
+
+impl Dummy {
+    /// The file that an option names, behind this word.
+    fn socket(&self, option: &str, word: &str) -> Option<&str> {
+        let found = self.options.iter().find(|(k, _)| k == option);
+        found.and_then(|(_, v)| v.strip_prefix(word))
+    }
+
+    /// The file where it waits for others.
+    fn waits_at(&self) -> Option<&str> {
+        self.socket("pstream", "punix:")
+    }
+
+    /// The file where it looks for another.
+    fn looks_at(&self) -> Option<&str> {
+        self.socket("stream", "unix:")
+    }
+
+    fn is_joined_to(&self, other: &Self) -> bool {
+        let meets = |file: Option<&str>, at: Option<&str>| file.is_some() && file == at;
+        meets(self.waits_at(), other.looks_at()) || meets(self.looks_at(), other.waits_at())
+    }
 }
 
 /// All ports without devices.
@@ -122,6 +150,16 @@ impl Dummies {
         self.rounds.pass(PATIENCE);
     }
 
+    /// Joins ports whose options name each other, and no others.
+    fn join(&self) {
+        let ports: Vec<&Dummy> = self.open.values().collect();
+        for this in &ports {
+            let peers = ports.iter().filter(|that| this.is_joined_to(that));
+            this.port
+                .join(peers.map(|d| Arc::downgrade(&d.port)).collect());
+        }
+    }
+
     fn captures(spec: &PortSpec) -> Result<Captures, PortError> {
         Captures::open(&spec.options).map_err(PortError)
     }
@@ -194,6 +232,7 @@ impl Platform for Dummies {
             port,
         };
         self.open.insert(dp, dummy);
+        self.join();
         Ok(link)
     }
 
@@ -201,6 +240,7 @@ impl Platform for Dummies {
         if self.open.remove(&dp).is_none() {
             return;
         }
+        self.join();
         let (done, gone) = crossbeam_channel::bounded(0);
         self.worker.send(Order::Ignore {
             port: dp,
@@ -223,6 +263,7 @@ impl Platform for Dummies {
         if dummy.options != spec.options {
             dummy.port.set_captures(Self::captures(spec)?);
             dummy.options = spec.options.clone();
+            self.join();
         }
         self.change(dp, |link| {
             link.mac = spec.mac.unwrap_or(link.mac);

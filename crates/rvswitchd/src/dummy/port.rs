@@ -1,4 +1,4 @@
-//! A port without a device: frames come from commands, and go into counters and files.
+//! A port without a device: frames come from commands, and go into counters, files, and ports that it is joined to.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rvs_netdev::{
@@ -89,6 +89,8 @@ pub struct DummyPort {
     number: PortNo,
     waiting: Mutex<VecDeque<Frame>>,
     captures: Mutex<Captures>,
+    /// What goes out here comes in there.
+    peers: Mutex<Vec<Weak<DummyPort>>>,
     event: EventFd,
     up: AtomicBool,
     rx: [Counter; 2],
@@ -107,6 +109,7 @@ impl DummyPort {
             number,
             waiting: Mutex::default(),
             captures: Mutex::new(captures),
+            peers: Mutex::default(),
             event: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             up: AtomicBool::new(true),
             rx: Default::default(),
@@ -120,6 +123,16 @@ impl DummyPort {
 
     pub fn set_captures(&self, captures: Captures) {
         *lock(&self.captures) = captures;
+    }
+
+    /// Joins the port to these, in place of others.
+    pub fn join(&self, peers: Vec<Weak<Self>>) {
+        *lock(&self.peers) = peers;
+    }
+
+    /// Whether it is joined to another.
+    pub fn is_joined(&self) -> bool {
+        lock(&self.peers).iter().any(|p| p.strong_count() > 0)
     }
 
     /// As if this frame had come in. A port that is down takes none.
@@ -157,7 +170,11 @@ impl Transmit for DummyPort {
         write(&mut captures.tx, frames);
         write(&mut captures.both, frames);
         drop(captures);
+        let peers: Vec<Arc<Self>> = lock(&self.peers).iter().filter_map(Weak::upgrade).collect();
         for frame in frames.drain(..) {
+            for peer in &peers {
+                peer.receive(frame.clone());
+            }
             self.tx[0].add(1);
             self.tx[1].add(frame.len() as u64);
             pool.give(frame);
