@@ -1,5 +1,6 @@
 //! A switch under test, and `rvs-ctl` to talk to it.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -38,12 +39,15 @@ pub fn binary(name: &str) -> PathBuf {
     directory.join(name)
 }
 
-/// A running switch daemon with a run directory and a database of its own.
+/// A running switch daemon with a run directory and a database of its own. A test whose daemon logs a warning or an error
+/// fails at the daemon's end, unless it has said [`Daemon::expects`].
 pub struct Daemon<'a> {
     lab: &'a Lab,
     name: String,
     arguments: String,
     process: Background,
+    /// Parts of the warnings and errors that belong to the test.
+    expected: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Daemon<'a> {
@@ -59,9 +63,26 @@ impl<'a> Daemon<'a> {
             name: name.to_owned(),
             arguments: arguments.to_owned(),
             process: Self::launch(lab, name, arguments),
+            expected: RefCell::default(),
         };
         daemon.wait_ready();
         daemon
+    }
+
+    /// Lets the daemon log warnings and errors that contain one of these texts: what this test does to it deserves them.
+    pub fn expects(&self, texts: &[&'static str]) {
+        self.expected.borrow_mut().extend(texts);
+    }
+
+    /// Fails when it has logged a warning or an error that the test does not expect.
+    fn check_log(&self) {
+        let log = self.log();
+        let said = complaints(&log, &self.expected.borrow());
+        assert!(
+            said.is_empty(),
+            "the daemon complained:\n{}",
+            said.join("\n")
+        );
     }
 
     /// Starts it without waiting for anything.
@@ -99,6 +120,7 @@ impl<'a> Daemon<'a> {
 
     /// Starts it anew with the same directories after its end.
     pub fn again(&mut self) {
+        self.check_log();
         self.process = Self::launch(self.lab, &self.name, &self.arguments);
         self.wait_ready();
     }
@@ -233,6 +255,28 @@ impl<'a> Daemon<'a> {
         };
         rows.as_array().unwrap().iter().map(row).collect()
     }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // A test that fails already says why.
+        if !std::thread::panicking() {
+            self.check_log();
+        }
+    }
+}
+
+/// The warnings and errors of a log that contain none of these texts.
+pub fn complaints<'l>(log: &'l str, expected: &[&str]) -> Vec<&'l str> {
+    let bad = |line: &&str| {
+        ["|WARN|", "|ERR|", "|EMER|"]
+            .iter()
+            .any(|level| line.contains(level))
+    };
+    log.lines()
+        .filter(bad)
+        .filter(|line| !expected.iter().any(|e| line.contains(e)))
+        .collect()
 }
 
 /// `rvs-ctl` for a run directory.

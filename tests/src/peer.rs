@@ -62,6 +62,13 @@ impl<'a> Peer<'a> {
         peer
     }
 
+    /// Lets our daemon log warnings that contain one of these texts.
+    pub fn expects(&self, texts: &[&'static str]) {
+        if let Running::Ours(daemon) = &self.running {
+            daemon.expects(texts);
+        }
+    }
+
     fn start_ovs(lab: &'a Lab) -> Self {
         let dir = lab.path("switch");
         let dir = dir.display();

@@ -38,6 +38,7 @@ pub fn snoop_shows_what_is_said(lab: &Lab) {
 /// `fail_mode` decides what a bridge does whose controller does not answer: forward by itself after three probes, or not.
 pub fn forwards_alone_when_no_controller_answers(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["no controller can be reached"]);
     let reaches = || lab.try_sh_in("red", "ping -q -n -c 1 -W 1 10.0.0.2").code == 0;
     assert!(reaches());
     switch.ctl("set-fail-mode br1 standalone");

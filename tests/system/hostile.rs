@@ -58,6 +58,7 @@ fn others_are_well(lab: &Lab, switch: &Daemon<'_>, beside: &str) {
 /// Garbage, silence, a dribble, a request without end, thirty clients of one address, one who asks and never reads.
 pub fn nobody_suffers_from_a_bad_peer(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["a client was turned away"]);
     switch.ctl("set-controller br1 ptcp:6650:127.0.0.1");
     switch.ctl("set bridge br1 fail_mode=standalone");
     eventually("the listener is there", || {

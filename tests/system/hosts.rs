@@ -85,6 +85,7 @@ pub fn capture_sees_both_directions(lab: &Lab) {
 /// A port may be added before its device is up, before it exists, or before its peer has moved.
 pub fn ports_come_alive_in_any_order(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&["could not open network device"]);
     lab.namespaces(&["red", "green", "blue"]);
     // Added while down and before the peer moves.
     lab.sh("ip link add eth0-r type veth peer name veth-r");
@@ -143,6 +144,7 @@ pub fn mac_that_moves_takes_effect_at_once(lab: &Lab) {
 
 pub fn uplink_with_an_address_is_explained(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&["on which the host no longer answers"]);
     lab.namespaces(&["outside"]);
     lab.host("outside", "up0", "out0", "10.9.0.2/24");
     lab.sh("ip addr add 10.9.0.1/24 dev up0");

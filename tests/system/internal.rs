@@ -148,6 +148,7 @@ pub fn attributes_at_birth(lab: &Lab) {
 
 pub fn foreign_device_of_that_name_is_refused(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&["not one that the switch made"]);
     lab.sh("ip link add taken type ifb; ip link add lbr type bridge");
     switch.refuses(
         "add-port br1 taken -- set interface taken type=internal",

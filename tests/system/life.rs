@@ -11,6 +11,7 @@ use crate::vlans::two_vlans;
 
 pub fn configuration_is_back_after_restart_and_kill(lab: &Lab) {
     let mut switch = red_and_green(lab, "br1");
+    switch.expects(&["could not open network device"]);
     switch.ctl("add-br br2 -- add-port br2 waits trunks=1,2 vlan_mode=native-tagged tag=1 -- set bridge br2 fail_mode=secure");
     switch.ctl("set port veth-r tag=100 -- set port veth-g tag=100");
     lab.ping("red", "10.0.0.2");
@@ -72,6 +73,7 @@ pub fn second_daemon_is_refused(lab: &Lab) {
 pub fn two_daemons_share_a_machine(lab: &Lab) {
     let one = Daemon::named(lab, "one", "--bridge br1");
     let mut two = Daemon::named(lab, "two", "--bridge br2");
+    one.expects(&["not one that the switch made"]);
     one.refuses("add-br br2", 1, &["br2"]);
     two.kill9();
     two.again();
@@ -262,6 +264,7 @@ pub fn bad_options(lab: &Lab) {
 /// A daemon that dies takes the ingress drop with it: the host's own address on the uplink answers again.
 pub fn host_answers_again_after_kill(lab: &Lab) {
     let mut switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&["on which the host no longer answers"]);
     lab.namespaces(&["outside"]);
     lab.host("outside", "up0", "out0", "10.9.0.2/24");
     lab.sh("ip addr add 10.9.0.1/24 dev up0");

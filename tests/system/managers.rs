@@ -166,6 +166,11 @@ fn busy(switch: &Daemon<'_>) -> f64 {
 /// Targets that can't be had, and clients for whom there are no file descriptors: said, and waited for.
 pub fn trouble_costs_no_time(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&[
+        "a host is missing",
+        "name.example is a name",
+        "Too many open files",
+    ]);
     vsctl(
         lab,
         &switch,

@@ -97,6 +97,7 @@ pub fn watcher_sees_every_frame_once(lab: &Lab) {
 /// Ports selected one by one, changed while traffic flows; super-frames and shortened copies.
 pub fn selections_take_effect_at_once(lab: &Lab) {
     let switch = watched(lab);
+    switch.expects(&["it does nothing"]);
     let watch = lab.capture("watch", "eth0-w", "icmp and host 10.0.0.1");
     vsctl(
         lab,

@@ -5,6 +5,10 @@ use rvs_tests::{Daemon, Lab};
 
 pub fn bridges_and_ports(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&[
+        "not one that the switch made",
+        "could not open network device",
+    ]);
     lab.sh("ip link add v0 type veth peer name v1; ip link add d0 type ifb");
     switch.ctl("add-br br2 -- add-port br1 v0");
     switch.refuses("add-port br9 v1", 1, &["no bridge named br9", "br1, br2"]);
@@ -44,6 +48,11 @@ pub fn bridges_and_ports(lab: &Lab) {
 
 pub fn devices_that_cannot_be_ports(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&[
+        "can't be a port",
+        "not one that the switch made",
+        "interface type gre is not supported",
+    ]);
     lab.sh(
         "ip link add lbr type bridge; ip link add v0 type veth peer name v1; ip link set v0 master lbr; \
          ip link add d0 type ifb; ip link set d0 master lbr",

@@ -44,6 +44,7 @@ pub fn garbage_database(lab: &Lab) {
 /// A record that a crash cut in the middle is left out; everything before it is there.
 pub fn torn_database(lab: &Lab) {
     let mut switch = red_and_green(lab, "br1");
+    switch.expects(&["of the database are damaged"]);
     lab.ping("red", "10.0.0.2");
     switch.kill9();
     let whole = std::fs::read(switch.database()).unwrap();

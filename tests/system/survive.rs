@@ -288,6 +288,10 @@ pub fn without_a_daemon_forwarding_ends_in_time(lab: &Lab) {
 /// What is no longer true when the daemon comes back goes before its ports are served.
 pub fn stale_flows_end_with_the_restart(lab: &Lab) {
     let mut switch = lasting(lab, "");
+    switch.expects(&[
+        "could not open network device",
+        "the kernel cache keeps off it",
+    ]);
     lab.ping("red", "10.0.0.2");
     remembered(&switch, 2);
     let tag = |tag: &str| {
@@ -369,6 +373,7 @@ pub fn nothing_is_left_where_it_should_not(lab: &Lab) {
 
 pub fn without_a_bpf_file_system(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1 --bpffs /run");
+    switch.expects(&["flows in the kernel end with the daemon"]);
     assert!(
         switch.log().contains("/run is no bpf file system"),
         "{}",

@@ -11,6 +11,7 @@ use crate::survive::{lasting, pins, programs, remembered, survival_of, whole, St
 /// Who moved a port away must not be left with a program of ours.
 pub fn a_port_that_moved_away_is_let_go(lab: &Lab) {
     let mut switch = lasting(lab, "");
+    switch.expects(&["could not open network device"]);
     lab.namespaces(&["blue"]);
     lab.ping("red", "10.0.0.2");
     remembered(&switch, 2);
@@ -36,6 +37,7 @@ pub fn a_port_that_moved_away_is_let_go(lab: &Lab) {
 /// The daemon that comes has another program: nothing is adopted, no frame is seen twice, and soon all is as before.
 pub fn another_program_takes_over(lab: &Lab) {
     let mut switch = lasting(lab, "");
+    switch.expects(&["on which the host no longer answers"]);
     lab.ping("red", "10.0.0.2");
     remembered(&switch, 2);
     lab.sh("ip addr add 10.0.0.77/24 dev veth-r");
@@ -57,6 +59,7 @@ pub fn another_program_takes_over(lab: &Lab) {
 /// Somebody unmounts the bpf file system of a daemon that lives: it says so, and goes on; mounted again, all is as before.
 pub fn its_file_system_is_unmounted(lab: &Lab) {
     let mut switch = lasting(lab, "");
+    switch.expects(&["flows in the kernel end with the daemon"]);
     lab.ping("red", "10.0.0.2");
     let stream = Stream::start(lab, 7103, 12);
     stream.in_the_kernel(&switch);

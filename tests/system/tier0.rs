@@ -377,6 +377,10 @@ pub fn ports_move_between_tiers(lab: &Lab) {
 
 pub fn foreign_programs_keep_a_port_out(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&[
+        "the kernel cache keeps off it",
+        "somebody took the ingress drop off",
+    ]);
     waits_for_reason(&switch, "veth-r", "");
     let put = "tc qdisc add dev veth-r clsact 2>/dev/null || true; \
                tc filter add dev veth-r ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1";
@@ -467,6 +471,7 @@ pub fn port_counters_mean_the_same_in_every_tier(lab: &Lab) {
 /// Whatever happens to the devices, frames find their way again.
 pub fn devices_come_and_go(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["the punt device was set down or deleted"]);
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");

@@ -35,6 +35,10 @@ fn without_tcx(lab: &Lab) {
 fn refused_and_back(lab: &Lab, errno: &str, command: u32, says: &str) {
     refuse(lab, errno, &[command]);
     let mut switch = red_and_green(lab, "br1");
+    switch.expects(&[
+        "no kernel cache, frames are switched in user space",
+        "the host will see the frames of the ports too",
+    ]);
     lab.ping("red", "10.0.0.2");
     ping(lab, "green", "10.0.0.1", 20);
     let why = doctor_of(&switch, "veth-r")["not_in_kernel"].to_string();
@@ -140,6 +144,7 @@ pub fn nothing_is_loaded_that_no_port_wants(lab: &Lab) {
 /// Somebody takes the program off a port: the host may see frames until it is noticed, the switch goes on.
 pub fn a_program_taken_off_comes_back(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["somebody took the kernel cache off"]);
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
@@ -161,6 +166,7 @@ pub fn a_program_taken_off_comes_back(lab: &Lab) {
 /// A port outside the kernel's cache has a filter too, which keeps the host away. The qdisc goes with whichever filter goes last.
 pub fn a_drop_taken_off_comes_back_and_the_qdisc_goes(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["somebody took the ingress drop off"]);
     waits_for_reason(&switch, "veth-r", "");
     switch.ctl("set port veth-r other_config:kernel-cache=off");
     let filters = || lab.sh("tc filter show dev veth-r ingress");
@@ -178,6 +184,7 @@ pub fn a_drop_taken_off_comes_back_and_the_qdisc_goes(lab: &Lab) {
 
 pub fn a_foreign_xdp_program_keeps_a_port_out(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["the kernel cache keeps off it"]);
     waits_for_reason(&switch, "veth-r", "");
     lab.sh(
         "echo '__attribute__((section(\"xdp\"), used)) int pass(void *c) { return 2; }' >pass.c; \

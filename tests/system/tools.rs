@@ -6,6 +6,7 @@ use crate::hosts::red_and_green;
 
 pub fn stock_vsctl(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["can't be a port"]);
     let vsctl = format!(
         "OVS_RUNDIR={} ovs-vsctl --timeout=10",
         switch.rundir().display()
@@ -49,6 +50,7 @@ pub fn stock_vsctl(lab: &Lab) {
 /// Two bridges and a patch between them, all by ovs-vsctl.
 pub fn patch_ports(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["patch type requires"]);
     let run = |tool: &str, words: &str| {
         let rundir = switch.rundir();
         lab.sh(&format!(

@@ -153,6 +153,7 @@ pub fn frame_too_large_after_a_push_costs_itself_only(lab: &Lab) {
     switch.ctl("add-port br1 veth-r vlan_mode=dot1q-tunnel tag=300");
     switch.ctl("add-port br1 eth0");
     let beyond = Daemon::named(lab, "outside", "--bridge br9");
+    beyond.expects(&["on which the host no longer answers"]);
     beyond.ctl("add-port br9 out0 -- add-port br9 in0 vlan_mode=dot1q-tunnel tag=300 -- set interface in0 type=internal");
     lab.sh("ip -n outside addr add 10.0.0.2/24 dev in0; ip -n outside link set in0 up");
     lab.ping("red", "10.0.0.2");

@@ -189,6 +189,14 @@ pub fn says_all_that_ovs_vsctl_says(lab: &Lab) {
         Daemon::named(lab, "stock", ""),
         Daemon::named(lab, "ours", ""),
     );
+    for switch in [&stock, &ours] {
+        switch.expects(&[
+            "could not open network device",
+            "an access port ignores trunks",
+            "it does nothing",
+            "neither an IPv4 address nor a name",
+        ]);
+    }
     let mut differences = Vec::new();
     for line in SCRIPT.lines().filter(|l| !l.starts_with('#')) {
         let sorted = line.starts_with('~') || line == "show";

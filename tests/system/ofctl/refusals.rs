@@ -7,6 +7,7 @@ use super::has;
 /// What is wrong gets the error that the specification names, and changes nothing.
 pub fn refusals(lab: &Lab) {
     let peer = Peer::start(lab);
+    peer.expects(&["OFPHFC_INCOMPATIBLE"]);
     peer.wires(2);
     let refused: &[(&str, &str, &str)] = &[
         (
