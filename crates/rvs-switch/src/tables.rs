@@ -48,13 +48,26 @@ fn limit(row: RowRef<'_>) -> TableLimit {
             .opt_int("flow_limit")
             .and_then(|n| u32::try_from(n).ok()),
         evicts: row.opt_str("overflow_policy") == Some("evict"),
-        name: row.opt_str("name").map(Into::into),
+        name: row.opt_str("name").and_then(name),
         // A field that there is not divides nothing.
         groups: row
             .set_of_str("groups")
             .filter_map(|t| t.parse().ok())
             .collect(),
     }
+}
+
+/// A table's name as OpenFlow can say it (31 octets and a zero that ends it); one without anything is none.
+fn name(given: &str) -> Option<Box<str>> {
+    const OCTETS: usize = 31;
+    let mut name = String::new();
+    for c in given.chars().take_while(|c| *c != '\0') {
+        if name.len() + c.len_utf8() > OCTETS {
+            break;
+        }
+        name.push(c);
+    }
+    (!name.is_empty()).then(|| name.into())
 }
 
 impl<R: Rim> Switch<R> {
@@ -75,6 +88,28 @@ impl<R: Rim> Switch<R> {
                 agent.state.set_table_limit(now, table, &limit, plant);
                 plant.settle();
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A controller that gives back what table features said changes nothing.
+    #[test]
+    fn tables_have_names_that_openflow_can_say() {
+        let long = "é".repeat(20);
+        for (given, want) in [
+            ("acl", Some("acl")),
+            ("", None),
+            ("\0x", None),
+            ("a\0x", Some("a")),
+            (&"x".repeat(31), Some("x".repeat(31).as_str())),
+            (&"x".repeat(32), Some("x".repeat(31).as_str())),
+            (&long, Some("é".repeat(15).as_str())),
+        ] {
+            assert_eq!(name(given).as_deref(), want, "{given:?}");
         }
     }
 }
