@@ -11,12 +11,8 @@ use rvs_pipeline::{Counters, GroupEntry};
 
 use super::dump::seconds;
 use super::ofproto::Ofproto;
-use super::table_mod::INSTRUCTIONS;
+use super::table_mod::{instructions, next_tables};
 use crate::Plant;
-
-/// Instructions that not every table has: the last leads nowhere, and in 1.5 a meter is an action.
-const GOTO_TABLE: u16 = 1;
-const METER: u16 = 6;
 
 /// Types of actions that every table takes: output, then copy_ttl_out to pop_pbb.
 const ACTIONS: [u16; 16] = [
@@ -230,11 +226,6 @@ impl Ofproto {
 }
 
 fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
-    let next: Vec<u8> = (id.0 + 1..=TableId::MAX.0).collect();
-    let instructions = INSTRUCTIONS
-        .filter(|i| *i != GOTO_TABLE || !next.is_empty())
-        .filter(|i| *i != METER || version < Version::Of15)
-        .collect();
     let named = || {
         FIELDS
             .iter()
@@ -252,9 +243,12 @@ fn properties(id: TableId, version: Version) -> Vec<TableProperty> {
     vec![
         TableProperty::Instructions {
             miss,
-            types: instructions,
+            types: instructions(id, version).collect(),
         },
-        TableProperty::NextTables { miss, tables: next },
+        TableProperty::NextTables {
+            miss,
+            tables: next_tables(id).collect(),
+        },
         TableProperty::WriteActions {
             miss,
             types: types.clone(),

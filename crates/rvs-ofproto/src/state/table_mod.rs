@@ -1,6 +1,7 @@
 //! Table-mods, table features that controllers set, and the limits of tables.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rvs_classifier::RuleId;
@@ -54,8 +55,9 @@ pub(super) struct VacancyEvents {
 /// `OFPTMPEF_OTHER | OFPTMPEF_IMPORTANCE | OFPTMPEF_LIFETIME`: what counts in an eviction.
 pub(super) const EVICTION_FLAGS: u32 = 7;
 
-/// Types of instructions: 1 goto_table to 6 meter.
-pub(super) const INSTRUCTIONS: std::ops::RangeInclusive<u16> = 1..=6;
+/// Types of instructions, from goto_table to meter.
+const GOTO_TABLE: u16 = 1;
+const METER: u16 = 6;
 
 /// `OFPTFC_*`.
 const REPLACE: u8 = 0;
@@ -165,7 +167,7 @@ impl<P: Plant> Txn<'_, P> {
             };
             f.properties
                 .iter()
-                .try_for_each(|p| check_property(f.table, p, code))?;
+                .try_for_each(|p| check_property(f.table, p, self.w.author.version, code))?;
         }
         let replaces = old || all.iter().any(|f| f.command == REPLACE);
         if replaces && seen.len() <= usize::from(TableId::MAX.0) {
@@ -214,14 +216,33 @@ pub(super) fn payload<'a>(rules: &'a Rules) -> impl Fn(RuleId) -> Option<&'a Rul
     |id| rules.rule(id).map(|r| &**r.payload())
 }
 
-fn check_property(table: TableId, p: &TableProperty, code: ErrorCode) -> Result<(), OfError> {
+/// Instructions that flows of the table can have: the last leads nowhere, and in 1.5 a meter is an action.
+pub(super) fn instructions(table: TableId, version: Version) -> impl Iterator<Item = u16> {
+    let all = GOTO_TABLE..=METER;
+    all.filter(move |i| *i != GOTO_TABLE || table < TableId::MAX)
+        .filter(move |i| *i != METER || version < Version::Of15)
+}
+
+/// Tables that they can lead to.
+pub(super) fn next_tables(table: TableId) -> RangeInclusive<u8> {
+    table.0 + 1..=TableId::MAX.0
+}
+
+fn check_property(
+    table: TableId,
+    p: &TableProperty,
+    version: Version,
+    code: ErrorCode,
+) -> Result<(), OfError> {
     let bad = match p {
         TableProperty::Instructions { types, .. } => {
-            types.iter().find(|t| !INSTRUCTIONS.contains(t)).copied()
+            let ok = |t: u16| instructions(table, version).any(|i| i == t);
+            types.iter().find(|t| !ok(**t)).copied()
         }
         TableProperty::NextTables { tables, .. } => {
-            let ok = |t: u8| t > table.0 && t <= TableId::MAX.0;
-            tables.iter().find(|t| !ok(**t)).map(|t| u16::from(*t))
+            let ok = next_tables(table);
+            let bad = tables.iter().find(|t| !ok.contains(t));
+            bad.map(|t| u16::from(*t))
         }
         _ => None,
     };

@@ -3,7 +3,7 @@
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
     Port, PortChange, PortConfig, PortFeatures, PortMod, PortState, TableConfig, TableMiss,
-    TableReason, Vacancy,
+    TableProperty, TableReason, Vacancy,
 };
 use rvs_openflow::TableId;
 use rvs_packet::MacAddr;
@@ -309,6 +309,48 @@ fn table_features_read_back_and_may_rename() {
         apply(&mut lab, Mod::TableFeatures(modify)),
         Err(ErrorCode::TffcEperm)
     );
+}
+
+/// What a table is said to do can be set, and nothing else: the last leads nowhere, and in 1.5 a meter is no instruction.
+#[test]
+fn table_features_are_taken_as_they_are_told() {
+    use rvs_openflow::message::TableProperty::{Instructions, NextTables};
+    for (version, refused) in [
+        (Version::Of13, ErrorCode::TffcEperm),
+        (Version::Of15, ErrorCode::TffcBadFeatures),
+    ] {
+        let mut lab = Lab::new(version);
+        let read = lab.state.table_features(version, &lab.plant);
+        assert_eq!(apply(&mut lab, Mod::TableFeatures(read.clone())), Ok(()));
+        for table in [0, 252, 253] {
+            let told = |p: &TableProperty| match p {
+                Instructions { types, .. } => Some(types.clone()),
+                _ => None,
+            };
+            let told = read[table].properties.iter().find_map(told).unwrap();
+            let miss = false;
+            for one in 0..8 {
+                let mut given = read.clone();
+                given[table].properties = vec![Instructions {
+                    miss,
+                    types: vec![one],
+                }];
+                let want = told.contains(&one).then_some(()).ok_or(refused);
+                let got = apply(&mut lab, Mod::TableFeatures(given));
+                assert_eq!(got, want, "{one} of table {table} in {version:?}");
+            }
+            for next in [0, 251, 252, 253, 254, 255] {
+                let mut given = read.clone();
+                given[table].properties = vec![NextTables {
+                    miss,
+                    tables: vec![next],
+                }];
+                let leads = usize::from(next) > table && next < 254;
+                let got = apply(&mut lab, Mod::TableFeatures(given));
+                assert_eq!(got.is_ok(), leads, "{next} after {table} in {version:?}");
+            }
+        }
+    }
 }
 
 fn port_mod(number: u32, config: u32, mask: u32) -> PortMod {
