@@ -90,6 +90,11 @@ impl<E: Entry> Numbered<E> {
         self.len == 0
     }
 
+    /// True for copies that nothing has changed since: comparing them is one look.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parts, &other.parts)
+    }
+
     pub fn get(&self, id: E::Id) -> Option<&Arc<E>> {
         self.parts.get(part::<E>(id))?.get(&id)
     }
@@ -128,7 +133,7 @@ impl<E: Entry> Numbered<E> {
     /// is left that `heir` does not have, false too while somebody reads this copy. To forget a hundred thousand at once would
     /// hold whoever does it up for long.
     pub fn shed(&mut self, heir: &Self, left: &mut usize) -> bool {
-        if Arc::ptr_eq(&self.parts, &heir.parts) {
+        if self.is_same(heir) {
             return true;
         }
         let Some(parts) = Arc::get_mut(&mut self.parts) else {

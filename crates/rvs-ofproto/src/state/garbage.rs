@@ -22,18 +22,40 @@ impl Dying {
     }
 }
 
-/// Groups and meters of a version that has gone, or has never come.
+/// Groups and meters of versions that have gone, or have never come. Nothing is here twice, since nothing is forgotten of which
+/// there is another copy.
+#[derive(Default)]
 pub(super) struct Faded {
-    groups: Groups,
-    meters: Meters,
+    groups: Vec<Groups>,
+    meters: Vec<Meters>,
 }
 
 impl Faded {
-    pub(super) fn of(bridge: &Bridge) -> Self {
-        Self {
-            groups: bridge.groups.clone(),
-            meters: bridge.meters.clone(),
+    pub(super) fn add(&mut self, bridge: &Bridge) {
+        self.add_groups(&bridge.groups);
+        self.add_meters(&bridge.meters);
+    }
+
+    pub(super) fn add_groups(&mut self, groups: &Groups) {
+        if !self.groups.iter().any(|g| g.is_same(groups)) {
+            self.groups.push(groups.clone());
         }
+    }
+
+    pub(super) fn add_meters(&mut self, meters: &Meters) {
+        if !self.meters.iter().any(|m| m.is_same(meters)) {
+            self.meters.push(meters.clone());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.meters.is_empty()
+    }
+
+    /// Forgets up to `left` of those of which nobody has a copy any more.
+    fn shed(&mut self, bridge: &Bridge, left: &mut usize) {
+        self.groups.retain_mut(|g| !g.shed(&bridge.groups, left));
+        self.meters.retain_mut(|m| !m.shed(&bridge.meters, left));
     }
 }
 
@@ -70,18 +92,8 @@ impl Ofproto {
             }
         }
         self.drain(&bridge, plant.next_version(), &mut left);
-        self.fade(&bridge, &mut left);
+        self.faded.shed(&bridge, &mut left);
         left == 0
-    }
-
-    /// Forgets groups and meters of which nobody has a copy any more.
-    fn fade(&mut self, bridge: &Bridge, left: &mut usize) {
-        while let Some(f) = self.faded.last_mut() {
-            if !f.groups.shed(&bridge.groups, left) || !f.meters.shed(&bridge.meters, left) {
-                return;
-            }
-            self.faded.pop();
-        }
     }
 
     /// Empties tables that nobody but us knows any more.

@@ -9,6 +9,7 @@ use rvs_packet::Now;
 use rvs_pipeline::GroupEntry;
 
 use super::doomed::Doomed;
+use super::limits::MANY;
 use super::txn::{Step, Txn};
 use super::uses;
 use crate::Plant;
@@ -103,7 +104,12 @@ impl<P: Plant> Txn<'_, P> {
 
     pub(super) fn doom_groups(&mut self) -> Doomed {
         // All of them go: no group needs to hear which others forward to it no longer.
-        Doomed::groups(std::mem::take(&mut self.w.bridge.groups).ids())
+        let all = std::mem::take(&mut self.w.bridge.groups);
+        // Those of this transaction's own nobody else has. A few are forgotten here, or many deletes would leave much behind.
+        if all.len() > MANY {
+            self.state.faded.add_groups(&all);
+        }
+        Doomed::groups(all.ids())
     }
 
     /// Takes away a group that no flow refers to.

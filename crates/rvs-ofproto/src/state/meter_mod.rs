@@ -9,6 +9,7 @@ use rvs_packet::Now;
 use rvs_pipeline::MeterEntry;
 
 use super::doomed::Doomed;
+use super::limits::MANY;
 use super::txn::{Step, Txn};
 use crate::Plant;
 
@@ -87,7 +88,12 @@ impl<P: Plant> Txn<'_, P> {
     }
 
     pub(super) fn doom_meters(&mut self) -> Doomed {
-        Doomed::meters(std::mem::take(&mut self.w.bridge.meters).ids())
+        let all = std::mem::take(&mut self.w.bridge.meters);
+        // As with groups.
+        if all.len() > MANY {
+            self.state.faded.add_meters(&all);
+        }
+        Doomed::meters(all.ids())
     }
 
     /// Takes away a meter that no flow refers to.

@@ -52,8 +52,8 @@ pub struct Ofproto {
     pub(super) dirty: BTreeSet<TableId>,
     /// Tables that others have taken the place of.
     pub(super) dying: Vec<Dying>,
-    /// Of versions before long changes.
-    pub(super) faded: Vec<Faded>,
+    /// Groups and meters that are gone.
+    pub(super) faded: Faded,
     pub(super) scratch: Scratch,
     /// A transaction under way in slices, and what became of the last.
     pub(super) running: Option<Box<Running>>,
@@ -87,7 +87,7 @@ impl Ofproto {
             pins: Vec::new(),
             dirty: BTreeSet::new(),
             dying: Vec::new(),
-            faded: Vec::new(),
+            faded: Faded::default(),
             scratch: Scratch::default(),
             running: None,
             outcome: None,

@@ -10,7 +10,6 @@ use rvs_openflow::{ErrorCode, GroupId, MeterId, OfError};
 use rvs_packet::Now;
 
 use super::doomed::Doomed;
-use super::garbage::Faded;
 use super::limits::MANY;
 use super::ofproto::Ofproto;
 use super::ready::ReadyAdd;
@@ -147,7 +146,7 @@ impl Running {
                         Ok(true) => {
                             txn.catch_up();
                             if let Some(old) = txn.plant.bridge(txn.state.id) {
-                                txn.state.faded.push(Faded::of(&old));
+                                txn.state.faded.add(&old);
                             }
                             txn.publish();
                             Phase::Tell
@@ -167,7 +166,7 @@ impl Running {
                 Phase::Undo(..) => {
                     // What was not begun is forgotten in slices too.
                     if txn.undo(left) && tasks.by_ref().take(left).count() < left {
-                        txn.state.faded.push(Faded::of(&txn.w.bridge));
+                        txn.state.faded.add(&txn.w.bridge);
                         txn.give_back();
                         let Phase::Undo(at, e) = phase else {
                             unreachable!("invariant: matched above")

@@ -315,3 +315,71 @@ fn a_bundle_of_deletes_does_not_look_at_its_own_steps_again() {
     assert_eq!(seen.outcome, Ok(()));
     assert_eq!(lab.state.index.flows, 0);
 }
+
+/// Versions that share their groups and meters are forgotten all the same, each as soon as nobody reads it.
+#[test]
+fn nothing_is_left_of_groups_that_are_gone() {
+    let group = |lab: &Lab, n: u32| {
+        let text = format!("add-group group_id={n},type=all,bucket=actions=output:1");
+        lab.parse(&text).unwrap()
+    };
+    let mut lab = Lab::new(Version::Of13);
+    let flows = ["add ip,actions=drop", "add arp,actions=drop"];
+    let flows = flows.map(|f| lab.parse(f).unwrap());
+    // Bundles of flows alone, then a group; then a bundle with one.
+    for first in [1, 3] {
+        for flow in flows.clone() {
+            lab.in_slices(vec![flow]);
+        }
+        let one = group(&lab, first);
+        lab.apply([one]);
+        lab.state.tidy(&lab.plant);
+        assert!(lab.state.faded.is_empty());
+        lab.in_slices(vec![flows[0].clone()]);
+        let another = group(&lab, first + 1);
+        lab.in_slices(vec![another]);
+        lab.state.tidy(&lab.plant);
+        assert!(lab.state.faded.is_empty());
+    }
+    // Who reads one version keeps that one.
+    let entry = |lab: &Lab, n: u32| {
+        let groups = &lab.plant.up().groups;
+        std::sync::Arc::downgrade(groups.get(GroupId(n)).unwrap())
+    };
+    let gone = entry(&lab, 1);
+    let delete = lab.parse("del-group group_id=1").unwrap();
+    lab.in_slices(vec![delete]);
+    let (reader, read) = (lab.plant.up().clone(), entry(&lab, 2));
+    let delete = lab.parse("del-group group_id=2").unwrap();
+    lab.in_slices(vec![delete]);
+    lab.state.tidy(&lab.plant);
+    assert!(gone.upgrade().is_none() && read.upgrade().is_some());
+    drop(reader);
+    lab.state.tidy(&lab.plant);
+    assert!(read.upgrade().is_none() && lab.state.faded.is_empty());
+}
+
+/// What a bundle adds and deletes again nobody has ever seen: it is forgotten little by little too.
+#[test]
+fn groups_and_meters_that_never_came_are_forgotten_in_slices() {
+    for (first, delete) in [
+        (
+            "add-group group_id=0,type=all,bucket=actions=output:1",
+            "del-group group_id=all",
+        ),
+        (
+            "add-meter meter=1,pktps,bands=type=drop,rate=10",
+            "del-meter meter=all",
+        ),
+    ] {
+        let mut lab = Lab::new(Version::Of13);
+        let one = lab.parse(first).unwrap();
+        let mut mods: Vec<_> = (1..=5000).map(|n| numbered(&one, n)).collect();
+        mods.push(lab.parse(delete).unwrap());
+        let seen = lab.in_slices(mods);
+        assert_eq!(seen.outcome, Ok(()));
+        let calls = (0..100).take_while(|_| lab.state.tidy(&lab.plant)).count();
+        assert_eq!(calls, 5000 / 1024, "{first}");
+        assert!(lab.state.faded.is_empty());
+    }
+}
