@@ -17,7 +17,7 @@ use crate::lab::Lab;
 
 /// A test that takes longer is stuck: the process says so and ends, and everything it started ends with it. `RVS_TOO_LONG`
 /// seconds instead are for tests that are asked by a variable of their own to do more than usual.
-const TOO_LONG: Duration = Duration::from_secs(120);
+const TOO_LONG: Duration = Duration::from_secs(300);
 
 fn too_long() -> Duration {
     let given = std::env::var("RVS_TOO_LONG");

@@ -1,5 +1,7 @@
 //! Real traffic between the namespaces of a test, and what is seen of it on a device.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::lab::{eventually, Background, Lab};
@@ -48,8 +50,13 @@ impl Lab {
         report
     }
 
-    /// TCP throughput in Mbit/s, as received.
+    /// TCP throughput in Mbit/s, as received: the best of three, since others are at work; one that is plenty will do.
     pub fn tcp(&self, from: &str, to: &str, address: &str) -> f64 {
+        best_of_three(500.0, || self.tcp_once(from, to, address))
+    }
+
+    /// TCP throughput in Mbit/s, as received.
+    pub fn tcp_once(&self, from: &str, to: &str, address: &str) -> f64 {
         let report = self.iperf(from, to, address, "-t 1");
         report["end"]["sum_received"]["bits_per_second"]
             .as_f64()
@@ -57,8 +64,12 @@ impl Lab {
             / 1e6
     }
 
-    /// Shares of UDP datagrams that arrived, sent at this rate.
+    /// Share of UDP datagrams that arrived, sent at this rate: the best of three.
     pub fn udp(&self, from: &str, to: &str, address: &str, rate: &str) -> f64 {
+        best_of_three(0.98, || self.udp_once(from, to, address, rate))
+    }
+
+    fn udp_once(&self, from: &str, to: &str, address: &str, rate: &str) -> f64 {
         let report = self.iperf(from, to, address, &format!("-u -b {rate} -t 1"));
         let sum = &report["end"]["sum"];
         let (sent, lost) = (
@@ -83,6 +94,17 @@ impl Lab {
     }
 }
 
+fn best_of_three(enough: f64, mut measure: impl FnMut() -> f64) -> f64 {
+    let mut best = 0.0_f64;
+    for _ in 0..3 {
+        best = best.max(measure());
+        if best > enough {
+            break;
+        }
+    }
+    best
+}
+
 /// A running tcpdump.
 pub struct Capture {
     process: Background,
@@ -96,6 +118,15 @@ impl Capture {
 
     pub fn count(&self, what: &str) -> usize {
         self.lines().iter().filter(|l| l.contains(what)).count()
+    }
+
+    /// Waits until no more frames are seen.
+    pub fn ends(&self, why: &str) {
+        eventually(why, || {
+            let before = self.lines().len();
+            std::thread::sleep(Duration::from_millis(700));
+            self.lines().len() == before
+        });
     }
 
     /// Waits until a frame is seen whose line has all these words.

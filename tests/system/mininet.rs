@@ -81,7 +81,7 @@ pub fn remote_controller(lab: &Lab) {
 pub fn shaped_links(lab: &Lab) {
     let _switch = drop_in(lab, "");
     lab.sh(
-        "printf 'h2 iperf -s -D\\nh1 sleep 0.5\\nh1 iperf -c 10.0.0.2 -t 3 -f m\\nh2 pkill iperf\\n' > post",
+        "printf 'h2 iperf -s -D\\nh2 timeout 20 sh -c \"until ss -Hltn | grep -q :5001; do sleep 0.1; done\"\\nh1 iperf -c 10.0.0.2 -t 3 -f m\\nh2 pkill iperf\\n' > post",
     );
     let rate = |arguments: &str| -> f64 {
         let out = mn(lab, &format!("{arguments} --post post --test none"));
@@ -110,7 +110,7 @@ pub fn shaped_links(lab: &Lab) {
 pub fn loops(lab: &Lab) {
     let _switch = drop_in(lab, "");
     // One port of each that forwards is enough for `mn`; the others follow within the second.
-    lab.sh("echo sh sleep 3 > pre");
+    lab.sh("echo sh sleep 10 > pre");
     pings(
         lab,
         "--switch ovsbr,stp=1 --topo torus,3,3 --controller none --wait --pre pre",

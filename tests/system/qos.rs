@@ -123,7 +123,7 @@ pub fn policed_ports_leave_the_kernel(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
-    switch.ctl("set interface veth-r ingress_policing_rate=1000 ingress_policing_burst=100");
+    switch.ctl("set interface veth-r ingress_policing_rate=20 ingress_policing_burst=100");
     waits_for_reason(&switch, "veth-r", "policed");
     // 20 frames of 1,042 octets at once: 100 kbit are 12.
     let before = switch.counter("drop_policed");

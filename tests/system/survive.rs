@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rvs_tests::lab::{within, Background};
+use rvs_tests::lab::Background;
 use rvs_tests::wire::client;
 use rvs_tests::{eventually, Daemon, Lab};
 use serde_json::Value;
@@ -64,20 +64,14 @@ impl Stream {
 
     /// Waits until the kernel carries it.
     pub fn in_the_kernel(&self, switch: &Daemon<'_>) {
-        within(
-            Duration::from_secs(5),
-            "the stream is in the kernel",
-            || {
-                let cache = switch.json("dump-cache");
-                let flows = cache["flows"].as_array().unwrap().clone();
-                let is = |f: &Value| {
-                    f["tier"] == 0
-                        && f["in_port"] == "veth-r"
-                        && f["packets"].as_u64().unwrap() > 20
-                };
-                flows.iter().any(is)
-            },
-        );
+        eventually("the stream is in the kernel", || {
+            let cache = switch.json("dump-cache");
+            let flows = cache["flows"].as_array().unwrap().clone();
+            let is = |f: &Value| {
+                f["tier"] == 0 && f["in_port"] == "veth-r" && f["packets"].as_u64().unwrap() > 20
+            };
+            flows.iter().any(is)
+        });
     }
 
     /// To its end: what came.
@@ -112,12 +106,14 @@ pub fn whole(came: &Value, at_least: u64) {
     assert!(came["came"].as_u64().unwrap() >= at_least, "{came}");
 }
 
-/// Waits until the file says what the next daemon has to know.
+/// Waits until the file says what the next daemon has to know: it is written once a second, when there is something new.
 pub fn remembered(switch: &Daemon<'_>, macs: usize) {
+    let file = switch.database().with_extension("db.survive");
+    let text = || std::fs::read_to_string(&file).unwrap_or_default();
     eventually("the state is written", || {
-        let file = switch.database().with_extension("db.survive");
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.matches("\nmac ").count() >= macs
+        let before = text();
+        std::thread::sleep(Duration::from_millis(1500));
+        before.matches("\nmac ").count() >= macs && !before.is_empty() && text() == before
     });
 }
 
@@ -181,10 +177,9 @@ pub fn flows_of_a_secure_bridge_wait_for_their_tables(lab: &Lab) {
     switch.ctl("set-fail-mode br1 secure");
     let rules = "in_port=1,udp,actions=output:2";
     switch.ctl(&format!("add-flow br1 {rules}"));
-    let stream = Stream::start(lab, 7002, 8);
+    let stream = Stream::start(lab, 7002, 20);
     stream.in_the_kernel(&switch);
     remembered(&switch, 0);
-    std::thread::sleep(Duration::from_millis(1200));
     switch.kill9();
     std::thread::sleep(Duration::from_millis(300));
     switch.again();
@@ -202,7 +197,7 @@ pub fn flows_of_a_secure_bridge_wait_for_their_tables(lab: &Lab) {
     assert!(switch.counter("kcache_adopted") > 0, "{}", switch.log());
     assert!(!survival_of(&switch).contains("wait for their tables"));
     // By a stock tool, in a bundle.
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     switch.kill9();
     switch.again();
     lab.sh(&format!(
@@ -210,21 +205,18 @@ pub fn flows_of_a_secure_bridge_wait_for_their_tables(lab: &Lab) {
         switch.rundir().display()
     ));
     assert!(switch.counter("kcache_adopted") > 0, "{}", switch.log());
-    whole(&stream.end(), 3900);
+    whole(&stream.end(), 9900);
 
     // Other tables: the flow ends with the barrier of who makes them.
-    let stream = Stream::start(lab, 7003, 30);
+    let stream = Stream::start(lab, 7003, 60);
     stream.in_the_kernel(&switch);
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     switch.kill9();
     switch.again();
     let capture = lab.capture("green", "eth0", "udp port 7003");
     eventually("it goes on", || capture.count("7003") > 50);
     switch.ctl("add-flow br1 in_port=1,tcp,actions=output:2");
-    std::thread::sleep(Duration::from_millis(300));
-    let before = capture.count("7003");
-    std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(capture.count("7003"), before);
+    capture.ends("the flow ends with the barrier of who makes other tables");
     assert!(stream.stop()["came"].as_u64().unwrap() > 500);
 }
 
@@ -233,10 +225,10 @@ pub fn flow_restore_wait_is_waited_for(lab: &Lab) {
     let mut switch = lasting(lab, "");
     switch.ctl("set-fail-mode br1 secure");
     switch.ctl("add-flow br1 in_port=1,udp,actions=output:2");
-    let stream = Stream::start(lab, 7004, 6);
+    let stream = Stream::start(lab, 7004, 12);
     stream.in_the_kernel(&switch);
     switch.ctl("set open . other_config:flow-restore-wait=true");
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     switch.kill9();
     switch.again();
     // One after another; each ends with a barrier.
@@ -247,12 +239,12 @@ pub fn flow_restore_wait_is_waited_for(lab: &Lab) {
     assert_eq!(switch.counter("kcache_adopted"), 0);
     switch.ctl("remove open . other_config flow-restore-wait");
     assert!(switch.counter("kcache_adopted") > 0, "{}", switch.log());
-    whole(&stream.end(), 2900);
+    whole(&stream.end(), 5900);
 }
 
 pub fn without_a_daemon_forwarding_ends_in_time(lab: &Lab) {
     let mut switch = lasting(lab, "");
-    switch.ctl("set open . other_config:survive-secs=3");
+    switch.ctl("set open . other_config:survive-secs=6");
     lab.ping("red", "10.0.0.2");
     let stream = Stream::start(lab, 7005, 60);
     stream.in_the_kernel(&switch);
@@ -265,13 +257,9 @@ pub fn without_a_daemon_forwarding_ends_in_time(lab: &Lab) {
     std::thread::sleep(Duration::from_millis(1500));
     let before = capture.count("7005");
     eventually("it goes on", || capture.count("7005") > before + 20);
-    within(Duration::from_secs(6), "it ends", || {
-        let before = capture.count("7005");
-        std::thread::sleep(Duration::from_millis(400));
-        capture.count("7005") == before
-    });
+    capture.ends("it ends");
     assert!(
-        killed.elapsed() > Duration::from_secs(2),
+        killed.elapsed() > Duration::from_secs(4),
         "{:?}",
         killed.elapsed()
     );
@@ -308,11 +296,8 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
     let capture = lab.capture("green", "eth0", "udp port 7006");
     eventually("it goes on without a daemon", || capture.count("7006") > 50);
     switch.again();
-    // Past the capture's own delay.
-    std::thread::sleep(Duration::from_millis(300));
+    capture.ends("a flow of another VLAN ends");
     let before = capture.count("7006");
-    std::thread::sleep(Duration::from_millis(1000));
-    assert_eq!(capture.count("7006"), before, "{}", switch.log());
     switch.kill9();
     lab.sh(&plain);
     switch.again();
@@ -334,7 +319,7 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     // One that is no longer for the kernel: never two ways at once.
     stream.stop();
-    let stream = Stream::start(lab, 7007, 5);
+    let stream = Stream::start(lab, 7007, 10);
     stream.in_the_kernel(&switch);
     switch.kill9();
     lab.sh("tc filter add dev veth-r ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1");
@@ -343,7 +328,7 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
     assert!(doctor.contains("keeps off it"), "{doctor}");
     let came = stream.end();
     assert_eq!(came["twice"], 0, "{came}");
-    assert!(came["silence"].as_u64().unwrap() < 1500, "{came}");
+    assert!(came["silence"].as_u64().unwrap() < 5000, "{came}");
 }
 
 pub fn nothing_is_left_where_it_should_not(lab: &Lab) {

@@ -53,7 +53,7 @@ pub fn another_program_takes_over(lab: &Lab) {
     assert_eq!((pins(lab).len(), programs(lab)), (NAMES, 3));
     let came = stream.end();
     assert_eq!(came["twice"], 0, "{came}");
-    assert!(came["silence"].as_u64().unwrap() < 1500, "{came}");
+    assert!(came["silence"].as_u64().unwrap() < 5000, "{came}");
 }
 
 /// Somebody unmounts the bpf file system of a daemon that lives: it says so, and goes on; mounted again, all is as before.
@@ -61,10 +61,10 @@ pub fn its_file_system_is_unmounted(lab: &Lab) {
     let mut switch = lasting(lab, "");
     switch.expects(&["flows in the kernel end with the daemon"]);
     lab.ping("red", "10.0.0.2");
-    let stream = Stream::start(lab, 7103, 12);
+    let stream = Stream::start(lab, 7103, 60);
     stream.in_the_kernel(&switch);
     lab.sh("umount bpf");
-    within(Duration::from_secs(5), "it is noticed", || {
+    within(Duration::from_secs(10), "it is noticed", || {
         survival_of(&switch).contains("are gone")
     });
     let log = switch.log();
@@ -73,7 +73,7 @@ pub fn its_file_system_is_unmounted(lab: &Lab) {
     switch.ctl("add-port br1 veth-g");
     lab.ping("green", "10.0.0.1");
     lab.sh("mount -t bpf none bpf");
-    within(Duration::from_secs(5), "names are given anew", || {
+    within(Duration::from_secs(10), "names are given anew", || {
         survival_of(&switch).contains("go on for")
     });
     assert_eq!((pins(lab).len(), programs(lab)), (NAMES, 3));
@@ -82,24 +82,23 @@ pub fn its_file_system_is_unmounted(lab: &Lab) {
     let covered = Stream::start(lab, 7105, 6);
     covered.in_the_kernel(&switch);
     lab.sh("mount -t tmpfs none bpf");
-    within(Duration::from_secs(5), "it is noticed", || {
+    within(Duration::from_secs(10), "it is noticed", || {
         survival_of(&switch).contains("are gone")
     });
     lab.sh("umount bpf");
-    within(Duration::from_secs(5), "names are given anew", || {
+    within(Duration::from_secs(10), "names are given anew", || {
         survival_of(&switch).contains("go on for")
     });
     whole(&covered.end(), 2900);
-    std::thread::sleep(Duration::from_millis(1200));
     stream.stop();
-    let stream = Stream::start(lab, 7104, 3);
+    let stream = Stream::start(lab, 7104, 8);
     stream.in_the_kernel(&switch);
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     switch.kill9();
     std::thread::sleep(Duration::from_millis(300));
     switch.again();
     assert!(switch.counter("kcache_adopted") > 0, "{}", switch.log());
-    whole(&stream.end(), 1400);
+    whole(&stream.end(), 3900);
 }
 
 /// A controller that is dialled again gives the same rules: what the kernel does meanwhile stays.
@@ -115,9 +114,9 @@ pub fn a_controller_that_comes_back_finds_no_frame_lost(lab: &Lab) {
     eventually("it has said its rules", || {
         controller.out().contains("done")
     });
-    let stream = Stream::start(lab, 7105, 8);
+    let stream = Stream::start(lab, 7105, 20);
     stream.in_the_kernel(&switch);
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     for _ in 0..2 {
         switch.kill9();
         std::thread::sleep(Duration::from_millis(700));
@@ -125,9 +124,9 @@ pub fn a_controller_that_comes_back_finds_no_frame_lost(lab: &Lab) {
         within(Duration::from_secs(10), "its rules are back", || {
             switch.counter("kcache_adopted") > 0
         });
-        std::thread::sleep(Duration::from_millis(1200));
+        remembered(&switch, 0);
     }
-    whole(&stream.end(), 3900);
+    whole(&stream.end(), 9900);
 }
 
 /// A tree grows from closed ports: the flows go on until the new daemon comes, then wait for it, and no frame comes twice.
@@ -139,7 +138,7 @@ pub fn a_tree_is_grown_anew(lab: &Lab) {
     });
     let stream = Stream::start(lab, 7106, 60);
     stream.in_the_kernel(&switch);
-    std::thread::sleep(Duration::from_millis(1200));
+    remembered(&switch, 0);
     let capture = lab.capture("green", "eth0", "udp port 7106");
     switch.kill9();
     eventually("it goes on without a daemon", || {

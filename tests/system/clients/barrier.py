@@ -103,7 +103,7 @@ def main():
         if settle:
             time.sleep(settle)
         devices.send(1, frame(9, n))
-        end = time.monotonic() + 1
+        end = time.monotonic() + 5
         came = None
         while came is None and time.monotonic() < end:
             for device, got in devices.receive(0.2):

@@ -9,6 +9,8 @@ import time
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_AUXDATA = 8
+# As SO_RCVBUF, beyond rmem_max.
+SO_RCVBUFFORCE = 33
 OUTGOING = 4
 VLAN_VALID = 1 << 4
 TPID_VALID = 1 << 6
@@ -23,7 +25,7 @@ class Devices:
         for n in numbers:
             s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             s.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+            s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
             s.bind(("h%d" % n, ETH_P_ALL))
             s.setblocking(False)
             self.sockets[n] = s
