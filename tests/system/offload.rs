@@ -19,7 +19,7 @@ pub fn dhcp_lease_is_granted(lab: &Lab) {
     let server = lab.spawn(
         "dnsmasq",
         "ip netns exec server dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --log-facility=- \
-         --interface=eth0 --bind-interfaces --dhcp-range=10.0.0.50,10.0.0.60 --dhcp-leasefile=leases --pid-file=dnsmasq.pid \
+         --interface=eth0 --bind-interfaces --dhcp-range=10.0.0.50,10.0.0.59 --dhcp-leasefile=leases --pid-file=dnsmasq.pid \
          --dhcp-authoritative --no-ping",
     );
     eventually("dnsmasq listens", || {
