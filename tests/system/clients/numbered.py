@@ -26,15 +26,17 @@ else:
     going = True
 
     def stop(*_):
+        # What waits in the socket counts, what comes later does not.
         global going
         going = False
+        sock.settimeout(0)
 
     signal.signal(signal.SIGINT, stop)
     print("ready", flush=True)
     while True:
         try:
             n = int(sock.recv(100).rstrip(b"\0"))
-        except (TimeoutError, socket.timeout):
+        except (TimeoutError, BlockingIOError):
             if not going:
                 break
             continue
