@@ -207,7 +207,7 @@ impl Agent {
         self.tell_wishes(None, plant);
         self.copy_to_snoops();
         more |= self.bundle_use.tidy();
-        self.state.tidy(plant) || more || self.long.is_some()
+        self.state.tidy(plant) || more || self.state.is_busy()
     }
 
     fn serve<P: Plant>(&mut self, now: Now, conn: &mut Connection, plant: &mut P) -> bool {
@@ -217,7 +217,7 @@ impl Agent {
         let (mut messages, mut octets) = (0, 0);
         while messages < TURN_MESSAGES * ASIDE && octets < TURN_OCTETS {
             messages += ASIDE;
-            if self.long.is_some() && !conn.echo_is_next() {
+            if self.state.is_busy() && !conn.echo_is_next() {
                 break;
             }
             match conn.step(now) {
@@ -302,7 +302,7 @@ impl Agent {
 
     /// True when [`Self::turn`] has something to do without new input: after [`Self::sent`] made room, for example.
     pub fn wants_turn(&self) -> bool {
-        self.wishes_changed || self.long.is_some() || self.conns.values().any(|c| c.wants_turn())
+        self.wishes_changed || self.state.is_busy() || self.conns.values().any(|c| c.wants_turn())
     }
 
     /// Tells the state what the connections together ask of the pipeline. `current` is the one whose request is being

@@ -375,6 +375,11 @@ impl Agent {
         plant: &mut P,
     ) {
         let Some(long) = self.long.take() else {
+            // Of a change that is done there may be flows left that nobody teaches any more.
+            if self.state.is_busy() {
+                self.state.proceed(TURN_CHANGES, plant);
+                self.hand_out(now, current);
+            }
             return;
         };
         let Some(outcome) = self.state.proceed(TURN_CHANGES, plant) else {

@@ -12,7 +12,8 @@ use rvs_pipeline::{Bridge, FrozenState, Rule};
 
 use super::garbage::Dying;
 use super::index::FlowId;
-use super::limits::PACKET_OUT;
+use super::limits::{MANY, PACKET_OUT};
+use super::sweep::Sweep;
 use super::txn::{match_of, Scratch, Step, Txn, Work};
 use super::{Event, FlowChangeKind, FlowChanged};
 use crate::Plant;
@@ -23,13 +24,17 @@ const KEEP: usize = 1024;
 impl<P: Plant> Txn<'_, P> {
     /// Makes it what packets see, and tells who has to know.
     pub(super) fn commit(mut self) {
-        self.remove_orphans();
+        let rest = self.remove_orphans();
         self.publish();
         self.tell_some(usize::MAX);
-        self.conclude();
+        let (now, Self { w, state, plant }) = (self.w.now, self);
+        Txn::resume(w, &mut *state, &mut *plant).conclude();
+        if let Some(rest) = rest {
+            state.sweep_later(now, rest, plant);
+        }
     }
 
-    /// Makes it what packets see. Flows that nobody teaches any more are gone already.
+    /// Makes it what packets see. Flows that nobody teaches any more are gone already, or go next.
     pub(super) fn publish(&mut self) {
         for id in &self.w.meters_changed {
             if let Some(m) = self.state.meters.get(id) {
@@ -95,12 +100,18 @@ impl<P: Plant> Txn<'_, P> {
         }
     }
 
-    /// Flows that nobody teaches any more go, and flows that they taught.
-    fn remove_orphans(&mut self) {
+    /// Flows that nobody teaches any more go, and flows that they taught; as many as one call may take. Gives what is left.
+    fn remove_orphans(&mut self) -> Option<Sweep> {
+        let mut left = MANY;
         while let Some(mut sweep) = self.next_orphans() {
-            let done = self.sweep_all(&mut sweep);
+            let done = self.sweep(&mut sweep, &mut left);
             debug_assert!(done.is_ok(), "deleting does not fail");
+            if done == Ok(false) {
+                self.state.index.orphans.append(&mut self.w.orphans);
+                return Some(sweep);
+            }
         }
+        None
     }
 
     /// What follows from a step that is final.

@@ -59,6 +59,8 @@ pub(super) struct Running {
     work: Work,
     tasks: Tasks,
     phase: Phase,
+    /// Somebody is to have the outcome.
+    asked: bool,
 }
 
 /// What one slice came to.
@@ -81,7 +83,19 @@ impl Ofproto {
             work,
             tasks,
             phase: Phase::Modify(0, None),
+            asked: true,
         }));
+    }
+
+    /// Goes on with what a transaction that is published has left to do of flows that nobody teaches any more. There is no
+    /// outcome: deleting does not fail.
+    pub(super) fn sweep_later(&mut self, now: Now, rest: Sweep, plant: &mut impl Plant) {
+        let nothing = Box::new(std::iter::empty());
+        self.start(now, &Author::switch(), nothing, plant);
+        if let Some(running) = &mut self.running {
+            running.asked = false;
+            running.phase = Phase::Modify(0, Some(Current::Flows(Box::new(rest))));
+        }
     }
 
     /// True for a change that may take long enough to be made in slices.
@@ -102,30 +116,35 @@ impl Ofproto {
         goes > MANY
     }
 
-    /// True from [`Self::start`] until [`Self::proceed`] has given the outcome.
+    /// True from [`Self::start`] until [`Self::proceed`] has given the outcome, and while flows that nobody teaches any more are
+    /// still to go.
     pub fn is_busy(&self) -> bool {
         self.running.is_some() || self.outcome.is_some()
     }
 
     /// Does about `work` of the changes to single flows that are still to do. Gives the outcome once when all is done.
     pub fn proceed(&mut self, work: usize, plant: &mut impl Plant) -> Option<Outcome> {
-        if let Some(running) = self.running.take() {
-            match running.slice(self, work, plant) {
-                Progress::More(r) => self.running = Some(r),
-                Progress::Done(outcome) => self.outcome = Some(outcome),
-            }
-        }
+        self.run_slice(work, plant);
         self.outcome.take()
     }
 
     /// Ends what is under way at once; its outcome waits for [`Self::proceed`].
     pub(super) fn finish(&mut self, plant: &mut impl Plant) {
-        while let Some(running) = self.running.take() {
-            match running.slice(self, usize::MAX, plant) {
-                Progress::More(r) => self.running = Some(r),
-                Progress::Done(outcome) => self.outcome = Some(outcome),
-            }
+        while self.run_slice(usize::MAX, plant) {}
+    }
+
+    /// True while there is more to do.
+    fn run_slice(&mut self, work: usize, plant: &mut impl Plant) -> bool {
+        let Some(running) = self.running.take() else {
+            return false;
+        };
+        let asked = running.asked;
+        match running.slice(self, work, plant) {
+            Progress::More(r) => self.running = Some(r),
+            Progress::Done(outcome) if asked => self.outcome = Some(outcome),
+            Progress::Done(_) => {}
         }
+        self.running.is_some()
     }
 }
 
@@ -177,8 +196,12 @@ impl Running {
                 }
             }
         }
-        let work = txn.w;
-        Progress::More(Box::new(Self { work, tasks, phase }))
+        Progress::More(Box::new(Self {
+            work: txn.w,
+            tasks,
+            phase,
+            asked: self.asked,
+        }))
     }
 }
 

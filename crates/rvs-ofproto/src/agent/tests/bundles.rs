@@ -459,6 +459,40 @@ fn many_flows_are_deleted_in_slices() {
     assert!(rig.flows(c).is_empty());
 }
 
+/// Who sees the last teacher gone sees nothing of what it taught.
+#[test]
+fn what_a_deleted_flow_taught_is_gone_before_the_next_request() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of14);
+    let teach = "reg1=5,actions=learn(table=2,delete_learned,cookie=0x5,NXM_OF_ETH_DST[])";
+    let words = text::Words::new(Version::Of14);
+    let mut teach = text::parse_flow(teach, FlowCommand::Add, &words).unwrap();
+    rig.done(c, &flow_mod(teach.clone()));
+    let n = 5 * super::super::limits::TURN_CHANGES;
+    for i in 0..n as u16 {
+        let mut m = add_flow(i);
+        m.flags = FlowFlags::SEND_FLOW_REM;
+        (m.table, m.new_cookie) = (TableId(2), Some(5));
+        rig.say(c, 1, &flow_mod(m));
+    }
+    rig.hear(c);
+    assert_eq!(rig.flows(c).len(), n + 1);
+    (teach.command, teach.instructions) = (FlowCommand::DeleteStrict, Instructions::default());
+    for (xid, m) in [(1, &flow_mod(teach)), (2, &Message::BarrierRequest)] {
+        rig.agent.input(c.conn, &c.dialect.encode(m, xid).unwrap());
+    }
+    let (mut turns, mut told) = (0, Vec::new());
+    while rig.agent.turn(rig.now, &mut rig.plant) {
+        turns += 1;
+        told.extend(rig.hear_now(c));
+    }
+    told.extend(rig.hear_now(c));
+    assert!((4..100).contains(&turns), "{turns}");
+    assert_eq!(told.len(), n + 1);
+    assert_eq!(told.last(), Some(&(2, Message::BarrierReply)));
+    assert!(rig.flows(c).is_empty());
+}
+
 /// What was removed is forgotten little by little too, but not before it was told of.
 #[test]
 fn every_flow_of_a_long_delete_is_told_of() {

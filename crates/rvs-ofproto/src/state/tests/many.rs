@@ -239,6 +239,63 @@ fn what_was_taught_goes_in_slices() {
     assert_eq!(lab.state.index.flows, 0);
 }
 
+/// However the last teacher goes.
+#[test]
+fn no_call_takes_away_all_that_was_taught() {
+    const N: usize = 5000;
+    type Way = fn(&mut Lab);
+    let ways: [(&str, usize, Way); 6] = [
+        ("del-strict", 0, |lab| lab.all(&["del-strict reg1=5"])),
+        ("mod-strict", 1, |lab| {
+            lab.all(&["mod-strict reg1=5,actions=drop"]);
+        }),
+        ("add", 1, |lab| lab.all(&["add reg1=5,actions=drop"])),
+        ("del-group", 0, |lab| lab.all(&["del-group group_id=1"])),
+        ("timeout", 0, |lab| {
+            lab.pass(10_000);
+            lab.expire();
+        }),
+        // Whoever comes in between ends it.
+        ("another", 1, |lab| {
+            lab.all(&["del-strict reg1=5"]);
+            assert!(lab.state.is_busy());
+            lab.all(&["add reg1=6,actions=drop"]);
+            assert_eq!((lab.state.index.flows, lab.state.is_busy()), (1, false));
+        }),
+    ];
+    for (name, left, way) in ways {
+        let mut lab = Lab::new(Version::Of13);
+        lab.all(&[
+            "add-group group_id=1,type=all",
+            "add hard_timeout=10,reg1=5,actions=group:1,\
+             learn(table=2,delete_learned,cookie=0x5,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
+        ]);
+        let flows: Vec<_> = (0..N)
+            .map(|n| {
+                lab.parse(&format!("add table=2,cookie=5,reg0={n},actions=drop"))
+                    .unwrap()
+            })
+            .collect();
+        lab.apply(flows);
+        let mut before = lab.state.index.flows;
+        way(&mut lab);
+        for _ in 0..N {
+            if name != "another" {
+                let gone = before - lab.state.index.flows;
+                assert!(gone <= WORK + 1, "{gone} at once by {name}");
+            }
+            before = lab.state.index.flows;
+            if !lab.state.is_busy() {
+                break;
+            }
+            assert_eq!(lab.state.proceed(WORK, &mut lab.plant), None);
+        }
+        assert_eq!((lab.state.index.flows, lab.state.is_busy()), (left, false));
+        assert_eq!(lab.dump().len(), left);
+        assert_eq!(lab.run("del "), Ok(()));
+    }
+}
+
 /// Packets of a bundle leave some at a time, in order, when all of it is published.
 #[test]
 fn many_packet_outs_leave_in_slices() {
