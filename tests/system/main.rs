@@ -129,6 +129,7 @@ fn main() -> ExitCode {
         dummy::time_by_command,
         dummy::states_and_traces,
         dummy::refusals_of_traces,
+        dummy::flow_monitors_pause_and_resume,
         dummy::trees_by_the_clock,
         dummy::flows_in_the_log,
         dummy::traces_that_teach,

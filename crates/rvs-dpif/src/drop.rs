@@ -36,6 +36,7 @@ drop_reasons! {
     PortNoFwd = "drop_port_no_fwd", "The output port is configured not to forward.";
     TtlExpired = "drop_ttl_expired", "The TTL ran out.";
     TooDeep = "drop_too_deep", "Resubmits, groups or patch ports nest deeper than the limit.";
+    StackTooDeep = "drop_stack_too_deep", "More is pushed than the stack holds.";
     TooManyResubmits = "drop_too_many_resubmits", "More resubmits than the limit.";
     TooManyActions = "drop_too_many_actions", "The translation has more actions than the limit.";
     GroupEmpty = "drop_group_empty", "The group has no live bucket.";

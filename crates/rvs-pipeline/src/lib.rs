@@ -30,6 +30,7 @@ pub use numbered::{Groups, Meters, Numbered};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
+pub use translate::limits::STACK;
 pub use translate::output::{queue_priority, QUEUES};
 pub use translate::{translate, translate_actions};
 pub use translation::{

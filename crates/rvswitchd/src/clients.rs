@@ -9,6 +9,8 @@ use rvs_ovsdb::jsonrpc::{Framer, Message, Outbox};
 use rvs_ovsdb::server::SessionId;
 use serde_json::Value;
 
+use crate::logging::UNIXCTL;
+
 /// Octets read from one client before the others' turn.
 const READ: usize = 65_536;
 /// Clients of the control sockets at once.
@@ -96,7 +98,8 @@ impl ControlSession {
                     Value::String(s) => Ok(s),
                     other => Err(format!("parameters are strings, not {other}")),
                 };
-                let params = params.into_iter().map(text).collect::<Result<_, _>>()?;
+                let params: Vec<String> = params.into_iter().map(text).collect::<Result<_, _>>()?;
+                tracing::debug!(target: UNIXCTL, "received request {method}{params:?}, id={id}");
                 Ok(Some(Request { id, method, params }))
             }
             _ => Err("a request is expected".to_owned()),
@@ -104,6 +107,15 @@ impl ControlSession {
     }
 
     pub fn reply(&mut self, id: Value, result: Result<Value, String>) {
+        match &result {
+            Ok(v) => {
+                let text = v.as_str().unwrap_or_default();
+                tracing::debug!(target: UNIXCTL, "replying with success, id={id}: \"{text}\"");
+            }
+            Err(text) => {
+                tracing::debug!(target: UNIXCTL, "replying with error, id={id}: \"{text}\"");
+            }
+        }
         self.out.push(&Message::Response {
             id,
             result: result.map_err(Value::String),

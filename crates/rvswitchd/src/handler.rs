@@ -171,6 +171,7 @@ impl Handler {
     pub fn start(mut self) -> Result<JoinHandle<()>> {
         std::thread::Builder::new()
             .name("handler".to_owned())
+            .stack_size(rvs_pipeline::STACK)
             .spawn(move || self.run())
             .context("can't start the handler thread")
     }

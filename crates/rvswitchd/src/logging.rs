@@ -33,7 +33,10 @@ pub enum Place {
 }
 
 /// Names of the field's modules under which particular lines are logged, and which have levels of their own.
-pub const MODULES: [&str; 2] = ["dpif_netdev", "ofproto_dpif"];
+pub const MODULES: [&str; 3] = ["dpif_netdev", "ofproto_dpif", UNIXCTL];
+
+/// The module that tells what clients of the control socket ask and hear.
+pub const UNIXCTL: &str = "unixctl";
 
 /// What is said at one place.
 struct Levels {

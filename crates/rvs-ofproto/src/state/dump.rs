@@ -110,7 +110,7 @@ pub fn flow_stats(flow: &FlowView<'_>, now: Now) -> FlowStats {
         duration_nsec: there.subsec_nanos(),
         idle_timeout,
         hard_timeout,
-        idle_age: age(rule.created.max(rule.counters.used())),
+        idle_age: age(idle_since(rule)),
         hard_age: age(rule.modified),
         flags: flags(rule),
         importance: rule.importance,
@@ -118,6 +118,16 @@ pub fn flow_stats(flow: &FlowView<'_>, now: Now) -> FlowStats {
         bytes: rule.counters.bytes(),
         instructions: rule.instructions.clone(),
     }
+}
+
+/// Since when the flow has been idle, as Open vSwitch counts it: a flow that was put in the place of another goes on with its
+/// idle age. Its timeout begins anew all the same.
+fn idle_since(rule: &Rule) -> Now {
+    let used = rule.counters.used();
+    if rule.flags.replaces && used != Now::ZERO {
+        return used;
+    }
+    rule.created.max(used)
 }
 
 fn flags(rule: &Rule) -> FlowFlags {

@@ -89,14 +89,12 @@ impl<P: Plant> Txn<'_, P> {
             .map(|r| r.id());
         if let Some(old) = old {
             let gone = self.remove(table.id, &mut rules, old, None);
-            let keeps = |(old, _): &(Arc<Rule>, _)| {
-                (!rule.flags.reset_counts).then(|| old.counters.clone())
-            };
-            let kept = gone.as_ref().and_then(keeps);
             let new = Arc::get_mut(&mut rule).expect("invariant: it is in no table");
             new.flags.replaces = true;
-            if let Some(counters) = kept {
-                new.counters = counters;
+            match gone.as_ref().map(|(old, _)| &old.counters) {
+                Some(old) if new.flags.reset_counts => new.counters.count(0, 0, old.used()),
+                Some(old) => new.counters = old.clone(),
+                None => {}
             }
         } else {
             self.make_room(&table, &mut rules)?;

@@ -27,7 +27,7 @@ use rvs_packet::Frame;
 
 use crate::bridge::{Bridge, BridgeId, FragMode, Miss};
 use crate::table::Rule;
-use crate::translate::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
+use crate::translate::limits::{MAX_DEPTH, MAX_NESTED, MAX_RESUBMITS, MAX_WATCHED};
 use crate::world::{MacTables, World};
 
 pub use execute::{execute, Executed};
@@ -72,6 +72,7 @@ pub fn interpret(world: &World, macs: &MacTables, frame: &Frame, in_port: DpPort
         out: &mut out,
         resubmits: 0,
         depth: 0,
+        nested: 0,
         mirrored: BTreeSet::new(),
     };
     let mut packet = Packet::arrived(frame.clone(), bridge, port.of);
@@ -199,6 +200,7 @@ struct Run<'w, 'o> {
     out: &'o mut Outcome,
     resubmits: u32,
     depth: u16,
+    nested: u16,
     /// Mirrors that have had their copy, by their places in their bridges.
     mirrored: BTreeSet<(BridgeId, usize)>,
 }
@@ -411,7 +413,8 @@ impl<'w> Run<'w, '_> {
     }
 
     fn resubmit(&mut self, p: &mut Packet<'w>, port: OfPort, table: TableId) -> Step {
-        self.down(|run| {
+        let anew = table <= p.at.table;
+        self.down(anew, |run| {
             let Some((rule, is_miss)) = run.find(p, table, port)? else {
                 return Ok(());
             };
@@ -431,19 +434,20 @@ impl<'w> Run<'w, '_> {
         if reason == PacketInReason::Group {
             copy.at.reason = reason;
         }
-        match self.down(|run| run.actions(&mut copy, list)) {
+        match self.down(true, |run| run.actions(&mut copy, list)) {
             Err(End::Aborted) => Err(End::Aborted),
             _ => Ok(()),
         }
     }
 
-    fn down(&mut self, f: impl FnOnce(&mut Self) -> Step) -> Step {
-        if self.depth >= MAX_DEPTH {
+    /// `anew` unless it leads to a later table.
+    fn down(&mut self, anew: bool, f: impl FnOnce(&mut Self) -> Step) -> Step {
+        if self.depth >= MAX_DEPTH || self.nested >= MAX_NESTED {
             return Err(End::Aborted);
         }
-        self.depth += 1;
+        (self.depth, self.nested) = (self.depth + u16::from(anew), self.nested + 1);
         let end = f(self);
-        self.depth -= 1;
+        (self.depth, self.nested) = (self.depth - u16::from(anew), self.nested - 1);
         end
     }
 

@@ -55,7 +55,7 @@ impl<'w> Run<'w, '_> {
         there.own_tags = p.own_tags;
         there.vlan_limit = p.vlan_limit;
         there.frags = p.frags;
-        self.down(|run| {
+        self.down(true, |run| {
             mirror::mirror(run, &there, to, false)?;
             match run.pipeline(&mut there) {
                 Err(End::Aborted) => Err(End::Aborted),

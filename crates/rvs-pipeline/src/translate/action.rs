@@ -192,7 +192,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
 
     fn push_stack(&mut self, src: SubField) {
         if self.stack.len() >= MAX_STACK {
-            return self.abort(DropReason::TooDeep);
+            return self.abort(DropReason::StackTooDeep);
         }
         let v = self.read(src).unwrap_or(0);
         self.stack.push(v);

@@ -12,6 +12,7 @@ use rvs_packet::IpProto;
 
 use super::compose::Composer;
 use super::freeze::Freeze;
+use super::limits::{MAX_DEPTH, MAX_NESTED};
 use super::mirror::Mirrored;
 use super::origin_mask;
 use crate::bridge::{Bridge, FragMode};
@@ -23,8 +24,10 @@ use crate::world::PipelineView;
 pub(super) struct Ctx<'a, 't, T: Trace> {
     pub(super) view: &'a PipelineView<'a>,
     trace: &'t mut T,
-    /// Levels of nesting, for the limit and for the trace.
-    pub(super) depth: u16,
+    /// Levels of nesting.
+    depth: u16,
+    /// Those that lead through the tables anew.
+    deepened: u16,
     pub(super) resubmits: u32,
 
     /// The packet as it arrived.
@@ -143,6 +146,7 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
             view,
             trace,
             depth: 0,
+            deepened: 0,
             resubmits: 0,
             arrived: flow,
             key,
@@ -293,6 +297,23 @@ impl<'a, 't, T: Trace> Ctx<'a, 't, T> {
         }
         let words = self.known.0.words().iter().enumerate();
         words.fold(0, |bits, (i, w)| if *w == 0 { bits } else { bits | 1 << i })
+    }
+
+    /// Whether there is no room for one more level.
+    pub(super) const fn is_deepest(&self) -> bool {
+        self.deepened >= MAX_DEPTH || self.depth >= MAX_NESTED
+    }
+
+    /// One level down; `anew` unless it leads to a later table.
+    pub(super) fn descend(&mut self, anew: bool) {
+        self.depth += 1;
+        self.deepened += u16::from(anew);
+    }
+
+    /// Back up, from where [`Self::descend`] led.
+    pub(super) fn ascend(&mut self, anew: bool) {
+        self.depth -= 1;
+        self.deepened -= u16::from(anew);
     }
 
     pub(super) fn note(&mut self, event: impl FnOnce() -> TraceEvent) {

@@ -11,7 +11,7 @@ use rvs_flow::{OfPort, PipelineKey, Present};
 use rvs_openflow::{Action, Instructions, TableId};
 
 use super::ctx::{Ctx, Unparsed};
-use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
+use super::limits::MAX_RESUBMITS;
 use super::mirror::{self, Mirrored};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{FrozenRest, FrozenState, FrozenThen, PacketInNote};
@@ -129,7 +129,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
 
     /// What is left to do, with the bit set and with the bit clear.
     fn both_branches(&mut self, dst: SubField, len: u16, state: &FrozenState) {
-        if self.depth >= MAX_DEPTH {
+        if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
         // Branches double with every check: they count as lookups do.
@@ -137,7 +137,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         if self.resubmits > MAX_RESUBMITS {
             return self.abort(DropReason::TooManyResubmits);
         }
-        self.depth += 1;
+        self.descend(true);
         let before = (self.save(), self.at.clone());
         let mirrored = std::mem::take(&mut self.mirrored);
         let mut lists = [Vec::new(), Vec::new()];
@@ -160,7 +160,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 return;
             }
         }
-        self.depth -= 1;
+        self.ascend(true);
         self.stack.clear();
         self.action_set.clear();
         // What comes after both has a second copy made rather than none.

@@ -6,7 +6,7 @@ use rvs_dpif::DropReason;
 use rvs_openflow::{ActionSet, Bucket, GroupId, GroupKind, PacketInReason};
 
 use super::ctx::Ctx;
-use super::limits::{MAX_DEPTH, MAX_RESUBMITS, MAX_WATCHED};
+use super::limits::{MAX_RESUBMITS, MAX_WATCHED};
 use crate::bridge::{Bridge, GroupEntry};
 use crate::trace::{Trace, TraceEvent};
 use crate::translation::{push, CachedEffect, GroupDep};
@@ -26,7 +26,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         let Some(entry) = bridge.groups.get(id) else {
             return self.drop_with(DropReason::GroupEmpty);
         };
-        if self.depth >= MAX_DEPTH {
+        if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
         // Groups that lead to groups multiply, also when nothing comes out of them.
@@ -109,18 +109,18 @@ impl<T: Trace> Ctx<'_, '_, T> {
 
     /// Runs something on a copy of the packet: afterwards everything is as before.
     pub(super) fn isolated(&mut self, run: impl FnOnce(&mut Self)) {
-        if self.depth >= MAX_DEPTH {
+        if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
         let before = (self.save(), self.at.clone());
         let stack = self.stack.clone();
         let action_set = std::mem::take(&mut self.action_set);
         let scope = self.out.begin();
-        self.depth += 1;
+        self.descend(true);
         run(self);
         self.action_set.clear();
         self.boundary(false);
-        self.depth -= 1;
+        self.ascend(true);
         if self.aborted {
             return;
         }

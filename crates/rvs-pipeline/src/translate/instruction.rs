@@ -8,7 +8,7 @@ use rvs_flow::{Mask, OfPort, PipelineKey};
 use rvs_openflow::{Action, Instructions, PacketInReason, TableId};
 
 use super::ctx::{Ctx, Unparsed};
-use super::limits::{MAX_DEPTH, MAX_RESUBMITS};
+use super::limits::MAX_RESUBMITS;
 use crate::bridge::Miss;
 use crate::table::{Rule, Table};
 use crate::trace::{Trace, TraceEvent};
@@ -42,17 +42,18 @@ impl<T: Trace> Ctx<'_, '_, T> {
     /// Looks the packet up in `table` on behalf of a resubmit: a miss does nothing, and what the rule does counts as done
     /// here. The action set goes on.
     pub(super) fn resubmit_to(&mut self, table: TableId) {
-        if self.depth >= MAX_DEPTH {
+        if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
+        let anew = table <= self.at.table;
         let Some(found) = self.lookup(table) else {
             return;
         };
         let place = self.at.clone();
-        self.depth += 1;
+        self.descend(anew);
         let next = self.run_rule(found);
         self.go_on(next);
-        self.depth -= 1;
+        self.ascend(anew);
         self.at = place;
     }
 

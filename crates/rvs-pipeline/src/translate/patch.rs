@@ -5,7 +5,6 @@ use rvs_flow::{Mask, OfPort, PipelineKey};
 use rvs_openflow::TableId;
 
 use super::ctx::Ctx;
-use super::limits::MAX_DEPTH;
 use super::protocol::Door;
 use crate::bridge::BridgeId;
 use crate::ports::Port;
@@ -33,7 +32,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             Ok(door) => door,
             Err(reason) => return self.drop_with(reason),
         };
-        if self.depth >= MAX_DEPTH {
+        if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
         self.effects.push(CachedEffect::PatchHit {
@@ -48,7 +47,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let stack = std::mem::take(&mut self.stack);
         let action_set = std::mem::take(&mut self.action_set);
         let scope = self.out.begin();
-        self.depth += 1;
+        self.descend(true);
         self.key = PipelineKey {
             flow: self.key.flow,
             actset_output: OfPort::UNSET.0,
@@ -63,7 +62,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let in_set = std::mem::take(&mut self.in_set);
         self.run_tables(TableId(0));
         self.boundary(true);
-        self.depth -= 1;
+        self.ascend(true);
         if self.aborted {
             return;
         }

@@ -18,8 +18,9 @@ use rvs_pipeline::{
 pub const BR: BridgeId = BridgeId(1);
 
 /// What a translation gives up for, which the interpreter counts in another way.
-pub const LIMITS: [DropReason; 3] = [
+pub const LIMITS: [DropReason; 4] = [
     DropReason::TooDeep,
+    DropReason::StackTooDeep,
     DropReason::TooManyResubmits,
     DropReason::TooManyActions,
 ];

@@ -290,6 +290,7 @@ impl<'w> Layout<'w> {
                 _ => " >> IPv4 decrement TTL exception",
             },
             DropReason::TooDeep => " >>>> over max translation depth 64 <<<<",
+            DropReason::StackTooDeep => " >>>> resubmits yielded over 64 kB of stack <<<<",
             DropReason::TooManyResubmits => " >>>> over 4096 resubmit actions <<<<",
             DropReason::GroupEmpty => " -> no live bucket",
             DropReason::VlanTagOnAccess | DropReason::VlanNotInTrunk => {
@@ -309,6 +310,7 @@ impl<'w> Layout<'w> {
 pub const fn failure(reason: DropReason) -> Option<&'static str> {
     match reason {
         DropReason::TooDeep => Some("Recursion too deep"),
+        DropReason::StackTooDeep => Some("Stack too deep"),
         DropReason::TooManyResubmits => Some("Too many resubmits"),
         _ => None,
     }

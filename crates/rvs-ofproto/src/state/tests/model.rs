@@ -26,6 +26,8 @@ struct Flow {
     created: Now,
     modified: Now,
     used: Now,
+    /// It took another's place.
+    replaces: bool,
     packets: u64,
     instructions: Instructions,
 }
@@ -181,6 +183,7 @@ impl Model {
         if old.is_none() && self.flows.len() >= self.limit {
             return Err(ErrorCode::FmfcTableFull);
         }
+        let (used, replaces) = (old.as_ref().map_or(Now::ZERO, |o| o.used), old.is_some());
         let kept = old.filter(|_| !m.flags.has(FlowFlags::RESET_COUNTS));
         self.flows.push(Flow {
             table,
@@ -193,7 +196,8 @@ impl Model {
             flags: m.flags,
             created: now,
             modified: now,
-            used: kept.as_ref().map_or(Now::ZERO, |k| k.used),
+            used,
+            replaces,
             packets: kept.map_or(0, |k| k.packets),
             instructions: m.instructions.clone(),
         });
@@ -223,7 +227,10 @@ impl Model {
             duration_nsec: lab.now.since(f.created).subsec_nanos(),
             idle_timeout: f.idle,
             hard_timeout: f.hard,
-            idle_age: age(f.created.max(f.used)),
+            idle_age: age(match f.used {
+                used if f.replaces && used != Now::ZERO => used,
+                used => f.created.max(used),
+            }),
             hard_age: age(f.modified),
             flags: f.flags,
             importance: f.importance,

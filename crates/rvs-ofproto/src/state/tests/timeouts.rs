@@ -54,6 +54,29 @@ fn flows_go_when_idle_or_old() {
     assert_eq!(lab.dump(), ["in_port=3 actions=output:2"]);
 }
 
+/// A flow that takes another's place shows the idle age of that one, whose packets it may count on with; its timeout begins anew.
+#[test]
+fn idle_age_goes_on_and_the_timeout_begins_anew() {
+    for flags in ["", "reset_counts,"] {
+        let mut lab = Lab::new(Version::Of13);
+        let add = format!("add {flags}idle_timeout=10,in_port=1,actions=output:2");
+        lab.all(&[&add]);
+        lab.pass(4_000);
+        lab.hit(0, "in_port=1", 3);
+        lab.pass(6_000);
+        lab.all(&[&add]);
+        lab.pass(9_000);
+        let shown = lab.dump_of(FlowSelect::all(), true);
+        assert!(shown[0].contains("duration=9s"), "{shown:?}");
+        assert!(shown[0].contains("idle_age=15"), "{shown:?}");
+        lab.expire();
+        assert_eq!(lab.dump().len(), 1);
+        lab.pass(1_000);
+        lab.expire();
+        assert!(lab.dump().is_empty());
+    }
+}
+
 /// Packets that a cache counted and has not told of yet.
 #[test]
 fn counts_that_arrive_late_are_in_time() {
