@@ -332,7 +332,7 @@ pub fn flow_monitors_pause_and_resume(lab: &Lab) {
         ask("barrier");
         ask("block");
         suite.sh(
-            "for i in $(seq 1 60000); do echo \"cookie=1,reg1=$i,actions=drop\"; done > many; ovs-ofctl add-flows br0 many; \
+            "seq 1 20000 | sed 's/.*/cookie=1,reg1=&,actions=drop/' > many; ovs-ofctl add-flows br0 many; \
              ovs-ofctl add-flow br0 in_port=1,cookie=3,actions=drop; ovs-ofctl mod-flows br0 in_port=2,cookie=2,actions=2; \
              ovs-ofctl del-flows br0 cookie=1/-1",
         );
@@ -346,11 +346,9 @@ pub fn flow_monitors_pause_and_resume(lab: &Lab) {
             n.trim().parse::<u32>().unwrap()
         };
         let (added, gone) = (count("ADDED"), count("DELETED"));
-        assert!(added > 100 && added < 60_000, "{added}");
+        assert!(added > 100 && added < 20_000, "{added}");
         assert_eq!(added, gone, "{version}");
-        let rest = suite.sh(
-            "sed -n -e 's/ table=0//; s/ (xid=.*//; /PAUSED/p; /RESUMED/p; /cookie=0x[23]/p' told | sed 's/.*_//' | sort",
-        );
+        let rest = suite.sh("sed -n -e 's/ table=0//; /cookie=0x[23]/p' told | sort");
         let want = " event=ADDED cookie=0x3 in_port=1\n event=MODIFIED cookie=0x2 in_port=2 actions=output:2\n";
         assert!(rest.starts_with(want), "{rest}");
     }
