@@ -192,6 +192,7 @@ fn main() -> ExitCode {
         tier0_trouble::nothing_is_loaded_that_no_port_wants,
         tier0_trouble::a_program_taken_off_comes_back,
         tier0_trouble::a_drop_taken_off_comes_back_and_the_qdisc_goes,
+        tier0_trouble::a_drop_lost_among_too_many_events_comes_back,
         tier0_trouble::a_foreign_xdp_program_keeps_a_port_out,
         tier0_trouble::clsact_vlans,
         tier0_trouble::clsact_every_action,

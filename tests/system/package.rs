@@ -137,7 +137,7 @@ pub fn is_confined(lab: &Lab) {
 }
 
 pub fn runs_with_the_privileges_of_its_unit(lab: &Lab) {
-    assert_eq!((setting("Type"), setting("WatchdogSec")), ("notify", "5"));
+    assert_eq!((setting("Type"), setting("WatchdogSec")), ("notify", "30"));
     let capabilities: Vec<String> = setting("CapabilityBoundingSet")
         .split_whitespace()
         .map(|c| format!("+{}", c.trim_start_matches("CAP_").to_lowercase()))

@@ -257,6 +257,7 @@ pub fn queues_shape_and_count(lab: &Lab) {
 /// What somebody else put on a device stays there, whatever becomes of the port.
 pub fn foreign_disciplines_stay(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["on it is somebody else's"]);
     let has = |what: &str| lab.sh("tc qdisc show dev veth-g").contains(what);
     let create = "-- --id=@q create qos type=linux-htb other-config:max-rate=20000000";
     lab.sh("tc qdisc add dev veth-g root handle 5: htb default 1; tc class add dev veth-g parent 5: classid 5:1 htb rate 10mbit");

@@ -87,6 +87,7 @@ pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
         cause.display()
     ));
     let switch = red_and_green(lab, "br1");
+    switch.expects(&["no kernel cache", "the host will see the frames"]);
     lab.ping("red", "10.0.0.2");
     waits_for_reason(&switch, "veth-r", "Cannot allocate memory");
     assert_eq!(doctor_of(&switch, "veth-r")["host_kept_away"], false);
@@ -161,6 +162,23 @@ pub fn a_program_taken_off_comes_back(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");
+}
+
+/// When more happened than the kernel keeps events of, what was missed is looked for: a drop that was taken off meanwhile, too.
+pub fn a_drop_lost_among_too_many_events_comes_back(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    switch.expects(&["somebody took the ingress drop off"]);
+    switch.ctl("set port veth-r other_config:kernel-cache=off");
+    let filters = || lab.sh("tc filter show dev veth-r ingress");
+    eventually("the drop is there", || filters().contains("rvs-drop"));
+    lab.sh(&format!("kill -STOP {}", switch.pid()));
+    lab.sh(
+        "for i in $(seq 10000); do echo link set lo mtu $((40000 + i)); done | ip -batch -; \
+         tc qdisc del dev veth-r clsact",
+    );
+    lab.sh(&format!("kill -CONT {}", switch.pid()));
+    eventually("it is put back", || filters().contains("rvs-drop"));
+    lab.ping("red", "10.0.0.2");
 }
 
 /// A port outside the kernel's cache has a filter too, which keeps the host away. The qdisc goes with whichever filter goes last.

@@ -20,7 +20,7 @@ impl Devices {
                 // Whether a port may come in is looked at in time: trying it makes such events itself.
                 match found.map(|(dp, d)| (*dp, &d.way)) {
                     Some((dp, Way::Kernel(_))) => self.changed.extend([dp]),
-                    Some((dp, Way::Own { guard: Some(_), .. })) => self.notice_drop_lost(dp),
+                    Some((dp, Way::Own { guard: Some(_), .. })) => self.give_drop(dp),
                     _ => {}
                 }
             }
@@ -43,6 +43,7 @@ impl Devices {
     pub fn look_at_changed(&mut self, out: &mut Vec<PortEvent>) {
         for dp in std::mem::take(&mut self.changed) {
             self.notice_detached(dp);
+            self.give_drop(dp);
             self.place_and_tell(dp, out);
         }
     }

@@ -8,7 +8,7 @@ use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{PortEvent, PortSpec};
 
 use crate::clock;
-use crate::devices::way::{keep_host_away, Way};
+use crate::devices::way::Way;
 use crate::devices::Devices;
 use crate::tier0::Tier0;
 use crate::wanted::Asked;
@@ -67,26 +67,6 @@ impl Devices {
         for dp in all {
             self.give_drop(dp);
             self.place_and_tell(dp, events);
-        }
-    }
-
-    /// Keeps the host away from a port that was opened when nothing could.
-    fn give_drop(&mut self, dp: DpPort) {
-        let (Ok(drop), Some(device)) = (self.drop.get(), self.open.get_mut(&dp)) else {
-            return;
-        };
-        let index = device.base.index();
-        if let Way::Own { guard, .. } = &mut device.way {
-            if guard.is_none() {
-                match keep_host_away(drop, index) {
-                    Ok(new) => *guard = Some(new),
-                    Err(e) => {
-                        let name = &device.spec.name;
-                        device.seen_by_host =
-                            Some(format!("the host still sees the frames of {name}: {e}"));
-                    }
-                }
-            }
         }
     }
 

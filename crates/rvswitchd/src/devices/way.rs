@@ -263,26 +263,30 @@ impl Devices {
         Ok(())
     }
 
-    /// Somebody else may have taken the ingress drop off a port that has a socket of its own: it is put back.
-    pub(super) fn notice_drop_lost(&mut self, dp: DpPort) {
-        let (Some(drop), Some(device)) = (self.drop.get().ok(), self.open.get_mut(&dp)) else {
+    /// Keeps the host away from a port with a packet socket of its own where nothing does: it was opened when nothing could,
+    /// somebody else took the drop off, or the last try failed.
+    pub(super) fn give_drop(&mut self, dp: DpPort) {
+        let (Ok(drop), Some(device)) = (self.drop.get(), self.open.get_mut(&dp)) else {
             return;
         };
-        let index = device.base.index();
-        let Way::Own { guard, .. } = &mut device.way else {
+        let (Way::Own { guard, .. }, true) = (&mut device.way, device.packet.is_some()) else {
             return;
         };
         let lost = |guard: &Guard| matches!(guard.is_attached(), Ok(false));
-        if !guard.as_ref().is_some_and(lost) {
+        let was_taken = guard.as_ref().map(lost);
+        if was_taken == Some(false) {
             return;
         }
         // Before the new one comes, which it would take along.
         *guard = None;
         let name = &device.spec.name;
-        match keep_host_away(drop, index) {
+        match keep_host_away(drop, device.base.index()) {
             Ok(new) => {
-                tracing::warn!("{name}: somebody took the ingress drop off; it is there again");
+                if was_taken.is_some() {
+                    tracing::warn!("{name}: somebody took the ingress drop off; it is there again");
+                }
                 *guard = Some(new);
+                device.seen_by_host = None;
             }
             Err(e) => {
                 device.seen_by_host =
@@ -489,7 +493,8 @@ impl Devices {
         let next: Vec<DpPort> = self
             .open
             .range((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded))
-            .filter(|(_, d)| d.packet.is_some() && d.spec.kernel_cache)
+            .filter(|(_, d)| d.packet.is_some())
+            .filter(|(_, d)| d.spec.kernel_cache || matches!(d.way, Way::Own { .. }))
             .map(|(dp, _)| *dp)
             .take(CHECKS)
             .collect();
@@ -497,12 +502,12 @@ impl Devices {
             Some(last) if next.len() == CHECKS => *last,
             _ => DpPort(0),
         };
-        if self.kernel.get().is_err() {
-            return events;
-        }
         for dp in next {
-            self.notice_detached(dp);
-            self.place_and_tell(dp, &mut events);
+            self.give_drop(dp);
+            if self.kernel.get().is_ok() {
+                self.notice_detached(dp);
+                self.place_and_tell(dp, &mut events);
+            }
         }
         events
     }
