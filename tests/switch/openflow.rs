@@ -5,7 +5,8 @@ use std::time::Duration;
 use rvs_flow::{NoPortNames, OfPort};
 use rvs_ofproto::agent::ConnKind;
 use rvs_openflow::message::{
-    FlowCommand, FlowMod, GroupCommand, MeterCommand, MeterMod, PacketIn, PacketOut,
+    BundleAdd, BundleCommand, BundleControl, BundleFlags, FlowCommand, FlowMod, GroupCommand,
+    MeterCommand, MeterMod, PacketIn, PacketOut,
 };
 use rvs_openflow::text::{parse_flow, parse_group, parse_meter, Words};
 use rvs_openflow::{Action, FlowMatch, Instructions, Message, PacketInReason, TableId, Version};
@@ -370,5 +371,90 @@ fn a_controllers_frame_reaches_the_controllers_of_the_bridges_it_crosses() {
         let out = PacketOut::new(input, flood, frame.clone());
         b.order(&mut s, &Message::PacketOut(Box::new(out)));
         assert_eq!(c.packet_ins(&mut s).len(), 1, "{input:?}");
+    }
+}
+
+/// Collects a bundle whose first flow drops everything and whose last sends everything to the port, and asks for its commit.
+fn begin_commit(s: &mut TestSwitch, c: &mut Controller, flows: u32, to: OfPort) {
+    let (bundle, flags) = (1, BundleFlags::ATOMIC);
+    for xid in 0..flows {
+        let (text, actions) = match xid {
+            0 => (String::new(), Vec::new()),
+            x if x + 1 == flows => (String::new(), vec![Action::output(to)]),
+            x => (
+                format!("arp,arp_tpa=10.0.{}.{}", x >> 8, x & 255),
+                Vec::new(),
+            ),
+        };
+        let mut m = FlowMod::new(FlowCommand::Add, matching(&text));
+        m.priority = 10 + u16::from(xid + 1 == flows);
+        m.instructions = Instructions::apply(actions);
+        let m = Message::FlowMod(Box::new(m));
+        let message = c.dialect.encode(&m, xid).unwrap();
+        let add = Message::BundleAdd(BundleAdd {
+            bundle,
+            flags,
+            message,
+        });
+        c.give(s, &c.dialect.encode(&add, xid).unwrap());
+    }
+    while c.turn(s) {}
+    let command = BundleCommand::CommitRequest;
+    let commit = Message::BundleControl(BundleControl {
+        bundle,
+        command,
+        flags,
+    });
+    c.give(s, &c.dialect.encode(&commit, flows).unwrap());
+}
+
+#[test]
+fn long_changes_of_two_bridges_do_not_show_each_other() {
+    // Whichever begins, and whichever ends first.
+    for (flows, head_start) in [
+        ([9_000, 3_000], 0),
+        ([9_000, 3_000], 3),
+        ([3_000, 9_000], 2),
+    ] {
+        let mut s = TestSwitch::default();
+        let names = [("a", ["a1", "a2"]), ("b", ["b1", "b2"])];
+        for (bridge, ports) in names {
+            s.add_bridge(bridge);
+            ports.iter().for_each(|p| s.add_port(bridge, p, json!({})));
+        }
+        let bridges: Vec<_> = (0..2)
+            .map(|i| {
+                let (name, ports) = names[i];
+                let mut c = Controller::connect(&mut s, name, ConnKind::Service, Version::Of14);
+                let to = s.of(ports[1]);
+                begin_commit(&mut s, &mut c, flows[i], to);
+                (c, ports)
+            })
+            .collect();
+        let (mut turn, mut more) = (0u8, true);
+        while more && turn < 100 {
+            more = bridges[0].0.turn(&mut s);
+            // Something small in between, so that versions differ.
+            if turn == head_start {
+                s.add_port("a", "a3", json!({}));
+            }
+            more |= turn < head_start || bridges[1].0.turn(&mut s);
+            turn += 1;
+            // None that a cache knows.
+            let frame = Packet::eth(turn, 100 + turn).build();
+            for (_, [from, to]) in &bridges {
+                let out = s.forward(from, &frame);
+                assert!(
+                    out.iter().any(|(port, _)| port == to),
+                    "{flows:?} {head_start}: {from} turn {turn}: {out:?}"
+                );
+            }
+        }
+        assert!(!more);
+        let frame = Packet::eth(201, 202).build();
+        for (_, [from, to]) in &bridges {
+            let out = s.forward(from, &frame);
+            assert_eq!(out, [((*to).to_owned(), frame.clone())], "{from}");
+        }
     }
 }

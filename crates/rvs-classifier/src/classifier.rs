@@ -468,8 +468,10 @@ impl<K: Layout, R> Classifier<K, R> {
 
 fn mask_hash<K: Key>(hasher: &RandomState, mask: &Mask<K>) -> u64 {
     let mut h = hasher.build_hasher();
-    for w in mask.0.words() {
+    // Most words of a mask are zero.
+    for (i, w) in mask.0.words().iter().enumerate().filter(|(_, w)| **w != 0) {
         h.write_u64(*w);
+        h.write_usize(i);
     }
     h.finish()
 }

@@ -12,14 +12,10 @@ pub trait Plant {
     /// The bridge as packets see it now. `None`: it is not up.
     fn bridge(&self, id: BridgeId) -> Option<Arc<Bridge>>;
 
-    /// A version that is not published yet. Rules written at it, or at a later one, are invisible until one is published that
-    /// is no older.
-    fn next_version(&self) -> u64;
-
-    /// Makes `bridge`, and every rule of `version`, what packets see from now on. `changes` names everything
-    /// that differs. Cached flows that it may touch are judged again; those that are wrong leave the caches soon, and for
+    /// Makes `bridge`, whose version is later than the last, and every rule of that version what packets see from now on.
+    /// Rules written at later versions stay invisible. `changes` names everything that differs. Cached flows that it may touch are judged again; those that are wrong leave the caches soon, and for
     /// certain before the next [`Self::settle`] returns.
-    fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet);
+    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet);
 
     /// A client that changed tables has sent a barrier, or committed a bundle: its part of the tables is as it is to be.
     fn completed(&mut self, _bridge: BridgeId, _by_controller: bool) {}

@@ -30,7 +30,6 @@ type OnSettle = Box<dyn FnMut(&Bridge)>;
 /// A bridge without packets.
 pub(crate) struct FakePlant {
     pub(crate) bridge: Option<Arc<Bridge>>,
-    pub(crate) version: u64,
     pub(crate) calls: Vec<Call>,
     pub(crate) meters: BTreeMap<rvs_dpif::MeterId, Option<Arc<rvs_dpif::Meter>>>,
     pub(crate) max_meters: usize,
@@ -52,7 +51,6 @@ impl FakePlant {
         bridge.ports = Arc::new(Ports::singles(ports).unwrap());
         Self {
             bridge: Some(Arc::new(bridge)),
-            version: 1,
             calls: Vec::new(),
             meters: BTreeMap::new(),
             max_meters: usize::MAX,
@@ -83,13 +81,8 @@ impl Plant for FakePlant {
         self.bridge.clone().filter(|b| b.id == id)
     }
 
-    fn next_version(&self) -> u64 {
-        self.version + 1
-    }
-
-    fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet) {
-        assert!(version > self.version);
-        self.version = version;
+    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
+        assert!(bridge.version > self.up().version);
         self.bridge = Some(Arc::new(bridge));
         if !self.silent {
             self.calls.push(Call::Publish(changes.clone()));

@@ -140,6 +140,9 @@ pub struct MeterEntry {
 #[derive(Clone, Debug)]
 pub struct Bridge {
     pub id: BridgeId,
+    /// Of its tables: rules are seen that were added at this version or before, and not removed by then. Each bridge counts
+    /// for itself, so that what one of them publishes shows nothing of what another is still writing.
+    pub version: u64,
     pub name: Arc<str>,
     pub ports: Arc<Ports>,
     pub mirrors: Arc<Mirrors>,
@@ -151,10 +154,11 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge without ports and rules.
+    /// A bridge without ports and rules, of version 1.
     pub fn new(id: BridgeId, name: &str) -> Self {
         Self {
             id,
+            version: 1,
             name: name.into(),
             ports: Arc::default(),
             mirrors: Arc::default(),

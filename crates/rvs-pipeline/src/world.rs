@@ -14,7 +14,7 @@ use crate::translation::FrozenStates;
 /// All bridges of the daemon at one version. Patch ports cross bridges, so one translation may visit several.
 ///
 /// A changed world shares with the old one what did not change: deriving it costs a handful of reference counts. The tables
-/// are shared too; their rules carry versions, and a translation sees the rules of the version that its world has.
+/// are shared too; their rules carry versions, and a translation sees the rules of the versions that the bridges have.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     version: u64,
@@ -31,16 +31,9 @@ impl World {
         }
     }
 
+    /// Counts the worlds that were published.
     pub fn version(&self) -> u64 {
         self.version
-    }
-
-    /// The same bridges at a later version: rules of that version become visible.
-    pub fn at(&self, version: u64) -> Self {
-        Self {
-            version,
-            ..self.clone()
-        }
     }
 
     /// A world of `version` in which `bridge` is as given, new or changed.

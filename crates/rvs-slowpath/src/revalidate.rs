@@ -38,18 +38,12 @@ impl SlowPath {
         self.ask_acknowledgement(out)
     }
 
-    /// Publishes what a controller changed of a bridge, as a version later than the last, and revalidates what that may concern.
+    /// Publishes what a controller changed of a bridge, as a later version of the bridge, and revalidates what that may concern.
     ///
     /// What is wrong is on its way out of the caches when this returns; [`Self::outstanding`] tells what to wait for.
-    pub fn publish(
-        &mut self,
-        version: u64,
-        bridge: Bridge,
-        changes: &ChangeSet,
-        out: &mut impl Dispatch,
-    ) {
+    pub fn publish(&mut self, bridge: Bridge, changes: &ChangeSet, out: &mut impl Dispatch) {
         let id = bridge.id;
-        self.world = self.world.with_bridge(version, bridge);
+        self.world = self.world.with_bridge(self.world.version() + 1, bridge);
         let suspects = self.flows.suspects(&self.world, id, changes);
         self.judge(&suspects, out);
     }

@@ -82,13 +82,9 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
         self.lock().world().bridge(id).cloned()
     }
 
-    fn next_version(&self) -> u64 {
-        self.lock().world().version() + 1
-    }
-
-    fn publish(&mut self, version: u64, bridge: Bridge, changes: &ChangeSet) {
+    fn publish(&mut self, bridge: Bridge, changes: &ChangeSet) {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.publish(version, bridge, changes, self.rim);
+        slow.publish(bridge, changes, self.rim);
     }
 
     fn completed(&mut self, bridge: BridgeId, by_controller: bool) {

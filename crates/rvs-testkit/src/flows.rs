@@ -1,5 +1,5 @@
 //! OpenFlow flows of a bridge, put into its tables as the OpenFlow agent's one writer does: rules of version n + 1, then
-//! version n + 1 of the world.
+//! version n + 1 of the bridge.
 
 use std::sync::Arc;
 
@@ -87,10 +87,9 @@ impl TestSwitch {
     /// Forgets removed flows for good, as the agent's writer does when nobody reads old versions any more.
     pub fn purge_flows(&mut self, bridge: &str) {
         let slow = self.slow();
-        let version = slow.world().version();
         let bridge = slow.world().bridge_by_name(bridge).unwrap();
         for table in bridge.tables.iter() {
-            table.write().purge(version, usize::MAX, drop);
+            table.write().purge(bridge.version, usize::MAX, drop);
         }
     }
 
@@ -100,7 +99,9 @@ impl TestSwitch {
             let old = slow.world().bridge_by_name(name).unwrap();
             let mut bridge = (**old).clone();
             let macs = slow.macs().get(bridge.id).unwrap().config();
-            f(&mut bridge, slow.world().version() + 1);
+            bridge.version += 1;
+            let version = bridge.version;
+            f(&mut bridge, version);
             let wait = slow.set_bridge(bridge, macs, wires);
             if let Some((token, workers)) = wait {
                 rvs_switch::Rim::settle(wires, token, &workers);

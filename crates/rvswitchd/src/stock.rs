@@ -461,17 +461,17 @@ fn bridge_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     let bridge = world
         .bridge_by_name(name)
         .ok_or_else(|| "Unknown bridge".to_owned())?;
-    Ok(json!(rules(bridge, world.version(), clock::now())))
+    Ok(json!(rules(bridge, clock::now())))
 }
 
 /// Every rule of the bridge, hidden ones too, by table and priority.
-fn rules(bridge: &Bridge, version: u64, now: Now) -> String {
+fn rules(bridge: &Bridge, now: Now) -> String {
     let words = Words::new(Version::Of13);
     let mut text = String::new();
     for table in bridge.tables.iter() {
         let rules = table.read();
         let mut lines: Vec<(u16, String)> = Vec::new();
-        for found in rules.select(version, Filter::All) {
+        for found in rules.select(bridge.version, Filter::All) {
             let rule = found.payload();
             let matching = rvs_flow::Match::new(&found.value(), *found.mask());
             let mut line = String::new();

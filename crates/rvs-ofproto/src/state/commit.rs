@@ -42,8 +42,9 @@ impl<P: Plant> Txn<'_, P> {
             }
         }
         if self.w.changed || !self.w.changes.is_empty() {
-            let (version, bridge) = (self.w.version, self.w.bridge.clone());
-            self.plant.publish(version, bridge, &self.w.changes);
+            let mut bridge = self.w.bridge.clone();
+            bridge.version = self.w.version;
+            self.plant.publish(bridge, &self.w.changes);
         }
         if !self.w.meters_dropped.is_empty() || self.w.tells_removed {
             self.plant.settle();
@@ -117,8 +118,12 @@ impl<P: Plant> Txn<'_, P> {
     /// What follows from a step that is final.
     fn tell(&mut self, step: &Step) {
         match step {
-            Step::Added { id, rule, kind } if self.state.watched => {
-                self.report(*id, rule, *kind);
+            Step::Added { id, kind } if self.state.watched => {
+                let rules = self.w.bridge.table(id.table).map(|t| t.read());
+                let rule = rules.and_then(|r| r.rule(id.rule).map(|r| r.payload().clone()));
+                if let Some(rule) = rule {
+                    self.report(*id, &rule, *kind);
+                }
             }
             Step::Removed { id, rule, why, .. } => {
                 self.state.dirty.insert(id.table);

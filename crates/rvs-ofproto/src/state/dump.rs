@@ -37,9 +37,10 @@ impl Ofproto {
     /// Begins to show flows. Credits them with what cached traffic has carried so far.
     pub fn dump(&mut self, plant: &mut impl Plant, select: FlowSelect) -> FlowDump {
         plant.credit();
-        let version = Arc::new(plant.next_version() - 1);
+        let bridge = plant.bridge(self.id);
+        let version = Arc::new(bridge.as_ref().map_or(0, |b| b.version));
         self.pins.push(Arc::downgrade(&version));
-        let mut tables: Vec<_> = match plant.bridge(self.id) {
+        let mut tables: Vec<_> = match bridge {
             Some(b) if select.table == TableId::ALL => b.tables.iter().cloned().collect(),
             Some(b) => b.table(select.table).cloned().into_iter().collect(),
             None => Vec::new(),

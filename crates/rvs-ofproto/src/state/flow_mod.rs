@@ -79,7 +79,7 @@ impl<P: Plant> Txn<'_, P> {
         let kind = FlowChangeKind::Added;
         if self.has_room(&table, &rules) {
             // Nearly all flows are new, which the table finds out by itself.
-            let put = self.insert(&table, &mut rules, m, rule.clone(), kind, None);
+            let put = self.insert(&table, &mut rules, m, &rule, kind, None);
             if !matches!(put, Err(WriteError::Duplicate(_))) {
                 return put.map(|_| ()).map_err(unwritable);
             }
@@ -99,7 +99,7 @@ impl<P: Plant> Txn<'_, P> {
         } else {
             self.make_room(&table, &mut rules)?;
         }
-        self.insert(&table, &mut rules, m, rule, kind, None)
+        self.insert(&table, &mut rules, m, &rule, kind, None)
             .map_err(unwritable)?;
         Ok(())
     }
@@ -195,7 +195,7 @@ impl<P: Plant> Txn<'_, P> {
             rule.cookie = cookie;
         }
         let kind = FlowChangeKind::Modified;
-        self.insert(table, rules, &matching, Arc::new(rule), kind, learned)
+        self.insert(table, rules, &matching, &Arc::new(rule), kind, learned)
             .map_err(unwritable)?;
         Ok(())
     }

@@ -74,7 +74,7 @@ impl Ofproto {
         let pinned = self.pins.iter().filter_map(Weak::upgrade).map(|v| *v).min();
         // A transaction in slices still has to tell of what it has removed.
         let untold = self.running.as_ref().map(|r| r.version() - 1);
-        let newest = plant.next_version() - 1;
+        let newest = bridge.version;
         let up_to = pinned.into_iter().chain(untold).fold(newest, u64::min);
         let mut left = PURGES;
         for id in std::mem::take(&mut self.dirty) {
@@ -91,7 +91,7 @@ impl Ofproto {
                 self.dirty.insert(id);
             }
         }
-        self.drain(&bridge, plant.next_version(), &mut left);
+        self.drain(&bridge, bridge.version + 1, &mut left);
         self.faded.shed(&bridge, &mut left);
         left == 0
     }

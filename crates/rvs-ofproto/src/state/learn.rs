@@ -42,8 +42,7 @@ impl Ofproto {
             return false;
         };
         let rules = table.read();
-        let version = plant.next_version() - 1;
-        let Some(found) = find(&rules, version, &flow.matching, flow.priority) else {
+        let Some(found) = find(&rules, bridge.version, &flow.matching, flow.priority) else {
             return false;
         };
         let rule = found.payload();
@@ -76,8 +75,15 @@ impl<P: Plant> Txn<'_, P> {
             rule.counters.count(0, 0, used);
             let learned = learned.map(|at| at.max(used));
             let kind = FlowChangeKind::Modified;
-            self.insert(&table, &mut rules, &matching, Arc::new(rule), kind, learned)
-                .map_err(unwritable)?;
+            self.insert(
+                &table,
+                &mut rules,
+                &matching,
+                &Arc::new(rule),
+                kind,
+                learned,
+            )
+            .map_err(unwritable)?;
             return Ok(());
         }
         let known = self.state.index.learned_count(flow.table, flow.cookie);
@@ -100,7 +106,7 @@ impl<P: Plant> Txn<'_, P> {
             &table,
             &mut rules,
             &flow.matching,
-            Arc::new(rule),
+            &Arc::new(rule),
             kind,
             learned,
         )

@@ -164,9 +164,11 @@ impl Ofproto {
             return;
         };
         self.index = Index::new(&self.hasher);
-        let version = plant.next_version() - 1;
         for table in bridge.tables.iter() {
-            for r in table.read().select(version, rvs_classifier::Filter::All) {
+            for r in table
+                .read()
+                .select(bridge.version, rvs_classifier::Filter::All)
+            {
                 let id = super::index::FlowId {
                     table: table.id,
                     rule: r.id(),

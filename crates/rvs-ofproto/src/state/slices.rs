@@ -1,8 +1,8 @@
 //! Transactions that would hold everybody up, in slices.
 //!
-//! A bundle of a hundred thousand flows, or a delete of a million, or of the groups that they refer to, takes its time. It is written at a version that nobody will
-//! publish by chance ([`RESERVED`] ahead), so that packets, echoes and dumps go on by what is published, and put aside between
-//! slices. There is one at a time. Whoever else changes anything (a learned flow, a controller that goes) ends it first
+//! A bundle of a hundred thousand flows, or a delete of a million, or of the groups that they refer to, takes its time. It is written at the
+//! bridge's next version, while packets, echoes and dumps go on by what is published, and put aside between slices. There is one
+//! at a time in a bridge, and nothing that another bridge publishes shows it. Whoever else changes anything (a learned flow, a controller that goes) ends it first
 //! ([`Ofproto::finish`], which [`Txn::begin`] calls): two writers never interleave.
 
 use rvs_openflow::message::{GroupCommand, MeterCommand};
@@ -17,9 +17,6 @@ use super::sweep::Sweep;
 use super::txn::{Txn, Work};
 use super::Mod;
 use crate::{Author, Plant};
-
-/// Versions left to others while a transaction is under way.
-const RESERVED: u64 = 1 << 32;
 
 /// What a transaction is to do.
 pub enum Task {
@@ -72,12 +69,11 @@ enum Progress {
 impl Ofproto {
     /// Begins to do all of `tasks` or nothing, as [`Self::apply`] does; [`Self::proceed`] does it.
     pub fn start(&mut self, now: Now, author: &Author, tasks: Tasks, plant: &mut impl Plant) {
-        let Some(mut txn) = Txn::begin(self, now, *author, plant) else {
+        let Some(txn) = Txn::begin(self, now, *author, plant) else {
             let down = ErrorCode::BrcEperm.because("the bridge is not up");
             self.outcome = Some(Err((0, down)));
             return;
         };
-        txn.w.version += RESERVED;
         let work = txn.w;
         self.running = Some(Box::new(Running {
             work,

@@ -28,9 +28,9 @@ use crate::{Author, Plant};
 
 /// Something done, in the order in which it was done.
 pub(super) enum Step {
+    /// The table has the rule: nothing purges it before this step is told of.
     Added {
         id: FlowId,
-        rule: Arc<Rule>,
         kind: FlowChangeKind,
     },
     /// `why` is `None` for a rule that another replaced.
@@ -129,7 +129,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         let w = Work {
             now,
             replaced: None,
-            version: plant.next_version(),
+            version: bridge.version + 1,
             author,
             bridge,
             changed: false,
@@ -231,7 +231,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         table: &Table,
         rules: &mut Rules,
         m: &FlowMatch,
-        rule: Arc<Rule>,
+        rule: &Arc<Rule>,
         kind: FlowChangeKind,
         learned: Option<Now>,
     ) -> Result<FlowId, WriteError> {
@@ -252,9 +252,9 @@ impl<'a, P: Plant> Txn<'a, P> {
         };
         self.state
             .index
-            .add(self.w.now, id, &rule, learned, || *m.value());
+            .add(self.w.now, id, rule, learned, || *m.value());
         self.changed_rule(table.id, rule.priority, m);
-        self.step(Step::Added { id, rule, kind });
+        self.step(Step::Added { id, kind });
         Ok(id)
     }
 
@@ -414,10 +414,15 @@ impl<'a, P: Plant> Txn<'a, P> {
 
     fn undo_step(&mut self, step: Step) {
         match step {
-            Step::Added { id, rule, .. } => {
-                self.state.index.remove(id, &rule);
-                if let Some(table) = self.w.bridge.table(id.table).filter(|_| rule.is_clause()) {
-                    table.clause_purged();
+            Step::Added { id, .. } => {
+                if let Some(table) = self.w.bridge.table(id.table) {
+                    let rules = table.read();
+                    if let Some(rule) = rules.rule(id.rule).map(|r| r.payload()) {
+                        self.state.index.remove(id, rule);
+                        if rule.is_clause() {
+                            table.clause_purged();
+                        }
+                    }
                 }
                 self.w.undone.insert(id.table);
             }

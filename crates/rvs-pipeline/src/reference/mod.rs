@@ -314,7 +314,7 @@ impl<'w> Run<'w, '_> {
         };
         let rules = table.read();
         let all: Vec<(Match<PipelineKey>, Arc<Rule>)> = rules
-            .select(self.world.version(), rvs_classifier::Filter::All)
+            .select(p.bridge.version, rvs_classifier::Filter::All)
             .map(|r| (Match::new(&r.value(), *r.mask()), r.payload().clone()))
             .collect();
         let key = PipelineKey {

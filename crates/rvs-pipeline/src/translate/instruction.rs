@@ -192,7 +192,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             dep.rewritten |= OF_PORT_WORD;
         }
         let table = bridge.table(id).cloned();
-        let found = table.as_ref().and_then(|t| self.ask(t, key, &mut dep));
+        let found = table
+            .as_ref()
+            .and_then(|t| self.ask(t, bridge.version, key, &mut dep));
         push(&mut self.deps.tables, dep);
         match (&found, table) {
             (Some(found), Some(table)) => {
@@ -216,9 +218,14 @@ impl<T: Trace> Ctx<'_, '_, T> {
         found
     }
 
-    /// Asks one table.
-    fn ask(&mut self, table: &Table, mut key: PipelineKey, dep: &mut TableDep) -> Option<Found> {
-        let version = self.view.world.version();
+    /// Asks one table, at a version of its bridge.
+    fn ask(
+        &mut self,
+        table: &Table,
+        version: u64,
+        mut key: PipelineKey,
+        dep: &mut TableDep,
+    ) -> Option<Found> {
         let mut wc = Mask::none();
         let rules = table.read();
         let found = if table.has_clauses() {

@@ -159,7 +159,7 @@ impl Lab {
         let m = crate::testing::matching(matching);
         let rules = bridge.table(rvs_openflow::TableId(table)).unwrap().read();
         let found = rules
-            .select(self.plant.version, rvs_classifier::Filter::All)
+            .select(self.plant.up().version, rvs_classifier::Filter::All)
             .find(|r| r.value() == *m.value() && r.mask() == m.mask())
             .unwrap();
         found

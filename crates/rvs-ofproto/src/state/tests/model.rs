@@ -422,13 +422,13 @@ fn check(version: Version, deeds: &[Deed], limit: usize) -> Result<(), TestCaseE
             Deed::Bundle(ops) => {
                 let (ops, mods): (Vec<_>, Vec<_>) =
                     ops.iter().filter_map(|o| arrives(&lab, o)).unzip();
-                let before = (lab.dump_of(FlowSelect::all(), true), lab.plant.version);
+                let before = (lab.dump_of(FlowSelect::all(), true), lab.plant.up().version);
                 let author = lab.author();
                 let got = lab.state.apply(lab.now, &author, mods, &mut lab.plant);
                 let got = got.map_err(|(i, e)| (i, e.code));
                 prop_assert_eq!(got, model.apply(&ops, lab.now), "{:?}", ops);
                 if got.is_err() {
-                    let after = (lab.dump_of(FlowSelect::all(), true), lab.plant.version);
+                    let after = (lab.dump_of(FlowSelect::all(), true), lab.plant.up().version);
                     prop_assert_eq!(before, after);
                 }
             }
@@ -440,8 +440,12 @@ fn check(version: Version, deeds: &[Deed], limit: usize) -> Result<(), TestCaseE
                 f.used = lab.now;
                 let bridge = lab.plant.up().clone();
                 let rules = bridge.table(f.table).unwrap().read();
-                let found =
-                    crate::state::select::find(&rules, lab.plant.version, &f.matching, f.priority);
+                let found = crate::state::select::find(
+                    &rules,
+                    lab.plant.up().version,
+                    &f.matching,
+                    f.priority,
+                );
                 found.unwrap().payload().counters.count(*n, n * 60, lab.now);
             }
             Deed::Pass(ms) => {

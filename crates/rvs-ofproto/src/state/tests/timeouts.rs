@@ -112,7 +112,7 @@ fn fin_timeout_lowers_timeouts() {
     {
         let rules = bridge.table(TableId(0)).unwrap().read();
         let rule = rules
-            .select(lab.plant.version, rvs_classifier::Filter::All)
+            .select(lab.plant.up().version, rvs_classifier::Filter::All)
             .next()
             .unwrap();
         rule.payload().counters.count(1, 60, lab.now);
