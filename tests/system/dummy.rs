@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use rvs_tests::{eventually, Lab};
 
 /// A daemon that was started so, with the bridge `br0` and ports `p1`, `p2`.
-struct Suite<'a> {
+pub struct Suite<'a> {
     lab: &'a Lab,
     directory: PathBuf,
 }
 
 impl<'a> Suite<'a> {
-    fn start(lab: &'a Lab) -> Self {
+    pub fn start(lab: &'a Lab) -> Self {
         let directory = lab.path("suite");
         lab.sh(&format!(
             "mkdir -p suite/bin; ln -s {} suite/bin/ovs-vswitchd",
@@ -43,23 +43,23 @@ impl<'a> Suite<'a> {
         )
     }
 
-    fn sh(&self, script: &str) -> String {
+    pub fn sh(&self, script: &str) -> String {
         self.lab.sh(&self.line(script))
     }
 
     /// A command that has to be refused; what it says.
-    fn fails(&self, script: &str) -> String {
+    pub fn fails(&self, script: &str) -> String {
         let ran = self.lab.try_sh(&self.line(script));
         assert_ne!(ran.code, 0, "{script}: {}", ran.out);
         ran.err
     }
 
-    fn receive(&self, port: &str, flow: &str) {
+    pub fn receive(&self, port: &str, flow: &str) {
         self.sh(&format!("ovs-appctl netdev-dummy/receive {port} '{flow}'"));
     }
 
     /// Asks for the end, as the suite does, and looks at the log.
-    fn stop(self) {
+    pub fn stop(self) {
         let log = self.sh("cat ovs-vswitchd.log");
         assert!(!log.contains("|WARN|") && !log.contains("|ERR|"), "{log}");
         self.sh("pid=$(cat ovs-vswitchd.pid); ovs-appctl -t ovs-vswitchd exit; while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
@@ -75,7 +75,7 @@ impl Drop for Suite<'_> {
 }
 
 /// A frame of TCP as the suite writes it.
-const TCP: &str = "in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
+pub const TCP: &str = "in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
                    ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no),tcp(src=8,dst=9),tcp_flags(ack)";
 
 /// Ports look like the other's, frames come by command and are where they belong when it returns.
@@ -535,98 +535,5 @@ pub fn bundles_wait_as_long_as_the_database_says(lab: &Lab) {
         suite.sh("cat monitor.log").contains("OFPBFC_TIMEOUT")
     });
     suite.sh("ovs-appctl -t ovs-ofctl exit");
-    suite.stop();
-}
-
-/// What one of two joined ports sends comes in by the other, and frames that nothing decides are in the log.
-pub fn ports_are_joined(lab: &Lab) {
-    let suite = Suite::start(lab);
-    suite.sh(
-        "ovs-vsctl -- add-br br4 -- set bridge br4 datapath-type=dummy fail-mode=secure \
-         -- add-port br4 p5 -- set interface p5 type=dummy ofport_request=5 options:stream=unix:$OVS_RUNDIR/joint \
-         -- add-port br4 p6 -- set interface p6 type=dummy ofport_request=6 \
-         -- set interface p2 options:pstream=punix:$OVS_RUNDIR/joint",
-    );
-    let states = |words: &str| suite.sh(&format!("ovs-appctl netdev-dummy/conn-state {words}"));
-    assert_eq!(states(""), "p5: connected\n");
-    assert_eq!(states("p2"), "p2: unknown\n");
-    suite.sh(
-        "ovs-ofctl add-flow br0 in_port=1,actions=2; ovs-ofctl add-flow br0 in_port=2,actions=1; \
-         ovs-ofctl add-flow br4 in_port=5,actions=6; ovs-ofctl add-flow br4 in_port=6,actions=5; \
-         ovs-appctl vlog/set dpif_netdev:dbg",
-    );
-    // An IP header says what the frame is.
-    let udp = "eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),ipv4(src=10.1.0.1,dst=10.1.0.2,proto=17,ttl=9),udp(src=1,dst=2)";
-    suite.receive("p1", udp);
-    suite.receive("p6", udp);
-    suite.receive("p6", udp);
-    let counted = |bridge: &str, port: &str| {
-        let text = suite.sh(&format!("ovs-ofctl dump-ports {bridge} {port}"));
-        let of = |way: &str| {
-            let (_, rest) = text.split_once(way).unwrap();
-            rest.split_once(',').unwrap().0.parse::<u64>().unwrap()
-        };
-        (of("rx pkts="), of("tx pkts="))
-    };
-    assert_eq!((counted("br0", "1"), counted("br0", "2")), ((1, 2), (2, 1)));
-    assert_eq!((counted("br4", "5"), counted("br4", "6")), ((1, 2), (2, 1)));
-    let missed = suite.sh("grep -A1 'dpif_netdev|DBG|ovs-dummy: miss upcall:$' ovs-vswitchd.log");
-    let ports: Vec<&str> = missed
-        .lines()
-        .filter_map(|l| l.split_once("in_port(")?.1.split_once(')'))
-        .map(|(port, _)| port)
-        .collect();
-    assert_eq!(ports, ["1", "5", "6", "2"], "{missed}");
-    assert!(
-        missed.contains(
-            "skb_priority(0),skb_mark(0),ct_state(0),ct_zone(0),ct_mark(0),ct_label(0),recirc_id(0),dp_hash(0),in_port(5),\
-             packet_type(ns=0,id=0),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),\
-             ipv4(src=10.1.0.1,dst=10.1.0.2,proto=17,tos=0,ttl=9,frag=no),udp(src=1,dst=2)\n"
-        ),
-        "{missed}"
-    );
-    suite.sh("ovs-vsctl set interface p5 options:stream=unix:$OVS_RUNDIR/elsewhere");
-    assert_eq!(states(""), "p5: disconnected\n");
-    suite.receive("p1", udp);
-    assert_eq!(counted("br4", "5"), (1, 2));
-    suite.stop();
-}
-
-/// Frames that go nowhere are counted under the names that scripts ask for.
-pub fn drops_have_the_names_of_the_field(lab: &Lab) {
-    let suite = Suite::start(lab);
-    let counter = |name: &str| -> u64 {
-        let text = suite.sh(&format!("ovs-appctl coverage/read-counter {name}"));
-        text.trim().parse().unwrap()
-    };
-    for name in [
-        "drop_action_bridge_not_found",
-        "drop_action_congestion",
-        "datapath_drop_upcall_error",
-        "datapath_drop_tunnel_pop_error",
-    ] {
-        assert_eq!(counter(name), 0, "{name}");
-    }
-    suite.sh(
-        "ovs-ofctl add-flow br0 dl_type=0x2000,actions=drop; ovs-ofctl add-flow br0 dl_type=0x2001,actions=resubmit:1; \
-         ovs-ofctl -OOpenFlow13 add-meter br0 'meter=1 pktps burst bands=type=drop rate=1 burst_size=1'; \
-         ovs-ofctl -OOpenFlow13 add-flow br0 dl_type=0x2002,actions=meter:1,output:2; \
-         ovs-appctl time/stop",
-    );
-    for (kind, frames) in [(0x2000, 2), (0x2001, 3), (0x2002, 5), (0x2003, 4)] {
-        for _ in 0..frames {
-            suite.receive(
-                "p1",
-                &format!("eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type({kind:#06x})"),
-            );
-        }
-    }
-    // What no flow matches is dropped in good order.
-    assert_eq!(counter("drop_action_of_pipeline"), 6);
-    assert_eq!(counter("drop_action_recursion_too_deep"), 3);
-    assert_eq!(counter("datapath_drop_meter"), 4);
-    assert!(suite
-        .fails("ovs-appctl coverage/read-counter drop_action_of_nobody")
-        .contains("No such counter"));
     suite.stop();
 }

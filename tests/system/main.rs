@@ -16,6 +16,7 @@ mod controlled;
 mod controllers;
 mod devices;
 mod differential;
+mod dummies;
 mod dummy;
 mod faucet;
 mod hostile;
@@ -136,8 +137,10 @@ fn main() -> ExitCode {
         dummy::flow_tables_are_named_and_limited_by_the_database,
         dummy::ports_swap_their_numbers,
         dummy::bundles_wait_as_long_as_the_database_says,
-        dummy::ports_are_joined,
-        dummy::drops_have_the_names_of_the_field,
+        dummies::ports_are_joined,
+        dummies::drops_have_the_names_of_the_field,
+        dummies::ports_are_counted_and_flows_chosen,
+        dummies::a_second_one_takes_over,
         client::a_second_daemon_waits,
         appctl::caches_are_kept_as_told,
         appctl::trace_packet_out,

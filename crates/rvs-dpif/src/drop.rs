@@ -82,7 +82,6 @@ impl DropReason {
         Self::PortNoRecv,
         Self::PortNoFwd,
         Self::TtlExpired,
-        Self::TooManyActions,
         Self::GroupEmpty,
         Self::VlanTagOnAccess,
         Self::VlanNotInTrunk,

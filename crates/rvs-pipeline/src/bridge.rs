@@ -59,6 +59,8 @@ pub struct Settings {
     pub forward_bpdu: bool,
     /// The bridge takes part in a spanning tree: its BPDUs end here.
     pub spanning_tree: bool,
+    /// That tree speaks the rapid protocol, for those who ask.
+    pub rapid: bool,
     pub frags: FragMode,
     pub miss: Miss,
     /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
@@ -77,6 +79,7 @@ impl Default for Settings {
             flood_vlans: VlanSet::empty(),
             forward_bpdu: false,
             spanning_tree: false,
+            rapid: false,
             frags: FragMode::Normal,
             miss: Miss::Drop,
             invalid_ttl_to_controller: false,

@@ -164,6 +164,15 @@ impl<R: Rim> Switch<R> {
             .map(|(_, i)| i.cfg.uuid)
             .collect();
         self.opened.retain(|iface, _| opened.contains(iface));
+        for bridge in self.topology.bridges() {
+            let new = |i: &IfaceState| {
+                opened.contains(&i.cfg.uuid) && !self.opened.contains_key(&i.cfg.uuid)
+            };
+            let ifaces = bridge.ifaces().map(|(_, i)| i);
+            ifaces
+                .filter(|i| new(i))
+                .for_each(|i| log_port(&bridge.cfg.name, i));
+        }
         for iface in opened {
             self.opened.entry(iface).or_insert(now);
         }
@@ -175,6 +184,14 @@ impl<R: Rim> Switch<R> {
             fail_open: false,
         });
         office.agent.set_bundle_idle(self.bundle_idle);
+        if office.rules_of.is_none() {
+            tracing::info!(
+                target: "bridge",
+                "bridge {}: using datapath ID {:016x}",
+                identity.name,
+                identity.datapath_id
+            );
+        }
         let old = office.rules_of.replace(rules_of);
         let reset = old.is_none_or(|o| o.0 != rules_of.0 || (!rules_of.0 && o.1 != rules_of.1));
         self.with_agent(id, |agent, plant| {
@@ -203,6 +220,17 @@ impl<R: Rim> Switch<R> {
             .bridge(uuid)
             .map_or(FailMode::Standalone, |b| b.cfg.fail_mode)
     }
+}
+
+/// Says which number a port has, in the words and as the module that scripts look for.
+fn log_port(bridge: &str, iface: &IfaceState) {
+    let of = iface.of_port;
+    tracing::info!(
+        target: "bridge",
+        "bridge {bridge}: added interface {} on port {}",
+        iface.cfg.name,
+        of.to_u16().map_or(of.0, u32::from)
+    );
 }
 
 /// By what name controllers know the bridge.

@@ -89,6 +89,7 @@ pub fn settings(cfg: &BridgeConfig, vlan_limit: u8) -> Settings {
         forward_bpdu: cfg.forward_bpdu,
         dummy: cfg.dummy,
         spanning_tree: cfg.spanning.is_some(),
+        rapid: cfg.rstp,
         ..Settings::default()
     }
 }

@@ -84,6 +84,18 @@ pub struct Args {
     #[arg(long, hide = true)]
     pub disable_system_route: bool,
 
+    /// Processors that a test has on each node: ports in memory have one thread wherever it runs.
+    #[arg(long, value_name = "NODES", hide = true)]
+    pub dummy_numa: Option<String>,
+
+    /// How the system's log is reached: nothing is said there.
+    #[arg(long, value_name = "METHOD", hide = true)]
+    pub syslog_method: Option<String>,
+
+    /// As above.
+    #[arg(long, value_name = "HOST", hide = true)]
+    pub syslog_target: Option<String>,
+
     /// As above.
     #[arg(long, hide = true)]
     pub no_self_confinement: bool,
@@ -278,6 +290,9 @@ mod tests {
         );
         assert_eq!(rundir(&args), PathBuf::from("/var/run/openvswitch"));
         assert_eq!(args.verbose, ["console:emer", "syslog:err", "file:info"]);
+        let args_of_tests =
+            parse("ovs-vswitchd --enable-dummy --dummy-numa=0,0,1,1 --syslog-method=null");
+        assert_eq!(args_of_tests.dummy_numa.as_deref(), Some("0,0,1,1"));
         assert!(args.mlockall && args.no_chdir && args.detach && args.monitor);
         assert_eq!(
             args.log_file,

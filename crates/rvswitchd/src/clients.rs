@@ -106,6 +106,11 @@ impl ControlSession {
         }
     }
 
+    /// What is to be sent.
+    pub fn pending(&self) -> &[u8] {
+        self.out.pending()
+    }
+
     pub fn reply(&mut self, id: Value, result: Result<Value, String>) {
         match &result {
             Ok(v) => {

@@ -205,7 +205,7 @@ const OPEN_VSWITCH: &[(&str, &[DropReason])] = &[
     ("drop_action_too_many_mpls_labels", &[]),
     (
         "drop_action_too_many_resubmit",
-        &[DropReason::TooManyResubmits],
+        &[DropReason::TooManyResubmits, DropReason::TooManyActions],
     ),
     ("drop_action_unsupported_packet_type", &[]),
 ];

@@ -34,6 +34,7 @@ mod setup;
 mod source;
 mod spanning;
 mod spin;
+mod standby;
 mod stock;
 mod survive;
 mod tier0;

@@ -122,14 +122,18 @@ impl Drop for RunDir {
 
 /// Stock tools believe a pid file only while its writer holds a POSIX record lock on it.
 fn stock_lock(file: &File) -> nix::Result<()> {
-    let whole_file = nix::libc::flock {
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole_file())).map(drop)
+}
+
+/// A record lock for one writer.
+pub const fn whole_file() -> nix::libc::flock {
+    nix::libc::flock {
         l_type: nix::libc::F_WRLCK as i16,
         l_whence: nix::libc::SEEK_SET as i16,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole_file)).map(drop)
+    }
 }
 
 /// Binds a listening Unix socket that only owner and group may use, in place of a dead daemon's.

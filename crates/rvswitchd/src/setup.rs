@@ -48,7 +48,7 @@ use crate::survive::{Found, Survival};
 use crate::tier0::Tier0;
 use crate::wanted::Wanted;
 use crate::worker::{Nominator, WorkerHandle};
-use crate::{clock, metrics, notify, worker};
+use crate::{clock, metrics, notify, standby, worker};
 
 /// Files that the daemon may have open, where the system allows as many: ports, clients and what they need.
 const MAX_FILES: u64 = 65_536;
@@ -70,6 +70,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let signals = take_signals()?;
     let dir = args::rundir(args);
+    if !standby::wait(args, &dir, &signals)? {
+        return Ok(());
+    }
     let pidfile = args
         .pidfile
         .as_deref()

@@ -4,11 +4,14 @@
 //! There is one datapath. It goes by the name that tools of Linux look for, `system@ovs-system`, and answers to
 //! `netdev@ovs-netdev` too.
 
+mod ports;
+
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use rvs_classifier::Filter;
 use rvs_dpif::{ActionText, FlowId};
-use rvs_flow::{DpPort, OdpFlow};
+use rvs_flow::{DpPort, FlowKey, Mask, Match, OdpFlow, OfPort, PipelineKey, PortNames};
 use rvs_openflow::text::Words;
 use rvs_openflow::Version;
 use rvs_packet::Now;
@@ -78,7 +81,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "dpctl/dump-flows",
-        usage: "[-m] [--names] [DATAPATH]",
+        usage: "[-m] [--names] [DATAPATH] [filter=FLOW] [type=KIND]",
         params: (0, 8),
         run: datapath_flows,
     },
@@ -86,7 +89,7 @@ pub const COMMANDS: &[Command] = &[
         name: "dpctl/show",
         usage: "[-s] [DATAPATH]",
         params: (0, 2),
-        run: datapath_ports,
+        run: ports::show,
     },
     Command {
         name: "dpif/dump-dps",
@@ -269,26 +272,33 @@ fn flows_of_bridge(daemon: &mut Daemon, params: &[String]) -> Answer {
         .cfg
         .uuid;
     let id = daemon.switch.bridge_id(uuid);
-    Ok(json!(flows(daemon, style, id)))
+    Ok(json!(flows(daemon, style, id, None)))
 }
 
 fn datapath_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     let (style, words) = style(params)?;
-    let mut wanted = true;
+    let (mut wanted, mut filter) = (true, None);
     for word in words {
         match word.split_once('=') {
             // Where flows are: none of ours are offloaded to a card.
             Some(("type", kinds)) => {
-                wanted &= kinds
-                    .split(',')
-                    .any(|k| matches!(k, "ovs" | "non-offloaded" | "dpdk" | "all"));
+                for kind in kinds.split(',') {
+                    wanted &= is_here(kind)?;
+                }
+            }
+            Some(("filter", text)) => {
+                let parsed = Match::parse(text, &Named(daemon));
+                filter =
+                    Some(parsed.map_err(|e| {
+                        format!("ovs-vswitchd: Failed to parse filter ({text}: {e})")
+                    })?);
             }
             Some((key, _)) => return Err(format!("there is no {key}= for dump-flows")),
             None => datapath(name_of(daemon), word)?,
         }
     }
     let mut text = match wanted {
-        true => flows(daemon, style, None),
+        true => flows(daemon, style, None, filter.as_ref()),
         false => String::new(),
     };
     // Datapaths in user space say which thread has the flows.
@@ -305,16 +315,60 @@ fn datapath(known: &str, name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "opening datapath {name} (No such device); there is {known}"
+        "ovs-vswitchd: opening datapath {name} failed (No such device); there is {known}"
     ))
 }
 
-/// Cached flows, of one bridge or all.
-fn flows(daemon: &mut Daemon, style: Style, only: Option<BridgeId>) -> String {
+/// Whether cached flows are where this word says.
+fn is_here(kind: &str) -> Result<bool, String> {
+    match kind {
+        "ovs" | "non-offloaded" | "dpdk" | "all" => Ok(true),
+        "tc" | "offloaded" | "partially-offloaded" => Ok(false),
+        _ => Err(format!(
+            "ovs-vswitchd: Failed to parse type ({kind}) (Invalid argument)"
+        )),
+    }
+}
+
+/// Ports of the datapath by name.
+struct Named<'d>(&'d Daemon);
+
+impl PortNames for Named<'_> {
+    fn port_by_name(&self, name: &str) -> Option<OfPort> {
+        let bridges = self.0.switch.topology().bridges();
+        let mut ifaces = bridges.flat_map(BridgeState::ifaces);
+        let (_, found) = ifaces.find(|(_, i)| i.cfg.name == name)?;
+        found.open.as_ref().map(|(dp, _)| OfPort(dp.0))
+    }
+
+    fn name_of(&self, port: OfPort) -> Option<Cow<'_, str>> {
+        Some(self.0.port_name(DpPort(port.0)).into())
+    }
+}
+
+/// Cached flows, of one bridge or all, and of those the ones that may decide a frame that matches.
+fn flows(
+    daemon: &mut Daemon,
+    style: Style,
+    only: Option<BridgeId>,
+    filter: Option<&Match<PipelineKey>>,
+) -> String {
     daemon.switch.credit();
     let now = clock::now();
     let slow = daemon.switch.slow();
-    let flows = cached_flows(&slow, only);
+    let mut flows = cached_flows(&slow, only);
+    if let Some(filter) = filter {
+        // Ports are those of the datapath here.
+        let whole = |flow: FlowKey, of_port: u32| PipelineKey {
+            flow,
+            of_port,
+            ..PipelineKey::default()
+        };
+        flows.retain(|f| {
+            let key = whole(f.flow.key, f.flow.key.in_port);
+            filter.overlaps(&Match::new(&key, Mask(whole(f.flow.mask.0, u32::MAX))))
+        });
+    }
     let mut text = String::new();
     for f in flows {
         flow(&mut text, daemon, f, style, now);
@@ -368,41 +422,6 @@ fn tcp_flags(bits: u16) -> String {
     let letters = "FSRP.UEC".chars().chain(['N']);
     let seen = letters.enumerate().filter(|(i, _)| bits >> i & 1 != 0);
     seen.map(|(_, c)| c).collect()
-}
-
-fn datapath_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
-    for word in params.iter().filter(|p| !p.starts_with('-')) {
-        datapath(name_of(daemon), word)?;
-    }
-    let (hit, missed, lost) = hits(daemon);
-    let slow = daemon.switch.slow();
-    let masks: usize = slow.flows().port_usage().map(|(_, _, masks)| masks).sum();
-    let mut text = format!(
-        "{}:\n  lookups: hit:{hit} missed:{missed} lost:{lost}\n  flows: {}\n",
-        name_of(daemon),
-        slow.flows().len()
-    );
-    // A datapath in user space does not tell its masks, and has a port of its own.
-    text.push_str(&match daemon.switch.rim.dummies {
-        Some(_) => "  port 0: ovs-dummy (dummy-internal)\n".to_owned(),
-        None => format!("  masks: hit:0 total:{masks} hit/pkt:0.00\n"),
-    });
-    let mut ports: Vec<(DpPort, &IfaceState)> = daemon
-        .switch
-        .topology()
-        .bridges()
-        .flat_map(BridgeState::ifaces)
-        .filter_map(|(_, i)| i.open.as_ref().map(|(dp, _)| (*dp, i)))
-        .collect();
-    ports.sort_by_key(|(dp, _)| *dp);
-    for (dp, i) in ports {
-        let kind = match kind(daemon, i) {
-            "system" => String::new(),
-            kind => format!(" ({kind})"),
-        };
-        let _ = writeln!(text, "  port {dp}: {}{kind}", i.cfg.name);
-    }
-    Ok(json!(text))
 }
 
 pub fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {

@@ -442,7 +442,7 @@ impl Shown<'_> {
     }
 
     fn steps(&self, key: &PipelineKey, lines: &[TraceLine]) -> Vec<(usize, String)> {
-        let mut layout = Layout::new(self.words(), self.stock);
+        let mut layout = Layout::new(self.words(), self.world, self.stock);
         layout.suppresses = self.stock && !self.teaches;
         layout.dl_type = EtherType(key.flow.dl_type.get());
         lines.iter().for_each(|l| layout.line(l));

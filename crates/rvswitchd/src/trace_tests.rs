@@ -164,7 +164,8 @@ fn bridge_event() -> TraceEvent {
 
 /// The lines of these events, as they are printed.
 fn laid_out(events: impl IntoIterator<Item = (u16, TraceEvent)>, stock: bool) -> Vec<String> {
-    let mut layout = Layout::new(Words::default(), stock);
+    let world = World::default();
+    let mut layout = Layout::new(Words::default(), &world, stock);
     for (depth, event) in events {
         layout.line(&TraceLine { depth, event });
     }

@@ -128,6 +128,7 @@ fn settings(e: &mut Entropy<'_>, vlan_limit: u8, frags: FragMode) -> Settings {
         forward_bpdu: e.one_in(4),
         dummy: e.one_in(4),
         spanning_tree: e.one_in(4),
+        rapid: false,
         miss: e.pick(&[Miss::Drop, Miss::Drop, Miss::Controller, Miss::Continue]),
         invalid_ttl_to_controller: e.one_in(2),
         fail_open: e.one_in(20),

@@ -72,7 +72,13 @@ impl Means {
     ) -> Self {
         match target {
             Err(why) => {
-                tracing::warn!("{name}: {why}");
+                // An error, where scripts look for one.
+                match name.contains(": punix:") {
+                    true => {
+                        tracing::error!("Not adding Unix domain socket controller {name}: {why}")
+                    }
+                    false => tracing::warn!("{name}: {why}"),
+                }
                 Self::Unusable(why.clone())
             }
             Ok(target) if target.is_passive() => Self::Listen {

@@ -11,7 +11,7 @@ use rvs_flow::SubField;
 use rvs_openflow::text::Words;
 use rvs_openflow::{Action, TableId};
 use rvs_packet::EtherType;
-use rvs_pipeline::{TraceEvent, TraceLine};
+use rvs_pipeline::{TraceEvent, TraceLine, World};
 
 /// Columns of one step of indentation.
 const STEP: usize = 4;
@@ -36,6 +36,7 @@ struct Open {
 /// Grows the tree of a translation from its events.
 pub struct Layout<'w> {
     words: Words<'w>,
+    world: &'w World,
     /// What the field's traces would say, and nothing else.
     stock: bool,
     nodes: Vec<Node>,
@@ -53,9 +54,10 @@ pub struct Layout<'w> {
 }
 
 impl<'w> Layout<'w> {
-    pub fn new(words: Words<'w>, stock: bool) -> Self {
+    pub fn new(words: Words<'w>, world: &'w World, stock: bool) -> Self {
         Self {
             words,
+            world,
             stock,
             nodes: Vec::new(),
             roots: Vec::new(),
@@ -278,6 +280,15 @@ impl<'w> Layout<'w> {
         }
     }
 
+    /// Whether the bridge of which lines speak has a tree of the rapid protocol.
+    fn is_rapid(&self) -> bool {
+        let open = self.open.iter().rev().find(|o| o.is_bridge);
+        let node = open.and_then(|o| self.nodes.get(o.node));
+        let name = node.and_then(|n| n.text.strip_prefix("bridge(\"")?.strip_suffix("\")"));
+        let bridge = name.and_then(|n| self.world.bridge_by_name(n));
+        bridge.is_some_and(|b| b.settings.rapid)
+    }
+
     /// What the field's traces say of a drop.
     fn stock_reason(&self, reason: DropReason) -> Option<String> {
         let text = match reason {
@@ -298,6 +309,9 @@ impl<'w> Layout<'w> {
             }
             DropReason::ReservedMulticast => " -> packet has reserved destination MAC, dropping",
             DropReason::SplitHorizon => " -> learned port is input port, dropping",
+            DropReason::StpBlocked if self.is_rapid() => {
+                " >> RSTP not in forwarding state, skipping output"
+            }
             DropReason::StpBlocked => " >> STP not in forwarding state, skipping output",
             DropReason::PortNoFwd => " >> OFPPC_NO_FWD set, skipping output",
             other => return Some(format!(" >> {}", other.text())),
