@@ -1,5 +1,7 @@
 //! Ports whose devices come, go and change under the switch.
 
+use std::time::{Duration, Instant};
+
 use rvs_tests::{eventually, Daemon, Lab};
 
 use crate::hosts::red_and_green;
@@ -125,6 +127,40 @@ pub fn namespace_deleted_and_same_commands_again(lab: &Lab) {
 }
 
 /// Taps: made by the switch, and taps that exist already.
+/// As many as a switch on a busy host has come and go in one transaction each, in bounded time, and the others go on meanwhile.
+pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
+    const PORTS: usize = 200;
+    const LIMIT: Duration = Duration::from_secs(2);
+    let switch = red_and_green(lab, "br1");
+    lab.sh(&format!(
+        "for n in $(seq {PORTS}); do \
+           echo link add m$n addrgenmode none type veth peer name n$n addrgenmode none; \
+           echo link set m$n up; echo link set n$n up; \
+         done | ip -batch -"
+    ));
+    let all = |command: &str| {
+        let each: Vec<String> = (1..=PORTS).map(|n| format!("{command} m{n}")).collect();
+        each.join(" -- ")
+    };
+    let timed = |words: &str| {
+        let start = Instant::now();
+        switch.ctl(words);
+        start.elapsed()
+    };
+    let took = timed(&all("add-port br1"));
+    assert!(took < LIMIT, "added in {took:?}");
+    let doctor = switch.json("doctor");
+    let ports = doctor["ports"].as_array().unwrap();
+    let inside = ports.iter().filter(|p| p["not_in_kernel"].is_null());
+    // The bridge's own, and those of the two hosts.
+    assert_eq!(inside.count(), PORTS + 3, "{doctor}");
+    lab.ping("red", "10.0.0.2");
+    let took = timed(&all("del-port br1"));
+    assert!(took < LIMIT, "removed in {took:?}");
+    assert_eq!(switch.json("doctor")["ports"].as_array().unwrap().len(), 3);
+    lab.ping("red", "10.0.0.2");
+}
+
 pub fn tap_ports(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.namespaces(&["red"]);

@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         devices::mtu_and_carrier_are_followed,
         devices::namespace_deleted_and_same_commands_again,
         devices::tap_ports,
+        devices::two_hundred_ports_in_one_transaction,
         internal::survives_kill_and_restart,
         internal::deleted_by_its_user_is_made_again,
         internal::namespace_deleted_is_made_again,

@@ -5,6 +5,7 @@ pub mod frames;
 mod latency;
 mod many;
 pub mod openflow;
+mod ports;
 mod rest;
 mod tcp;
 
@@ -129,6 +130,7 @@ pub fn tests(sets: &[Set]) -> Vec<Test> {
     }
     if sets.contains(&Set::Control) {
         all.extend(change::tests());
+        all.extend(ports::tests());
     }
     if sets.contains(&Set::Openflow) {
         all.extend(openflow::tests());

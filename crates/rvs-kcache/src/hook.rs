@@ -219,7 +219,12 @@ impl Hook {
     fn put_filter(&self, ifindex: u32) -> io::Result<bool> {
         let nl = Netlink::open()?;
         let mut own_qdisc = tc::add_clsact(&nl, ifindex)?;
-        for filter in tc::filters(&nl, ifindex, tc::INGRESS)? {
+        // On a new one there is none.
+        let there = match own_qdisc {
+            true => Vec::new(),
+            false => tc::filters(&nl, ifindex, tc::INGRESS)?,
+        };
+        for filter in there {
             if filter.prog_id == Some(self.prog_id) {
                 return Err(io::Error::from_raw_os_error(libc::EEXIST));
             }

@@ -3,6 +3,7 @@
 //! Only what traffic control and the XDP question need; every request is answered or timed out within
 //! [`TIMEOUT_SECS`], because the caller is the daemon's control thread.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -17,6 +18,8 @@ const TIMEOUT_SECS: i64 = 5;
 /// A dump that was interrupted by a change is asked for again this many times.
 const DUMP_TRIES: usize = 5;
 const HEADER: usize = 16;
+/// The kernel packs dumps into at most as much.
+const BUFFER: usize = 32 * 1024;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// A request under construction.
@@ -92,6 +95,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// One conversation with the kernel, in the network namespace of the thread that opened it.
 pub(crate) struct Netlink {
     socket: OwnedFd,
+    /// What was received last. No message of the kernel's is longer.
+    buf: RefCell<Vec<u8>>,
 }
 
 impl Netlink {
@@ -116,7 +121,8 @@ impl Netlink {
             sockopt::ReceiveTimeout,
             &TimeVal::seconds(TIMEOUT_SECS),
         )?;
-        Ok(Self { socket })
+        let buf = RefCell::new(vec![0; BUFFER]);
+        Ok(Self { socket, buf })
     }
 
     /// Carries out a change; `Ok` once the kernel has acknowledged it.
@@ -162,7 +168,7 @@ impl Netlink {
             u16_at(&request, 6).unwrap_or(0) & (libc::NLM_F_ACK | libc::NLM_F_DUMP) as u16;
         let fd = self.socket.as_raw_fd();
         send(fd, &request, MsgFlags::empty())?;
-        let mut buf = vec![0; 64 * 1024];
+        let mut buf = self.buf.borrow_mut();
         let mut consistent = true;
         loop {
             let n = match recv(fd, &mut buf, MsgFlags::empty()) {

@@ -4,7 +4,9 @@
 //! [`Framer`] looks at each byte once, without recursion; only a complete object of bounded size and depth
 //! reaches the JSON parser.
 
-use serde_json::{json, Map, Value};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::limits::{MAX_JSON_DEPTH, MAX_MESSAGE_BYTES};
 
@@ -211,26 +213,31 @@ impl Message {
 
     /// The message as JSON.
     pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("invariant: a message is JSON")
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(3))?;
         match self {
             Message::Request { id, method, params } => {
-                json!({"id": id, "method": method, "params": params})
+                object.serialize_entry("id", id)?;
+                object.serialize_entry("method", method)?;
+                object.serialize_entry("params", params)?;
             }
             Message::Notification { method, params } => {
-                json!({"id": null, "method": method, "params": params})
+                object.serialize_entry("id", &())?;
+                object.serialize_entry("method", method)?;
+                object.serialize_entry("params", params)?;
             }
-            Message::Response {
-                id,
-                result: Ok(result),
-            } => {
-                json!({"id": id, "result": result, "error": null})
-            }
-            Message::Response {
-                id,
-                result: Err(error),
-            } => {
-                json!({"id": id, "result": null, "error": error})
+            Message::Response { id, result } => {
+                object.serialize_entry("id", id)?;
+                object.serialize_entry("result", &result.as_ref().ok())?;
+                object.serialize_entry("error", &result.as_ref().err())?;
             }
         }
+        object.end()
     }
 }
 
@@ -253,7 +260,7 @@ impl Outbox {
     /// Adds a message.
     pub fn push(&mut self, message: &Message) {
         self.compact();
-        serde_json::to_writer(&mut self.bytes, &message.to_json())
+        serde_json::to_writer(&mut self.bytes, message)
             .expect("invariant: a JSON value can be written to memory");
     }
 
@@ -290,6 +297,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn all(framer: &mut Framer) -> Vec<Value> {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
 use sha1::{Digest, Sha1};
 
 /// A 128-bit row identifier (RFC 7047 section 3.1, RFC 4122 text form).
@@ -74,6 +75,13 @@ impl fmt::Display for Uuid {
         f.pad(
             std::str::from_utf8(&text).expect("invariant: hexadecimal digits and dashes are ASCII"),
         )
+    }
+}
+
+/// As its text.
+impl Serialize for Uuid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -264,10 +264,6 @@ impl IfaceConfig {
             "dummy" | "dummy-pmd" | "dummy-internal" => IfaceKind::Dummy,
             other => IfaceKind::Unknown(other.to_owned()),
         };
-        let number = |column: &str| {
-            let n = u32::try_from(row.opt_int(column)?).ok()?;
-            (1..OfPort::MAX.0).contains(&n).then_some(OfPort(n))
-        };
         let options = DUMMY_OPTIONS
             .iter()
             .filter(|_| kind == IfaceKind::Dummy)
@@ -286,13 +282,24 @@ impl IfaceConfig {
                 .and_then(|n| u32::try_from(n).ok()),
             policing: read_policing(row),
             peer: row.map_value("options", "peer").map(str::to_owned),
-            ofport_request: number("ofport_request"),
+            ofport_request: number(row, "ofport_request"),
             kernel_cache: row
                 .map_value("other_config", "kernel-cache")
                 .and_then(on_or_off),
-            ofport: number("ofport"),
+            ofport: number(row, "ofport"),
         }
     }
+
+    /// The numbers that it asks for and had.
+    pub fn numbers(row: RowRef<'_>) -> impl Iterator<Item = OfPort> {
+        let both = [number(row, "ofport_request"), number(row, "ofport")];
+        both.into_iter().flatten()
+    }
+}
+
+fn number(row: RowRef<'_>, column: &str) -> Option<OfPort> {
+    let n = u32::try_from(row.opt_int(column)?).ok()?;
+    (1..OfPort::MAX.0).contains(&n).then_some(OfPort(n))
 }
 
 /// Rates and bursts; what is counted in thousands of frames is told in frames.

@@ -8,7 +8,7 @@ use rvs_ovsdb::Uuid;
 
 use crate::config::{BridgeConfig, IfaceConfig};
 use crate::platform::{Platform, PortSpec};
-use crate::ports::{row, BridgeState, Changes, PortState, Topology};
+use crate::ports::{row, BridgeState, Changes, Topology};
 
 impl Topology {
     /// A number that no cache can know: a new one, or the one that the platform wants if it was not in use just now.
@@ -45,7 +45,7 @@ impl BridgeState {
             match holder {
                 Some((_, true)) => {}
                 Some((other, false)) => {
-                    let free = free_number(&self.numbers(), kept);
+                    let free = free_number(1, &self.numbers(), kept);
                     self.renumber(other, free, changes);
                     self.renumber(iface, wish, changes);
                 }
@@ -61,43 +61,62 @@ impl BridgeState {
         }
     }
 
-    fn numbers(&self) -> BTreeSet<OfPort> {
+    pub(crate) fn numbers(&self) -> BTreeSet<OfPort> {
         self.ifaces().map(|(_, i)| i.of_port).collect()
     }
 }
 
 /// Numbers that interfaces of the bridge ask for, or had before the daemon started: nobody else is given them.
-pub(crate) fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
+fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
     let ports = bridge.ports.iter().filter_map(|p| row(db, "Port", *p));
     let ifaces = ports.flat_map(|p| p.set_of_uuid("interfaces").collect::<Vec<_>>());
     ifaces
         .filter_map(|i| row(db, "Interface", i))
-        .map(IfaceConfig::read)
-        .flat_map(|i| [i.ofport_request, i.ofport])
-        .flatten()
+        .flat_map(IfaceConfig::numbers)
         .collect()
 }
 
-/// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
-pub(crate) fn choose_of_port(
-    bridge: &BridgeState,
-    own: &PortState,
-    cfg: &IfaceConfig,
-    kept: &BTreeSet<OfPort>,
-) -> OfPort {
-    if cfg.name == bridge.cfg.name {
-        return OfPort::LOCAL;
-    }
-    let mut taken = bridge.numbers();
-    taken.extend(own.ifaces.iter().map(|i| i.of_port));
-    let wishes = [cfg.ofport_request, cfg.ofport];
-    let granted = wishes.into_iter().flatten().find(|w| !taken.contains(w));
-    granted.unwrap_or_else(|| free_number(&taken, kept))
+/// The numbers of a bridge while interfaces come: gathered once for all that come together.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    taken: BTreeSet<OfPort>,
+    pub(crate) kept: BTreeSet<OfPort>,
+    /// None below is free.
+    from: u32,
 }
 
-/// The smallest number that is neither taken nor kept for somebody; `ANY` when the bridge is full.
-fn free_number(taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
-    (1..OfPort::MAX.0)
+impl Numbers {
+    pub(crate) fn of(db: &Database, bridge: &BridgeState) -> Self {
+        Self {
+            taken: bridge.numbers(),
+            kept: kept_numbers(db, &bridge.cfg),
+            from: 1,
+        }
+    }
+
+    /// LOCAL for the bridge's own interface; else the wish or the number it had, where they are free; else a free number.
+    pub(crate) fn choose(&mut self, bridge: &BridgeState, cfg: &IfaceConfig) -> OfPort {
+        if cfg.name == bridge.cfg.name {
+            return OfPort::LOCAL;
+        }
+        let wishes = [cfg.ofport_request, cfg.ofport];
+        let granted = wishes
+            .into_iter()
+            .flatten()
+            .find(|w| !self.taken.contains(w));
+        let chosen = granted.unwrap_or_else(|| {
+            let free = free_number(self.from, &self.taken, &self.kept);
+            self.from = free.0;
+            free
+        });
+        self.taken.insert(chosen);
+        chosen
+    }
+}
+
+/// The smallest number from `from` on that is neither taken nor kept for somebody; `ANY` when the bridge is full.
+fn free_number(from: u32, taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
+    (from..OfPort::MAX.0)
         .map(OfPort)
         .find(|p| !taken.contains(p) && !kept.contains(p))
         .unwrap_or(OfPort::ANY)

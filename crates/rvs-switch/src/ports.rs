@@ -15,7 +15,7 @@ use rvs_ovsdb::{RowRef, Uuid};
 use rvs_packet::MacAddr;
 
 use crate::config::{BridgeConfig, IfaceConfig, IfaceKind, PortConfig};
-use crate::numbers::{choose_of_port, kept_numbers};
+use crate::numbers::Numbers;
 use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
 use crate::qos;
 
@@ -159,11 +159,12 @@ impl Topology {
                 .unwrap_or_default();
             let ifaces = std::mem::take(&mut state.ifaces);
             for iface in ifaces {
-                let new = row(db, "Interface", iface.cfg.uuid).map(IfaceConfig::read);
+                let same = || {
+                    let new = row(db, "Interface", iface.cfg.uuid).map(IfaceConfig::read);
+                    new.is_some_and(|n| n.kind == iface.cfg.kind && n.name == iface.cfg.name)
+                };
                 let keep = wanted.contains(&iface.cfg.uuid)
-                    && (!touched.ifaces.contains(&iface.cfg.uuid)
-                        || new
-                            .is_some_and(|n| n.kind == iface.cfg.kind && n.name == iface.cfg.name));
+                    && (!touched.ifaces.contains(&iface.cfg.uuid) || same());
                 if keep {
                     state.ifaces.push(iface);
                 } else {
@@ -224,7 +225,7 @@ impl Topology {
                 }
             }
         };
-        let mut kept = None;
+        let mut numbers = None;
         for port in in_order(db, &bridge) {
             let known = bridge.ports.contains_key(&port);
             // The MAC of the bridge's own interface is a setting of the bridge.
@@ -243,11 +244,11 @@ impl Topology {
                 ));
                 continue;
             }
-            let kept = kept.get_or_insert_with(|| kept_numbers(db, &bridge.cfg));
-            self.update_port(db, &mut bridge, port, kept, platform, changes);
+            let numbers = numbers.get_or_insert_with(|| Numbers::of(db, &bridge));
+            self.update_port(db, &mut bridge, port, numbers, platform, changes);
         }
-        if let Some(kept) = kept {
-            bridge.grant_numbers(&kept, changes);
+        if let Some(numbers) = numbers {
+            bridge.grant_numbers(&numbers.kept, changes);
         }
         bridge.update_mirrors(db, changes);
         self.bridges.insert(uuid, bridge);
@@ -258,7 +259,7 @@ impl Topology {
         db: &Database,
         bridge: &mut BridgeState,
         uuid: Uuid,
-        kept: &BTreeSet<OfPort>,
+        numbers: &mut Numbers,
         platform: &mut impl Platform,
         changes: &mut Changes,
     ) {
@@ -307,7 +308,7 @@ impl Topology {
                     old.adjust(wish, platform, changes);
                 }
                 None => {
-                    let of_port = choose_of_port(bridge, &state, &cfg, kept);
+                    let of_port = numbers.choose(bridge, &cfg);
                     let kernel = self.may_use_kernel(&cfg, &state.cfg, bridge);
                     let mut new = IfaceState {
                         wish: PortSpec {

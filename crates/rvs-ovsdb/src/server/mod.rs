@@ -31,7 +31,7 @@ use serde_json::Value;
 pub use session::SessionId;
 
 use self::locks::Locks;
-use self::session::Session;
+use self::session::{Answer, Session};
 use self::transact::Parked;
 use crate::database::{Database, Delta, Txn};
 use crate::error::{kind, OvsdbError, Result};
@@ -415,7 +415,7 @@ impl Server {
         }
     }
 
-    fn reply(&mut self, session: SessionId, id: Value, result: std::result::Result<Value, Value>) {
+    fn reply(&mut self, session: SessionId, id: Value, result: std::result::Result<Answer, Value>) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.reply(id, result);
         }

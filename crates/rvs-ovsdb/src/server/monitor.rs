@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{json, Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::condition::Condition;
-use crate::database::{Database, Delta, RowChange};
+use crate::database::{Database, Delta, RowChange, Table};
 use crate::error::{kind, OvsdbError, Result};
 use crate::parser::Parser;
-use crate::row::Row;
+use crate::row::{Row, RowRef};
 use crate::schema::{Schema, TableSchema, UUID_COLUMN};
 use crate::transaction::columns_from_json;
 use crate::uuid::Uuid;
@@ -42,7 +43,6 @@ struct Select {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Initial,
     Insert,
     Delete,
     Modify,
@@ -68,7 +68,6 @@ impl Select {
 
     fn has(self, kind: Kind) -> bool {
         match kind {
-            Kind::Initial => self.initial,
             Kind::Insert => self.insert,
             Kind::Delete => self.delete,
             Kind::Modify => self.modify,
@@ -153,32 +152,23 @@ impl Spec {
         })
     }
 
-    /// The rows that are there when the monitor begins.
-    pub(super) fn initial(&self, db: &Database) -> Value {
-        let mut update = Map::new();
-        for (table, monitored) in db.tables().enumerate().filter_map(|(index, table)| {
-            Some((
-                table,
-                self.tables
-                    .iter()
-                    .find(|monitored| monitored.table == index)?,
-            ))
-        }) {
-            let schema = table.schema();
-            let rows: Map<String, Value> = table
-                .rows()
-                .filter(|row| monitored.condition.matches_any(row.row()))
-                .filter_map(|row| {
-                    let json =
-                        monitored.row(self.form, schema, Kind::Initial, None, Some(row.row()))?;
-                    Some((row.uuid().to_string(), json))
-                })
-                .collect();
-            if !rows.is_empty() {
-                update.insert(schema.name.clone(), Value::Object(rows));
-            }
-        }
-        Value::Object(update)
+    /// The rows that are there when the monitor begins, as text: with many rows it is the largest of all answers, and what a
+    /// client like ovs-vsctl waits for.
+    pub(super) fn initial(&self, db: &Database) -> String {
+        let tables = || {
+            let all = db.tables().enumerate();
+            all.filter_map(|(index, table)| {
+                let monitored = self.tables.iter().find(|m| m.table == index)?;
+                let mut seen = monitored.initial_rows(&table);
+                seen.next()?;
+                let rows = move || {
+                    let all = monitored.initial_rows(&table);
+                    all.map(move |row| (row.uuid(), monitored.initial(self.form, row)))
+                };
+                Some((&table.schema().name, Object(rows)))
+            })
+        };
+        serde_json::to_string(&Object(tables)).expect("invariant: rows are JSON")
     }
 
     /// What the change means to this monitor; `None` if nothing.
@@ -331,6 +321,30 @@ impl MonitoredTable {
         self.row(form, schema, kind, old, new)
     }
 
+    /// The rows that are told when the monitor begins.
+    fn initial_rows<'a>(&'a self, table: &Table<'a>) -> impl Iterator<Item = RowRef<'a>> {
+        let wanted = self.select.initial;
+        let seen = move |row: &RowRef<'_>| wanted && self.condition.matches_any(row.row());
+        table.rows().filter(seen)
+    }
+
+    /// The `<row-update>` of a row that is there when the monitor begins.
+    fn initial<'a>(&'a self, form: Form, row: RowRef<'a>) -> impl Serialize + 'a {
+        let columns = move || {
+            let wanted = self.columns.iter().filter(|(_, select)| select.initial);
+            wanted.filter_map(move |&(index, _)| {
+                let (column, datum) = (&row.table().columns[index], row.row().column(index));
+                let told = form == Form::Update || !column.ty.is_default(datum);
+                told.then_some((&column.name, datum))
+            })
+        };
+        let kind = match form {
+            Form::Update => "new",
+            Form::Update2 | Form::Update3 => "initial",
+        };
+        Object(move || std::iter::once((kind, Object(columns))))
+    }
+
     /// The `<row-update>`; `None` if the client does not want this kind of change.
     fn row(
         &self,
@@ -364,22 +378,37 @@ impl MonitoredTable {
             return Some(Value::Object(object));
         }
         Some(match (kind, old, new) {
-            (Kind::Delete, _, _) | (_, _, None) => json!({ "delete": null }),
-            (Kind::Modify, Some(old), Some(new)) => {
-                json!({ "modify": difference(schema, old, new, wanted().filter(differs)) })
-            }
+            (Kind::Delete, _, _) | (_, _, None) => object("delete", Value::Null),
+            (Kind::Modify, Some(old), Some(new)) => object(
+                "modify",
+                difference(schema, old, new, wanted().filter(differs)),
+            ),
             (_, _, Some(new)) => {
                 let set =
                     |column: &usize| !schema.columns[*column].ty.is_default(new.column(*column));
-                let row = new.to_json(schema, wanted().filter(set));
-                if kind == Kind::Initial {
-                    json!({ "initial": row })
-                } else {
-                    json!({ "insert": row })
-                }
+                object("insert", new.to_json(schema, wanted().filter(set)))
             }
         })
     }
+}
+
+/// An object of these members.
+struct Object<F>(F);
+
+impl<F, I, K, V> Serialize for Object<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item = (K, V)>,
+    K: Serialize,
+    V: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
+    }
+}
+
+fn object(key: &str, value: Value) -> Value {
+    Value::Object(std::iter::once((key.to_owned(), value)).collect())
 }
 
 /// The columns' changes: differences where several values are possible, new values otherwise.

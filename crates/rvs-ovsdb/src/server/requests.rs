@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{json, Value};
 
 use super::monitor::{Form, Monitor, Spec};
+use super::session::Answer;
 use super::{Server, SessionId};
 use crate::database::Delta;
 use crate::error::{kind, OvsdbError, Result};
@@ -19,7 +20,17 @@ impl Server {
         session: SessionId,
         method: &str,
         params: Vec<Value>,
-    ) -> StdResult<Value, Value> {
+    ) -> StdResult<Answer, Value> {
+        let form = match method {
+            "monitor" => Some(Form::Update),
+            "monitor_cond" => Some(Form::Update2),
+            "monitor_cond_since" => Some(Form::Update3),
+            _ => None,
+        };
+        if let Some(form) = form {
+            let answer = self.monitor(session, form, method, params);
+            return answer.map(Answer::Text).map_err(|error| error.to_json());
+        }
         let answer = match method {
             "echo" => Ok(Value::Array(params)),
             "list_dbs" => {
@@ -41,15 +52,14 @@ impl Server {
                     Err(OvsdbError::syntax(&Value::Array(params), details))
                 }
             },
-            "monitor" => self.monitor(session, Form::Update, params),
-            "monitor_cond" => self.monitor(session, Form::Update2, params),
-            "monitor_cond_since" => self.monitor(session, Form::Update3, params),
             "monitor_cond_change" => self.monitor_cond_change(session, params),
-            "monitor_cancel" => return self.monitor_cancel(session, &params),
+            "monitor_cancel" => {
+                return self.monitor_cancel(session, &params).map(Answer::Json);
+            }
             "lock" | "steal" | "unlock" => self.lock(session, method, params),
             _ => return Err(json!("unknown method")),
         };
-        answer.map_err(|error| error.to_json())
+        answer.map(Answer::Json).map_err(|error| error.to_json())
     }
 
     /// The database that the first parameter names.
@@ -68,12 +78,14 @@ impl Server {
             })
     }
 
-    fn monitor(&mut self, session: SessionId, form: Form, params: Vec<Value>) -> Result<Value> {
-        let method = match form {
-            Form::Update => "monitor",
-            Form::Update2 => "monitor_cond",
-            Form::Update3 => "monitor_cond_since",
-        };
+    /// The answer as text.
+    fn monitor(
+        &mut self,
+        session: SessionId,
+        form: Form,
+        method: &str,
+        params: Vec<Value>,
+    ) -> Result<String> {
         let database = self.database_of(method, &params)?;
         let (id, requests, last) = match (form, params.as_slice()) {
             (Form::Update3, [_, id, requests, last]) => (id, requests, Some(last)),
@@ -100,10 +112,16 @@ impl Server {
             None => spec.initial(&served.db),
             Some(last) => {
                 let (found, update) = match self.changes_since(database, last) {
-                    Some(delta) => (true, spec.update(&delta).unwrap_or_else(|| json!({}))),
+                    Some(delta) => {
+                        let update = spec.update(&delta);
+                        (
+                            true,
+                            update.map_or_else(|| "{}".to_owned(), |u| u.to_string()),
+                        )
+                    }
                     None => (false, spec.initial(&served.db)),
                 };
-                json!([found, served.last_txn.to_string(), update])
+                format!(r#"[{found},"{}",{update}]"#, served.last_txn)
             }
         };
         let monitor = Monitor {

@@ -10,6 +10,14 @@ use crate::Now;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub(super) u64);
 
+/// The result of a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Json(Value),
+    /// Is JSON already: of many rows, for which no tree is built.
+    Text(String),
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) framer: Framer,
@@ -35,7 +43,15 @@ impl Session {
         }
     }
 
-    pub(super) fn reply(&mut self, id: Value, result: Result<Value, Value>) {
+    pub(super) fn reply(&mut self, id: Value, result: Result<Answer, Value>) {
+        let result = match result {
+            Ok(Answer::Text(text)) => {
+                let text = format!(r#"{{"id":{id},"result":{text},"error":null}}"#);
+                return self.out.push_text(&text);
+            }
+            Ok(Answer::Json(json)) => Ok(json),
+            Err(error) => Err(error),
+        };
         self.out.push(&Message::Response { id, result });
     }
 

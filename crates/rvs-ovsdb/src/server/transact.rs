@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{json, Value};
 
 use super::monitor::Spec;
-use super::session::Session;
+use super::session::{Answer, Session};
 use super::{CloseReason, Committed, Event, Server, SessionId, SERVER_DATABASE};
 use crate::database::{Delta, Prepared};
 use crate::error::{kind, OvsdbError, Result};
@@ -209,7 +209,11 @@ impl Server {
             }
             Outcome::Done { results, commit } => {
                 let results = self.finish(parked.database, results, commit, asker);
-                self.reply(parked.session, parked.id, Ok(Value::Array(results)));
+                self.reply(
+                    parked.session,
+                    parked.id,
+                    Ok(Answer::Json(Value::Array(results))),
+                );
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Atom, Datum};
@@ -59,16 +60,36 @@ pub(crate) fn is_id(text: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
+/// The atom on the wire.
+impl Serialize for Atom {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Atom::Integer(i) => serializer.serialize_i64(*i),
+            Atom::Real(r) => serializer.serialize_f64(*r),
+            Atom::Boolean(b) => serializer.serialize_bool(*b),
+            Atom::String(s) => serializer.serialize_str(s),
+            Atom::Uuid(u) => ("uuid", u).serialize(serializer),
+        }
+    }
+}
+
+/// The datum on the wire: a set of one element is the bare atom.
+impl Serialize for Datum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Datum::Set(atoms) => match atoms.as_slice() {
+                [atom] => atom.serialize(serializer),
+                atoms => ("set", atoms).serialize(serializer),
+            },
+            Datum::Map(pairs) => ("map", pairs).serialize(serializer),
+        }
+    }
+}
+
 impl Atom {
     /// The atom on the wire.
     pub fn to_json(&self) -> Value {
-        match self {
-            Atom::Integer(i) => Value::from(*i),
-            Atom::Real(r) => Value::from(*r),
-            Atom::Boolean(b) => Value::from(*b),
-            Atom::String(s) => Value::from(s.as_ref()),
-            Atom::Uuid(u) => Value::Array(vec![Value::from("uuid"), Value::from(u.to_string())]),
-        }
+        value_of(self)
     }
 
     /// Reads an atom of this base type and checks the type's constraints.
@@ -128,19 +149,7 @@ fn uuid(json: &Value, symbols: Option<&mut Symbols<'_>>) -> Result<Uuid> {
 impl Datum {
     /// The datum on the wire: a set of one element is the bare atom.
     pub fn to_json(&self) -> Value {
-        match self {
-            Datum::Set(atoms) => match atoms.as_slice() {
-                [atom] => atom.to_json(),
-                atoms => tagged("set", atoms.iter().map(Atom::to_json).collect()),
-            },
-            Datum::Map(pairs) => tagged(
-                "map",
-                pairs
-                    .iter()
-                    .map(|(k, v)| Value::Array(vec![k.to_json(), v.to_json()]))
-                    .collect(),
-            ),
-        }
+        value_of(self)
     }
 
     /// Reads a value of a column of type `ty` and checks every constraint of the type.
@@ -189,6 +198,6 @@ impl Datum {
     }
 }
 
-fn tagged(tag: &str, elements: Vec<Value>) -> Value {
-    Value::Array(vec![Value::from(tag), Value::Array(elements)])
+fn value_of(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("invariant: atoms and data are JSON, their keys are strings")
 }
