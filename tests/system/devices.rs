@@ -134,7 +134,8 @@ pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     lab.sh(&format!(
         "for n in $(seq {PORTS}); do \
-           echo link add m$n addrgenmode none type veth peer name n$n addrgenmode none; \
+           echo link add m$n type veth peer name n$n; \
+           echo link set m$n addrgenmode none; echo link set n$n addrgenmode none; \
            echo link set m$n up; echo link set n$n up; \
          done | ip -batch -"
     ));

@@ -45,8 +45,9 @@ impl Devices {
         let devices = Self;
         sh(&format!(
             "for n in $(seq {PORTS}); do \
-               echo link add m$n addrgenmode none type veth peer name n$n addrgenmode none; \
-               echo link set m$n up; echo link set n$n up; \
+               echo link add m$n type veth peer name n$n; \
+               echo link set m$n addrgenmode none; echo link set n$n addrgenmode none; \
+           echo link set m$n up; echo link set n$n up; \
              done | ip -batch -"
         ))?;
         Ok(devices)
