@@ -16,6 +16,18 @@ pub fn ports_are_counted_and_flows_chosen(lab: &Lab) {
         "p2",
         "eth(src=02:00:00:00:00:03,dst=02:00:00:00:00:04),eth_type(0x0806),arp(sip=10.0.0.3,tip=10.0.0.4,op=1)",
     );
+    for (flow, length) in [
+        (TCP, "59"),
+        (
+            "eth(),eth_type(0x86dd),ipv6(proto=6),tcp(src=1,dst=2)",
+            "70",
+        ),
+    ] {
+        let said = suite.fails(&format!(
+            "ovs-appctl netdev-dummy/receive p1 '{flow}' --len {length}"
+        ));
+        assert!(said.starts_with("too small packet len"), "{said}");
+    }
     let shown = suite.sh("ovs-appctl dpctl/show -s");
     for part in [
         "  port 0: ovs-dummy (dummy-internal)\n    RX packets:0 errors:? dropped:? overruns:? frame:?\n",

@@ -1,8 +1,8 @@
 //! A frame for a key: the shortest one whose key it is, with checksums that are right.
 //!
 //! For tests that say what a frame is like instead of spelling it. The payload of TCP, UDP and ICMP is [`PAYLOAD`] octets
-//! that count up from zero, or what a wanted length leaves, so that checksums are those that Open vSwitch's dummy devices
-//! give such frames; other protocols have none but a wanted length.
+//! that count up from zero, or as many zeros as a wanted length leaves, so that checksums are those that Open vSwitch's dummy
+//! devices give such frames; other protocols have none but a wanted length.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,8 +34,8 @@ pub fn compose(key: &FlowKey, size: Option<usize>) -> Vec<u8> {
         }
     }
     let room = |used: usize, usual: usize| match size {
-        Some(size) => size.min(MAX).saturating_sub(used),
-        None => usual,
+        Some(size) => vec![0; size.min(MAX).saturating_sub(used)],
+        None => counting(usual),
     };
     frame.extend(key.dl_type.get().to_be_bytes());
     match EtherType(key.dl_type.get()) {
@@ -122,10 +122,10 @@ fn arp(key: &FlowKey) -> Vec<u8> {
     a
 }
 
-/// The transport header and its payload; `payload` says how long that is behind a header of so many octets, and usually.
-fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> usize) -> Vec<u8> {
+/// The transport header and its payload; `payload` gives that, behind a header of so many octets, where it usually has so many.
+fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
     if key.nw_frag & FRAG_LATER != 0 {
-        return counting(payload(0, 0));
+        return payload(0, 0);
     }
     let ports = [
         key.tp_src.get().to_be_bytes(),
@@ -141,7 +141,7 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> usize) -> Vec<u8> 
             (h, Some(16))
         }
         IpProto::UDP => {
-            let length = 8 + payload(8, PAYLOAD);
+            let length = 8 + payload(8, PAYLOAD).len();
             let mut h = ports;
             h.extend((length as u16).to_be_bytes());
             h.extend([0; 2]);
@@ -160,11 +160,11 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> usize) -> Vec<u8> 
             }
             (h, Some(2))
         }
-        _ => return counting(payload(0, 0)),
+        _ => return payload(0, 0),
     };
     if !key.present.any(Present::ND) {
         let usual = if at.is_some() { PAYLOAD } else { 0 };
-        h.extend(counting(payload(h.len(), usual)));
+        h.extend(payload(h.len(), usual));
     }
     match at {
         Some(at) => {
@@ -272,6 +272,10 @@ mod tests {
         let frame = compose(&key, None);
         let payload: Vec<u8> = (0..PAYLOAD as u8).collect();
         assert_eq!(frame[42..], payload[..]);
+        assert_eq!(rvs_packet::csum::verify(&Frame::from_slice(&frame)), Ok(()));
+        // Of a wanted length it is zeros.
+        let frame = compose(&key, Some(90));
+        assert_eq!(frame[42..], [0; 48]);
         assert_eq!(rvs_packet::csum::verify(&Frame::from_slice(&frame)), Ok(()));
     }
 

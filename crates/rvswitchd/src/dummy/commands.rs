@@ -60,6 +60,9 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Octets of the shortest frame of Ethernet without its checksum (IEEE 802.3 clause 4A.4.2): who asks for a length asks for
+/// no less.
+const SHORTEST: usize = 60;
 /// Steps of one `time/warp`.
 const MAX_STEPS: u128 = 100_000;
 /// Longest wait until a frame has been forwarded.
@@ -107,7 +110,11 @@ fn frame(text: &str, length: Option<usize>) -> Result<Vec<u8>, String> {
     }
     let flow = odp_text::parse(&with_type(text)).map_err(|e| e.to_string())?;
     let (key, _) = trace::key_of(&flow.terms, &NoPortNames)?;
-    Ok(compose(&key.flow, length))
+    let made = compose(&key.flow, length);
+    match length {
+        Some(n) if n < SHORTEST || n < made.len() => Err("too small packet len".to_owned()),
+        _ => Ok(made),
+    }
 }
 
 /// A flow that has an IP header and does not say so in front of it is one of IP.
