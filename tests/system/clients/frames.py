@@ -61,7 +61,7 @@ class Devices:
         while self.receive(0):
             pass
 
-    def expect(self, wanted, grace, limit=2.0):
+    def expect(self, wanted, grace, limit=5.0):
         """Collects frames until all of `wanted` ({device: [frame]}) have come and nothing more comes for `grace` seconds.
         What is missing and what is too much, as two dictionaries."""
         missing = {n: list(frames) for n, frames in wanted.items()}
