@@ -36,7 +36,7 @@ impl<'a> Suite<'a> {
         suite
     }
 
-    fn line(&self, script: &str) -> String {
+    pub(crate) fn line(&self, script: &str) -> String {
         format!(
             "cd {dir}; export OVS_RUNDIR={dir} OVS_LOGDIR={dir} OVS_DBDIR={dir} OVS_SYSCONFDIR={dir} PATH={dir}/bin:$PATH; {script}",
             dir = self.directory.display()
@@ -316,42 +316,6 @@ pub fn refusals_of_traces(lab: &Lab) {
     let text = suite.sh(&format!("ovs-appctl ofproto/trace 'in_port(2)' {frame}"));
     assert!(text.contains("dl_src=02:00:00:00:00:0b"), "{text}");
     assert_eq!(suite.sh("ovs-ofctl parse-pcap p2-tx.pcap"), "");
-    suite.stop();
-}
-
-/// A client that monitors flows and does not read is told, when it reads again, what has become of the flows that it knew and
-/// of those that are new: nothing of what came and went meanwhile.
-pub fn flow_monitors_pause_and_resume(lab: &Lab) {
-    let suite = Suite::start(lab);
-    for version in ["OpenFlow10", "OpenFlow14"] {
-        suite.sh(&format!(
-            "ovs-ofctl del-flows br0; ovs-ofctl add-flow br0 in_port=2,actions=1; \
-             ovs-ofctl -O {version} monitor br0 watch: --detach --no-chdir --pidfile > told 2>&1"
-        ));
-        let ask = |what: &str| suite.sh(&format!("ovs-appctl -t ovs-ofctl ofctl/{what}"));
-        ask("barrier");
-        ask("block");
-        suite.sh(
-            "seq 1 20000 | sed 's/.*/cookie=1,reg1=&,actions=drop/' > many; ovs-ofctl add-flows br0 many; \
-             ovs-ofctl add-flow br0 in_port=1,cookie=3,actions=drop; ovs-ofctl mod-flows br0 in_port=2,cookie=2,actions=2; \
-             ovs-ofctl del-flows br0 cookie=1/-1",
-        );
-        ask("unblock");
-        eventually("the monitor resumes", || {
-            suite.sh("grep -c RESUMED told || true") == "1\n"
-        });
-        suite.sh("pid=$(cat ovs-ofctl.pid); ovs-appctl -t ovs-ofctl exit; while kill -0 $pid 2>/dev/null; do sleep 0.05; done");
-        let count = |of: &str| {
-            let n = suite.sh(&format!("grep -c '{of}.*reg1=' told || true"));
-            n.trim().parse::<u32>().unwrap()
-        };
-        let (added, gone) = (count("ADDED"), count("DELETED"));
-        assert!(added > 100 && added < 20_000, "{added}");
-        assert_eq!(added, gone, "{version}");
-        let rest = suite.sh("sed -n -e 's/ table=0//; /cookie=0x[23]/p' told | sort");
-        let want = " event=ADDED cookie=0x3 in_port=1\n event=MODIFIED cookie=0x2 in_port=2 actions=output:2\n";
-        assert!(rest.starts_with(want), "{rest}");
-    }
     suite.stop();
 }
 

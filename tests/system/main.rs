@@ -18,6 +18,7 @@ mod devices;
 mod differential;
 mod dummies;
 mod dummy;
+mod dummy_flows;
 mod faucet;
 mod hostile;
 mod hosts;
@@ -131,7 +132,8 @@ fn main() -> ExitCode {
         dummy::time_by_command,
         dummy::states_and_traces,
         dummy::refusals_of_traces,
-        dummy::flow_monitors_pause_and_resume,
+        dummy_flows::flow_monitors_pause_and_resume,
+        dummy_flows::debug_actions,
         dummy::trees_by_the_clock,
         dummy::flows_in_the_log,
         dummy::traces_that_teach,

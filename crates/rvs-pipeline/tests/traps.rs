@@ -477,57 +477,6 @@ fn the_deepest_nesting_needs_a_small_stack() {
     thread.join().unwrap();
 }
 
-/// Each table sends the packet on to the next, and the last, as often as a register says, to the first again.
-fn laps(register: u32) -> Lab {
-    let to = |n: u8| Action::Resubmit {
-        port: None,
-        table: Some(rvs_openflow::TableId(n)),
-    };
-    let mut all: Vec<_> = (0..253).map(|n| flow(n, 1, "", vec![to(n + 1)])).collect();
-    for n in 0..register {
-        let lap = vec![
-            Action::load(rvs_flow::SubField::whole(FieldId::Reg0), u128::from(n) + 1),
-            to(0),
-        ];
-        all.push(flow(253, 2, &format!("reg0={n}"), lap));
-    }
-    all.push(flow(253, 1, "", out(2)));
-    flows(all)
-}
-
-#[test]
-fn resubmits_to_later_tables_lead_through_them_all() {
-    let (lab, frame) = (laps(0), udp(1, 2, &[]));
-    let t = lab.translate(&lab.key(&Frame::from_slice(&frame), 1));
-    assert_eq!((t.drop, lab.sent(&frame, 1).len()), (None, 1));
-}
-
-/// However it is nested, a translation ends within the stack that its thread has.
-#[test]
-fn nested_resubmits_end_before_the_stack_does() {
-    let deep = || {
-        for (n, drop) in [(1, None), (2, Some(rvs_dpif::DropReason::TooDeep))] {
-            let lab = laps(n);
-            let key = lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1);
-            assert_eq!(lab.translate(&key).drop, drop, "{n} laps");
-        }
-    };
-    // The tests are built to be quicker than the slowest build is: an eighth is to do.
-    let thread = std::thread::Builder::new()
-        .stack_size(rvs_pipeline::STACK / 8)
-        .spawn(deep)
-        .unwrap();
-    thread.join().unwrap();
-}
-
-#[test]
-fn a_stack_has_an_end() {
-    let push = Action::Push(rvs_flow::SubField::whole(FieldId::Reg0));
-    let lab = flows(vec![flow(0, 1, "", vec![push; 4097])]);
-    let t = lab.translate(&lab.key(&Frame::from_slice(&udp(1, 2, &[])), 1));
-    assert_eq!(t.drop, Some(rvs_dpif::DropReason::StackTooDeep));
-}
-
 #[test]
 fn b2_looking_again_at_less_of_a_field_keeps_what_was_seen() {
     // The first copy depends on the whole label; taking the label off looks at one bit of it.

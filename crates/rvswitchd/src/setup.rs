@@ -61,6 +61,9 @@ const MAX_DEFAULT_WORKERS: usize = 4;
 
 pub fn run(args: &Args) -> Result<()> {
     // Ports in memory need none.
+    if args.enable_dummy.is_some() {
+        rvs_openflow::action::know_debug_actions();
+    }
     if args.enable_dummy.is_none() {
         check_privileges()?;
     }

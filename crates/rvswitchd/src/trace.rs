@@ -97,6 +97,8 @@ struct Round {
     drop: Option<DropReason>,
     actions: String,
     to_controller: bool,
+    /// It has the action that asks for the slow path.
+    debug_slow: bool,
     stock: bool,
 }
 
@@ -416,6 +418,9 @@ impl Shown<'_> {
             drop: t.drop,
             actions,
             to_controller: punts(&t.actions),
+            debug_slow: lines
+                .iter()
+                .any(|l| l.event == TraceEvent::Action(rvs_openflow::Action::DebugSlow)),
             stock: self.stock,
         }
     }
@@ -505,6 +510,12 @@ impl Round {
         let _ = writeln!(text, "Datapath actions: {}", self.actions);
         if let Some(why) = self.drop.filter(|_| self.stock).and_then(layout::failure) {
             let _ = writeln!(text, "Translation failed ({why}), packet is dropped.");
+        }
+        if self.debug_slow {
+            text.push_str(
+                "This flow is handled by the userspace slow path because it:\n  \
+                 - Uses action(s) not supported by datapath.\n",
+            );
         }
         if self.to_controller && !self.stock {
             text.push_str(

@@ -401,6 +401,8 @@ fn put_nicira(w: &mut Writer, a: &Action, cx: &ListContext) -> bool {
         A::Resubmit { port, table } => put_resubmit(w, *port, *table),
         A::Note(octets) => nicira(w, s::NOTE, |w| w.bytes(octets)),
         A::Exit => fixed(w, s::EXIT, 16, |_| {}),
+        A::DebugRecirc => fixed(w, s::DEBUG_RECIRC, 16, |_| {}),
+        A::DebugSlow => fixed(w, s::DEBUG_SLOW, 16, |_| {}),
         A::PopQueue => fixed(w, s::POP_QUEUE, 16, |_| {}),
         A::Push(sub) => put_stack(w, s::STACK_PUSH, sub),
         A::Pop(sub) => put_stack(w, s::STACK_POP, sub),

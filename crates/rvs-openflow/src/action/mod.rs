@@ -18,6 +18,8 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::{ErrorCode, OfError};
 use crate::model::{Action, MetadataWrite};
 use crate::version::Version;
@@ -27,6 +29,19 @@ pub use check::{check_actions, check_instructions, CheckLevel};
 pub(crate) use controller::{reason_from, reason_number};
 pub(crate) use encode::{put_actions, ListContext};
 pub(crate) use field::settable_whole;
+
+/// Whether the actions that only tests have a use for are known.
+static DEBUG_ACTIONS: AtomicBool = AtomicBool::new(false);
+
+/// From now on `debug_recirc` and `debug_slow` are actions like others, in the whole process. They are refused otherwise, as
+/// Open vSwitch refuses them.
+pub fn know_debug_actions() {
+    DEBUG_ACTIONS.store(true, Ordering::Relaxed);
+}
+
+fn debug_actions() -> bool {
+    DEBUG_ACTIONS.load(Ordering::Relaxed)
+}
 
 /// Actions in one list, those nested in `clone` included.
 pub const MAX_ACTIONS: usize = 1024;

@@ -11,7 +11,7 @@ use super::decode::{bad_argument, exhausted, group, mpls_label, mpls_type, outpu
 use super::field::{
     dst_field, pull_field, pull_load, pull_load2, pull_move, split_ofs_nbits, sub_field,
 };
-use super::{controller, learn, pull_list, select, Budget, MAX_DEPTH};
+use super::{controller, debug_actions, learn, pull_list, select, Budget, MAX_DEPTH};
 use crate::error::{ErrorCode, OfError};
 use crate::model::{Action, ControllerId, MetadataWrite, TableId};
 use crate::version::Version;
@@ -34,6 +34,8 @@ pub(super) mod subtype {
     pub(crate) const OUTPUT_REG: u16 = 15;
     pub(crate) const LEARN: u16 = 16;
     pub(crate) const EXIT: u16 = 17;
+    pub(crate) const DEBUG_SLOW: u16 = 254;
+    pub(crate) const DEBUG_RECIRC: u16 = 255;
     pub(crate) const DEC_TTL: u16 = 18;
     pub(crate) const FIN_TIMEOUT: u16 = 19;
     pub(crate) const CONTROLLER: u16 = 20;
@@ -129,6 +131,8 @@ fn pull_fixed(r: &mut Reader<'_>, sub: u16, version: Version) -> Result<Pulled, 
         s::MULTIPATH => select::pull_multipath(r)?,
         s::OUTPUT_REG => pull_output_reg(r)?,
         s::EXIT => void(r, Action::Exit)?,
+        s::DEBUG_RECIRC if debug_actions() => void(r, Action::DebugRecirc)?,
+        s::DEBUG_SLOW if debug_actions() => void(r, Action::DebugSlow)?,
         s::DEC_TTL if of10 => void(r, Action::DecNwTtl(Box::new([])))?,
         s::FIN_TIMEOUT => {
             let (idle, hard) = (r.u16()?, r.u16()?);

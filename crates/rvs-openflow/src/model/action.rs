@@ -100,6 +100,10 @@ pub enum Action {
     },
     Note(Box<[u8]>),
     Exit,
+    /// Recirculates, for tests of what survives that: the rest of the list runs when the frame comes again.
+    DebugRecirc,
+    /// Sends the frame through the slow path, for tests; here it changes nothing.
+    DebugSlow,
     /// Pushes bits on the stack.
     Push(SubField),
     Pop(SubField),

@@ -88,6 +88,8 @@ fn fmt_action(f: &mut fmt::Formatter<'_>, a: &Action, w: &Words<'_>) -> fmt::Res
         A::Resubmit { port, table } => fmt_resubmit(f, *port, table.map(|t| t.0), w),
         A::Note(octets) => write!(f, "note:{}", Octets(octets)),
         A::Exit => f.write_str("exit"),
+        A::DebugRecirc => f.write_str("debug_recirc"),
+        A::DebugSlow => f.write_str("debug_slow"),
         A::Push(s) => write!(f, "push:{s}"),
         A::Pop(s) => write!(f, "pop:{s}"),
         A::Clone(list) => write!(f, "clone({})", List { list, words: *w }),

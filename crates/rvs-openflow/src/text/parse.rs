@@ -195,6 +195,8 @@ fn parse_header(key: &str, value: Option<&str>) -> Result<Option<Action>, ParseE
         "copy_ttl_in" => A::CopyTtlIn,
         "pop_queue" => A::PopQueue,
         "exit" => A::Exit,
+        "debug_recirc" => A::DebugRecirc,
+        "debug_slow" => A::DebugSlow,
         _ => return Ok(None),
     }))
 }

@@ -362,6 +362,8 @@ impl<'w> Run<'w, '_> {
             }
             Action::Group(id) => return self.group(p, *id),
             Action::Exit => return Err(End::Exited),
+            // When the frame comes again, everything is as it was.
+            Action::DebugRecirc | Action::DebugSlow => {}
             Action::Push(src) => {
                 let v = get(p, *src).unwrap_or(0);
                 p.stack.push(v);

@@ -55,8 +55,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Action::PopQueue => self.set_priority(0),
             Action::Group(id) => self.group(*id),
             Action::Meter(id) => self.meter(*id),
-            Action::Note(_) | Action::Conjunction { .. } => {}
+            Action::Note(_) | Action::Conjunction { .. } | Action::DebugSlow => {}
             Action::Exit => self.exit = true,
+            Action::DebugRecirc => self.begin_freeze(FreezeKind::Recirculate),
             Action::Push(src) => self.push_stack(*src),
             Action::Pop(dst) => {
                 if let Some(v) = self.stack.pop() {

@@ -256,6 +256,8 @@ pub(super) fn looks_inside(action: &Action, unparsed: Unparsed) -> bool {
         | Action::SetTunnel(_)
         | Action::Note(_)
         | Action::Exit
+        | Action::DebugRecirc
+        | Action::DebugSlow
         | Action::Conjunction { .. }
         | Action::FinTimeout { .. } => false,
         Action::PopVlan

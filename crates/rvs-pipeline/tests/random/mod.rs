@@ -238,6 +238,7 @@ fn action(e: &mut Entropy<'_>, deep: u8) -> Action {
             push: e.one_in(2),
         },
         32 if e.one_in(3) => Action::Exit,
+        32 if e.one_in(3) => Action::DebugRecirc,
         _ => Action::OutputReg {
             src: SubField::new(FieldId::Reg0, 0, 3).unwrap(),
             max_len: 0,
