@@ -203,6 +203,7 @@ impl Agent {
         if self.state.next_expiry().is_some_and(|t| t <= now) {
             self.state.expire(now, plant);
         }
+        more |= self.state.shrink(now, plant);
         self.hand_out(now, None);
         self.tell_wishes(None, plant);
         self.copy_to_snoops();
@@ -302,7 +303,9 @@ impl Agent {
 
     /// True when [`Self::turn`] has something to do without new input: after [`Self::sent`] made room, for example.
     pub fn wants_turn(&self) -> bool {
-        self.wishes_changed || self.state.is_busy() || self.conns.values().any(|c| c.wants_turn())
+        let state = &self.state;
+        let changing = state.is_busy() || state.is_shrinking();
+        self.wishes_changed || changing || self.conns.values().any(|c| c.wants_turn())
     }
 
     /// Tells the state what the connections together ask of the pipeline. `current` is the one whose request is being

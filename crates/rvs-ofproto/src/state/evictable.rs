@@ -5,16 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ahash::RandomState;
-use rvs_classifier::RuleId;
+use rvs_classifier::{Cursor, Filter, RuleId};
 use rvs_flow::{PipelineKey, SubField};
 use rvs_packet::Now;
 use rvs_pipeline::Rule;
 
-type Map<K, V> = HashMap<K, V, RandomState>;
+use super::limits::SLICE;
+use super::select::Rules;
 
-/// Flows that one eviction puts back at most, because they were used since they were put in their places. Then whoever is first
-/// goes; the next eviction goes on with the sorting.
-const LOOKS: usize = 256;
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// Of a group's fields, what its flows match.
 type Group = Box<[u128]>;
@@ -30,21 +29,39 @@ pub(super) struct Evictable {
     /// Flows without a timeout too.
     all: bool,
     fields: Box<[SubField]>,
+    /// Where the flows begin that were there before and have no place yet.
+    todo: Option<Cursor>,
 }
 
 impl Evictable {
-    /// Flows with a timeout, or `all`; `fields` divide them into groups.
+    /// Flows with a timeout, or `all`; `fields` divide them into groups. Of those that are there already none has a place.
     pub(super) fn new(all: bool, fields: Box<[SubField]>) -> Self {
         Self {
             all,
             fields,
+            todo: Some(Cursor::default()),
             ..Self::default()
         }
     }
 
-    /// `value` says what the flow matches.
+    /// Gives up to `max` more of the table's flows their places. True when all have theirs.
+    pub(super) fn place_some(&mut self, rules: &Rules, version: u64, max: usize) -> bool {
+        let Some(mut cursor) = self.todo else {
+            return true;
+        };
+        let done = rules.scan(version, &mut cursor, max, Filter::All, |r| {
+            self.add(r.id(), r.payload(), || r.value());
+        });
+        self.todo = (!done).then_some(cursor);
+        done
+    }
+
+    /// `value` says what the flow matches. One that has a place keeps it.
     pub(super) fn add(&mut self, id: RuleId, rule: &Rule, value: impl FnOnce() -> PipelineKey) {
         if rule.flags.hidden || rule.timeouts() == (0, 0) && !self.all {
+            return;
+        }
+        if self.place.contains_key(&id) {
             return;
         }
         let group: Group = match self.fields.is_empty() {
@@ -85,18 +102,23 @@ impl Evictable {
         self.sizes.insert((is, group));
     }
 
-    /// The flow to go first. Packets have put off since when some of them expire: `rule` says how a flow is now.
-    pub(super) fn victim<'a>(
+    /// The flow to go first, of those that have places; of all, where none that may go has one yet. Packets have put off since
+    /// when some of them expire: up to `looks` of those are put back, then whoever is first goes.
+    pub(super) fn victim(
         &mut self,
-        rule: impl Fn(RuleId) -> Option<&'a Rule>,
+        rules: &Rules,
+        version: u64,
+        looks: &mut usize,
     ) -> Option<RuleId> {
+        while self.sizes.is_empty() && self.todo.is_some() {
+            self.place_some(rules, version, SLICE);
+        }
         let (_, group) = self.sizes.last()?.clone();
-        let mut looks = LOOKS;
         loop {
             let (importance, at, id) = *self.groups.get(&group)?.first()?;
-            match rule(id).map(expires) {
-                Some(later) if later > at && looks > 0 => {
-                    looks -= 1;
+            match rules.rule(id).map(|r| expires(r.payload())) {
+                Some(later) if later > at && *looks > 0 => {
+                    *looks -= 1;
                     self.remove(id);
                     self.place_in(group.clone(), importance, later, id);
                 }

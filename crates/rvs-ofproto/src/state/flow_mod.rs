@@ -8,10 +8,10 @@ use rvs_openflow::{Action, ErrorCode, FlowMatch, Instructions, OfError, TableId}
 use rvs_packet::Now;
 use rvs_pipeline::{Rule, RuleFlags, Table};
 
+use super::limits::LOOKS;
 use super::ready::ReadyAdd;
 use super::select::{find, FlowSelect, Rules};
 use super::sweep::Sweep;
-use super::table_mod::payload;
 use super::txn::{match_of, unwritable, Txn};
 use super::{uses, FlowChangeKind};
 use crate::Plant;
@@ -126,21 +126,23 @@ impl<P: Plant> Txn<'_, P> {
             && self.state.index.flows < self.state.limits.flows
     }
 
-    /// Makes sure that one more flow fits, by eviction if the table is configured so.
+    /// Makes sure that one more flow fits, by eviction of one if the table is configured so. Where a lower limit leaves more of them
+    /// than fit, [`Self::shrink`](super::table_mod) evicts the others.
     pub(super) fn make_room(&mut self, table: &Table, rules: &mut Rules) -> Result<(), OfError> {
-        let limit = self.state.table_limit(table.id);
-        while !self.has_room(table, rules) {
-            let victim = self.state.index.victim(table.id, payload(rules));
-            let gone = victim
-                .and_then(|id| self.remove(table.id, rules, id, Some(FlowRemovedReason::Eviction)));
-            if gone.is_none() {
-                return Err(ErrorCode::FmfcTableFull.because(format!(
-                    "table {} holds {} flows of {limit}, the bridge {}",
-                    table.id.0,
-                    rules.len(),
-                    self.state.index.flows
-                )));
-            }
+        if self.has_room(table, rules) {
+            return Ok(());
+        }
+        if self.evict(table.id, rules, &mut { LOOKS }).is_none() {
+            return Err(ErrorCode::FmfcTableFull.because(format!(
+                "table {} holds {} flows of {}, the bridge {}",
+                table.id.0,
+                rules.len(),
+                self.state.table_limit(table.id),
+                self.state.index.flows
+            )));
+        }
+        if !self.has_room(table, rules) {
+            self.state.large.insert(table.id);
         }
         Ok(())
     }

@@ -196,13 +196,9 @@ impl Index {
         self.learned_by.get(&(table, cookie)).copied().unwrap_or(0)
     }
 
-    /// The flow that a full table gives up first.
-    pub(super) fn victim<'a>(
-        &mut self,
-        table: TableId,
-        rule: impl Fn(RuleId) -> Option<&'a Rule>,
-    ) -> Option<RuleId> {
-        self.evictable.get_mut(&table)?.victim(rule)
+    /// The flows of a table that may be evicted; `None` where none may.
+    pub(super) fn evictable(&mut self, table: TableId) -> Option<&mut Evictable> {
+        self.evictable.get_mut(&table)
     }
 
     /// Evicts in a table from now on, in that order.

@@ -42,6 +42,10 @@ pub(super) const SLICE: usize = 1024;
 /// Flows of the bridge from which on a modification of any number of them is made in slices.
 pub(crate) const MANY: usize = 1024;
 
+/// Flows that making room for one puts back at most, because they were used since they were put in their places. Then whoever is
+/// first goes; the next eviction goes on with the sorting.
+pub(super) const LOOKS: usize = 256;
+
 /// Flows that one call of `expire` looks at.
 pub(super) const EXPIRIES: usize = 4096;
 

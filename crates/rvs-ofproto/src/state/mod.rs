@@ -12,8 +12,8 @@
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
 //!
 //! Invariants: packets see the version before a request or the one after, nothing between, though many flows that nobody teaches
-//! any more may go after their last teacher, before the next request; a request that fails leaves no trace; a removed flow's counters are final when it is told of; work in one call is bounded, or done in slices between
-//! which packets get at the tables.
+//! any more may go after their last teacher, before the next request; a request that fails leaves no trace; a removed flow's
+//! counters are final when it is told of; work in one call is bounded, or done in slices between which packets get at the tables.
 
 mod commit;
 mod doomed;

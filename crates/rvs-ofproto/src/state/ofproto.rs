@@ -36,6 +36,8 @@ pub struct Ofproto {
     pub(super) groups: BTreeMap<GroupId, GroupInfo>,
     pub(super) meters: BTreeMap<MeterId, MeterInfo>,
     pub(super) tables: BTreeMap<TableId, TableState>,
+    /// Tables that may hold more flows than their limit and are to evict them, or have to put them in order first.
+    pub(super) large: BTreeSet<TableId>,
     pub(super) ports: BTreeMap<OfPort, Port>,
     pub(super) configs: BTreeMap<OfPort, PortConfig>,
     frags: FragMode,
@@ -76,6 +78,7 @@ impl Ofproto {
             meters: BTreeMap::new(),
             hasher,
             tables: BTreeMap::new(),
+            large: BTreeSet::new(),
             ports: BTreeMap::new(),
             configs: BTreeMap::new(),
             frags: FragMode::Normal,

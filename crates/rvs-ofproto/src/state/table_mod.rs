@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use rvs_classifier::RuleId;
 use rvs_flow::SubField;
 use rvs_openflow::message::{
     FlowRemovedReason, TableConfig, TableFeatures, TableMiss, TableProperty,
@@ -12,10 +11,10 @@ use rvs_openflow::message::{
 use rvs_openflow::message::{TableReason, TableStatus, Vacancy};
 use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
-use rvs_pipeline::{Bridge, Miss, Rule};
+use rvs_pipeline::{Bridge, Miss};
 
 use super::evictable::Evictable;
-use super::limits::TOLD;
+use super::limits::{SLICE, TOLD};
 use super::ofproto::Ofproto;
 use super::select::Rules;
 use super::txn::{Step, Txn};
@@ -183,19 +182,41 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    /// Evicts what a lower limit leaves no room for. A table that does not evict keeps what it has.
+    /// Evicts some of what a lower limit leaves no room for, once all flows are in order. A table that does not evict keeps what it
+    /// has.
     fn shrink(&mut self, id: TableId) {
-        let Some(table) = self.w.bridge.table(id).cloned() else {
+        let limit = self.state.table_limit(id);
+        let table = self.w.bridge.table(id).cloned();
+        let (Some(table), Some(flows)) = (table, self.state.index.evictable(id)) else {
+            self.state.large.remove(&id);
             return;
         };
-        let limit = self.state.table_limit(id);
         let mut rules = table.write();
-        while rules.len() > limit {
-            let Some(victim) = self.state.index.victim(id, payload(&rules)) else {
-                return;
-            };
-            self.remove(id, &mut rules, victim, Some(FlowRemovedReason::Eviction));
+        if !flows.place_some(&rules, self.w.version, SLICE) {
+            self.state.large.insert(id);
+            return;
         }
+        let mut looks = SLICE;
+        for _ in 0..SLICE {
+            if rules.len() <= limit || self.evict(id, &mut rules, &mut looks).is_none() {
+                self.state.large.remove(&id);
+                return;
+            }
+        }
+        self.state.large.insert(id);
+    }
+
+    /// Takes the flow out of the table that makes room first. `None`: none does.
+    pub(super) fn evict(
+        &mut self,
+        id: TableId,
+        rules: &mut Rules,
+        looks: &mut usize,
+    ) -> Option<()> {
+        let flows = self.state.index.evictable(id)?;
+        let victim = flows.victim(rules, self.w.version, looks)?;
+        self.remove(id, rules, victim, Some(FlowRemovedReason::Eviction))?;
+        Some(())
     }
 
     /// `None` or nothing takes the name away.
@@ -209,11 +230,6 @@ impl<P: Plant> Txn<'_, P> {
         configs.entry(id).or_default().name = name.map(Into::into);
         self.w.changed = true;
     }
-}
-
-/// The rules of a table, to look at one of them.
-pub(super) fn payload<'a>(rules: &'a Rules) -> impl Fn(RuleId) -> Option<&'a Rule> {
-    |id| rules.rule(id).map(|r| &**r.payload())
 }
 
 /// Instructions that flows of the table can have: the last leads nowhere, and in 1.5 a meter is an action.
@@ -275,6 +291,25 @@ impl Ofproto {
         txn.commit();
     }
 
+    /// Goes on with tables that have more flows than a lower limit leaves room for: puts some in order, or evicts some. While a
+    /// transaction is under way nothing goes. True when there is more to do.
+    pub fn shrink(&mut self, now: Now, plant: &mut impl Plant) -> bool {
+        let (false, Some(id)) = (self.is_busy(), self.large.first().copied()) else {
+            return false;
+        };
+        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
+            return false;
+        };
+        txn.shrink(id);
+        txn.commit();
+        self.is_shrinking()
+    }
+
+    /// True while [`Self::shrink`] has something to do.
+    pub fn is_shrinking(&self) -> bool {
+        !self.large.is_empty()
+    }
+
     /// Flows that a table holds at most.
     pub(super) fn table_limit(&self, id: TableId) -> usize {
         let limit = self.tables.get(&id).and_then(|t| t.limit.flows);
@@ -294,7 +329,7 @@ impl Ofproto {
         (free * 100 / limit.max(1)) as u8
     }
 
-    /// Remembers in which order the flows of a table make room, or forgets it.
+    /// Remembers in which order the flows of a table make room, or forgets it. Of many, most are put in order by [`Self::shrink`].
     pub(super) fn index_evictions(&mut self, bridge: &Bridge, id: TableId, version: u64) {
         let (timed, all) = self
             .tables
@@ -305,11 +340,9 @@ impl Ofproto {
         }
         let fields = self.tables.get(&id).map(|t| t.limit.groups.clone());
         let mut flows = Evictable::new(all, fields.unwrap_or_default());
-        if let Some(table) = bridge.table(id) {
-            let rules = table.read();
-            for r in rules.select(version, rvs_classifier::Filter::All) {
-                flows.add(r.id(), r.payload(), || r.value());
-            }
+        let table = bridge.table(id);
+        if !table.is_none_or(|t| flows.place_some(&t.read(), version, SLICE)) {
+            self.large.insert(id);
         }
         self.index.evict(id, flows);
     }

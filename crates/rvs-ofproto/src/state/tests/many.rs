@@ -296,6 +296,63 @@ fn no_call_takes_away_all_that_was_taught() {
     }
 }
 
+/// In a table that has just begun to evict, not all flows are in order yet.
+#[test]
+fn a_big_table_puts_its_flows_in_order_little_by_little() {
+    const N: u32 = 5000;
+    let table = rvs_openflow::TableId(0);
+    let limit = |lab: &mut Lab, flows: u32| {
+        let limit = crate::TableLimit {
+            flows: Some(flows),
+            evicts: true,
+            ..crate::TableLimit::default()
+        };
+        lab.state
+            .set_table_limit(lab.now, table, &limit, &mut lab.plant);
+    };
+    let shrunk = |lab: &mut Lab| {
+        let calls = 0..100;
+        let more = calls.take_while(|_| lab.state.shrink(lab.now, &mut lab.plant));
+        assert!(more.count() < 99);
+    };
+    // The one flow that may go is found, wherever it is.
+    let mut lab = Lab::new(Version::Of13);
+    let add = |lab: &Lab, n: u32, timeout: &str| {
+        let text = format!("add {timeout}reg0={n},actions=drop");
+        lab.parse(&text).unwrap()
+    };
+    let mods: Vec<_> = (1..N).map(|n| add(&lab, n, "")).collect();
+    lab.apply(mods);
+    lab.all(&["add hard_timeout=9,reg0=0,actions=drop"]);
+    limit(&mut lab, N);
+    assert!(lab.state.is_shrinking());
+    lab.all(&["add ip,actions=drop"]);
+    assert!(!lab.dump().join(" ").contains("hard_timeout"));
+    let full = Err(ErrorCode::FmfcTableFull);
+    assert_eq!(lab.run("add arp,actions=drop"), full);
+    shrunk(&mut lab);
+    assert_eq!(lab.run("add arp,actions=drop"), full);
+    assert_eq!(lab.state.index.flows, N as usize);
+
+    // Flows that come, go and come back meanwhile have one place, and all go in the end.
+    let mut lab = Lab::new(Version::Of13);
+    let mods: Vec<_> = (0..N).map(|n| add(&lab, n, "hard_timeout=9,")).collect();
+    lab.apply(mods);
+    limit(&mut lab, N + 2);
+    for n in [0, 4000, N - 1] {
+        let gone = format!("del-strict reg0={n}");
+        let failed = lab.bundle(&[&gone, "add ip,actions=group:7"]);
+        assert_eq!(failed, Err((1, ErrorCode::BacBadOutGroup)));
+    }
+    lab.all(&["add hard_timeout=9,ip,actions=drop", "del-strict reg0=4500"]);
+    assert!(lab.state.is_shrinking());
+    shrunk(&mut lab);
+    assert_eq!(lab.state.index.flows, N as usize);
+    limit(&mut lab, 0);
+    shrunk(&mut lab);
+    assert_eq!((lab.state.index.flows, lab.dump().len()), (0, 0));
+}
+
 /// Packets of a bundle leave some at a time, in order, when all of it is published.
 #[test]
 fn many_packet_outs_leave_in_slices() {
