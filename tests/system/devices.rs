@@ -126,7 +126,6 @@ pub fn namespace_deleted_and_same_commands_again(lab: &Lab) {
     assert_eq!(switch.ctl("list-ports br1"), "veth-g\nveth-r\n");
 }
 
-/// Taps: made by the switch, and taps that exist already.
 /// As many as a switch on a busy host has come and go in one transaction each, in bounded time, and the others go on meanwhile.
 pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
     const PORTS: usize = 200;
@@ -162,6 +161,7 @@ pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
     lab.ping("red", "10.0.0.2");
 }
 
+/// Taps: made by the switch, and taps that exist already.
 pub fn tap_ports(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
     lab.namespaces(&["red"]);

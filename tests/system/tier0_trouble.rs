@@ -98,7 +98,7 @@ pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
     assert_eq!(said("no kernel cache"), 1, "{}", switch.log());
     std::fs::remove_file(&cause).unwrap();
     within(
-        Duration::from_secs(20),
+        Duration::from_secs(40),
         "all ports are in the kernel",
         || {
             let ports = switch.json("doctor")["ports"].clone();

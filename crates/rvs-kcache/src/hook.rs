@@ -210,11 +210,6 @@ impl Hook {
         Ok(guard)
     }
 
-    /// Removes filters of this name and instance that are not this program's from every device of the namespace.
-    pub fn clear_leftovers(&self) -> io::Result<usize> {
-        self.filters.clear(Some(self.prog_id))
-    }
-
     /// Returns whether the qdisc is ours to remove.
     fn put_filter(&self, ifindex: u32) -> io::Result<bool> {
         let nl = Netlink::open()?;
@@ -247,8 +242,8 @@ impl Hook {
 }
 
 impl FilterName {
-    /// Removes filters of this name from every device of the namespace, but those of the program `keep`.
-    fn clear(&self, keep: Option<u32>) -> io::Result<usize> {
+    /// Removes filters of this name from every device of the namespace.
+    fn clear(&self) -> io::Result<usize> {
         let nl = Netlink::open()?;
         let mut removed = 0;
         for ifindex in tc::devices_with_ingress(&nl)? {
@@ -256,9 +251,6 @@ impl FilterName {
                 let Some(own_qdisc) = self.owner_of(&filter) else {
                     continue;
                 };
-                if keep.is_some() && filter.prog_id == keep {
-                    continue;
-                }
                 remove(ifindex, self.handle(), own_qdisc)?;
                 removed += 1;
             }
@@ -348,7 +340,7 @@ pub fn remove_drops(instance: &str) -> Result<usize, Error> {
 
 fn remove_named(name: &'static str, instance: &str) -> Result<usize, Error> {
     let instance = instance.to_owned();
-    let cleared = FilterName { name, instance }.clear(None);
+    let cleared = FilterName { name, instance }.clear();
     cleared.map_err(|e| Error::new("remove a dead daemon's filters", e))
 }
 

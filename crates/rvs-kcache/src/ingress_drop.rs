@@ -6,7 +6,7 @@
 //!
 //! With tcx the program is two instructions and asks nothing, since the link ends with the process. With clsact the
 //! program compares a heartbeat in an array map with the clock and lets frames pass once the daemon has been silent for
-//! [`SILENCE`]; the next start removes what is left ([`IngressDrop::remove_leftovers`]).
+//! [`SILENCE`]; the next start removes what is left ([`crate::remove_drops`]).
 
 use std::fmt;
 use std::time::Duration;
@@ -135,17 +135,6 @@ impl IngressDrop {
     /// No such device, attached already, privileges lost since [`Self::open`].
     pub fn attach(&self, ifindex: u32) -> Result<Guard, Error> {
         self.hook.attach("attach the ingress drop", ifindex)
-    }
-
-    /// Removes what an earlier daemon of this instance left behind on any device of this namespace; returns how many
-    /// filters those were. To be called before the first [`Self::attach`], in either mode.
-    ///
-    /// # Errors
-    /// Netlink's; the filters removed so far stay removed.
-    pub fn remove_leftovers(&self) -> Result<usize, Error> {
-        self.hook
-            .clear_leftovers()
-            .map_err(|e| Error::new("remove a dead daemon's ingress drop", e))
     }
 
     /// Programs and filters on a device's ingress that are not this daemon's.

@@ -116,7 +116,7 @@ impl Pins {
     }
 
     /// Removes the names of everything but links, so that what nobody holds ends.
-    pub(crate) fn forget_objects(&self) {
+    pub fn forget_objects(&self) {
         for name in self.names().iter().filter(|n| !n.starts_with(LINK)) {
             let _ = fs::remove_file(self.dir.join(name));
         }

@@ -96,7 +96,7 @@ pub struct Args {
     #[arg(long, value_name = "HOST", hide = true)]
     pub syslog_target: Option<String>,
 
-    /// As above.
+    /// No confinement by SELinux, of which nothing is done here anyway.
     #[arg(long, hide = true)]
     pub no_self_confinement: bool,
 

@@ -288,7 +288,6 @@ impl Platform for Devices {
     }
 
     fn open(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
-        self.want(spec, Asked::ByChange);
         let Opened { base, link, io } = match &spec.kind {
             IfaceKind::System => self.open_system(spec)?,
             IfaceKind::Internal => self.open_internal(spec)?,
@@ -330,6 +329,8 @@ impl Platform for Devices {
         if let Some(source) = source {
             self.start_source(dp, source, owner);
         }
+        // A port without a device, which is tried every second, wants nothing.
+        self.want(spec, Asked::ByChange);
         if let Err(e) = self.place(dp) {
             self.close(dp, false);
             return Err(open_error(&spec.name, &e));

@@ -94,13 +94,14 @@ fn answer(mut client: UnixStream) -> Option<bool> {
     client.set_write_timeout(Some(PATIENCE)).ok()?;
     let mut session = ControlSession::default();
     let (mut buffer, mut taken) = ([0; MAX_REQUEST], 0);
+    let started = std::time::Instant::now();
     let request = loop {
         let n = client.read(&mut buffer).ok().filter(|n| *n > 0)?;
         taken += n;
         session.push(buffer.get(..n)?);
         match session.next().ok()? {
             Some(request) => break request,
-            None if taken < MAX_REQUEST => {}
+            None if taken < MAX_REQUEST && started.elapsed() < PATIENCE => {}
             None => return None,
         }
     };

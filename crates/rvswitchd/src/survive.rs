@@ -103,12 +103,13 @@ impl Survival {
             None
         });
         let state = self.read();
-        let (Some((cache, past)), Some(state)) = (inherited, state) else {
+        let both = inherited.zip(state);
+        let Some(((cache, past), state)) = both.filter(|((c, _), s)| s.program == c.prog_id())
+        else {
+            // Nobody goes on with them; programs that are still on devices hold what they need.
+            pins.forget_objects();
             return found;
         };
-        if state.program != cache.prog_id() {
-            return found;
-        }
         let known = state.ports.iter().map(|(dp, ..)| *dp);
         let inside = cache.inherited_ports().into_values();
         found.resume = Some(Resume {

@@ -65,8 +65,9 @@ impl Devices {
             .map(|(dp, _)| *dp)
             .collect();
         for dp in all {
-            self.give_drop(dp);
+            // Those that move into the kernel need none.
             self.place_and_tell(dp, events);
+            self.give_drop(dp);
         }
     }
 

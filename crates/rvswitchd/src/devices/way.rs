@@ -84,14 +84,7 @@ impl Device {
 impl Devices {
     /// Says why a port is not for the kernel: the reason, and whether its user should hear of it.
     fn why_not_kernel(&self, device: &Device) -> Option<(String, bool)> {
-        let tier0 = match self.kernel.get() {
-            Ok(tier0) => tier0,
-            Err(why) => return Some((why.to_owned(), false)),
-        };
         let quiet = |why: &str| Some((why.to_owned(), false));
-        let Ok(drop) = self.drop.get() else {
-            return quiet("the ingress drop, which its punt device needs, does not work here");
-        };
         if device.packet.is_none() {
             return quiet("its frames come from a file");
         }
@@ -103,6 +96,13 @@ impl Devices {
                 "what it brings in is policed (ingress_policing_*), which user space does",
             );
         }
+        let tier0 = match self.kernel.get() {
+            Ok(tier0) => tier0,
+            Err(why) => return quiet(why),
+        };
+        let Ok(drop) = self.drop.get() else {
+            return quiet("the ingress drop, which its punt device needs, does not work here");
+        };
         if device.link.mtu > LARGEST_MTU {
             let mtu = device.link.mtu;
             return quiet(&format!(
@@ -506,8 +506,8 @@ impl Devices {
             self.give_drop(dp);
             if self.kernel.get().is_ok() {
                 self.notice_detached(dp);
-                self.place_and_tell(dp, &mut events);
             }
+            self.place_and_tell(dp, &mut events);
         }
         events
     }

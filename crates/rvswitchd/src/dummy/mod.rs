@@ -152,8 +152,9 @@ impl Dummies {
 
     /// Joins ports whose options name each other, and no others.
     fn join(&self) {
-        let ports: Vec<&Dummy> = self.open.values().collect();
-        for this in &ports {
+        let able = |d: &&Dummy| d.waits_at().is_some() || d.looks_at().is_some();
+        let ports: Vec<&Dummy> = self.open.values().filter(able).collect();
+        for this in self.open.values() {
             let peers = ports.iter().filter(|that| this.is_joined_to(that));
             this.port
                 .join(peers.map(|d| Arc::downgrade(&d.port)).collect());
