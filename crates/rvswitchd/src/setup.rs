@@ -68,6 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
         check_privileges()?;
     }
     raise_file_limit();
+    raise_stack_limit();
     if args.mlockall {
         lock_memory();
     }
@@ -267,6 +268,18 @@ fn lock_memory() {
     use nix::sys::mman::{mlockall, MlockAllFlags};
     if let Err(e) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
         tracing::warn!("mlockall: {e}");
+    }
+}
+
+/// This thread, whose stack grows up to the limit, translates too: packet-outs, traces, what changes make of cached flows.
+fn raise_stack_limit() {
+    use nix::sys::resource::{getrlimit, setrlimit, Resource};
+    let raised = getrlimit(Resource::RLIMIT_STACK).and_then(|(soft, hard)| {
+        let wanted = hard.min(rvs_pipeline::STACK as u64).max(soft);
+        setrlimit(Resource::RLIMIT_STACK, wanted, hard)
+    });
+    if let Err(e) = raised {
+        tracing::warn!("the limit of the stack stays as it is: {e}");
     }
 }
 

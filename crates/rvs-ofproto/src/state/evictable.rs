@@ -15,6 +15,9 @@ use super::select::Rules;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
+/// Slices of a table in which one eviction looks for a flow that may go.
+const SEARCHED: usize = 8;
+
 /// Of a group's fields, what its flows match.
 type Group = Box<[u128]>;
 
@@ -102,7 +105,7 @@ impl Evictable {
         self.sizes.insert((is, group));
     }
 
-    /// The flow to go first, of those that have places; of all, where none that may go has one yet. Packets have put off since
+    /// The flow to go first, of those that have places; of some more, where none that may go has one yet. Packets have put off since
     /// when some of them expire: up to `looks` of those are put back, then whoever is first goes.
     pub(super) fn victim(
         &mut self,
@@ -110,8 +113,11 @@ impl Evictable {
         version: u64,
         looks: &mut usize,
     ) -> Option<RuleId> {
-        while self.sizes.is_empty() && self.todo.is_some() {
-            self.place_some(rules, version, SLICE);
+        // Not the whole table under its lock: where none of so many may go, others are looked for in slices.
+        for _ in 0..SEARCHED {
+            if !self.sizes.is_empty() || self.place_some(rules, version, SLICE) {
+                break;
+            }
         }
         let (_, group) = self.sizes.last()?.clone();
         loop {

@@ -7,7 +7,7 @@
 
 use rvs_dpif::{DpAction, SetField};
 
-use super::limits::{MAX_ACTIONS, MAX_OUTPUTS};
+use super::limits::MAX_ACTIONS;
 
 #[derive(Debug, Default)]
 pub(super) struct Composer {
@@ -16,7 +16,6 @@ pub(super) struct Composer {
     /// From here on the actions leave the frame other than the translation believes it to be.
     unclean: Option<usize>,
     count: usize,
-    outputs: usize,
     /// Everything was taken back, and nothing is taken any more.
     closed: bool,
 }
@@ -54,12 +53,6 @@ impl Composer {
     /// Something that sees the frame: an output, a punt, a meter, a recirculation.
     pub(super) fn emit(&mut self, action: DpAction) {
         self.flush();
-        if matches!(
-            action,
-            DpAction::Output(_) | DpAction::OutputTruncated { .. }
-        ) {
-            self.outputs += 1;
-        }
         self.push(action);
     }
 
@@ -98,7 +91,7 @@ impl Composer {
 
     /// True when the list has outgrown its bounds.
     pub(super) fn overflown(&self) -> bool {
-        self.count > MAX_ACTIONS || self.outputs > MAX_OUTPUTS
+        self.count > MAX_ACTIONS
     }
 
     /// How deep lists lie in one another; 0 for a plain list.

@@ -11,8 +11,6 @@ pub const STACK: usize = 16 << 20;
 pub const MAX_RESUBMITS: u32 = 4096;
 /// Datapath actions of one translation, nested ones included.
 pub const MAX_ACTIONS: usize = 4096;
-/// Copies that leave.
-pub const MAX_OUTPUTS: usize = 4096;
 /// Sub-fields on the stack.
 pub const MAX_STACK: usize = 4096;
 /// Groups visited to find out whether a bucket is live.

@@ -276,6 +276,51 @@ fn while_paused_only_flows_that_were_told_of_are_said_to_go() {
     assert!(told.contains(&FlowUpdate::Paused));
 }
 
+/// The flows of a long bundle have one time, and are told in slices: a monitor that pauses in the middle hears the rest once.
+#[test]
+fn a_monitor_that_pauses_within_a_bundle_hears_of_no_flow_three_times() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.controller(Version::Of13), rig.controller(Version::Of13));
+    start(&mut rig, a, monitor(1, ALL, ""));
+    let n = 6 * 1024u16;
+    let control = |command| {
+        Message::BundleControl(BundleControl {
+            bundle: 1,
+            command,
+            flags: BundleFlags(3),
+        })
+    };
+    rig.say(b, 1, &control(BundleCommand::OpenRequest));
+    for i in 0..n {
+        let m = Message::BundleAdd(BundleAdd {
+            bundle: 1,
+            flags: BundleFlags(3),
+            message: b.dialect.encode(&flow_mod(add_flow(i)), i.into()).unwrap(),
+        });
+        rig.say(b, i.into(), &m);
+    }
+    let commit = b.dialect.encode(&control(BundleCommand::CommitRequest), 2);
+    rig.agent.input(b.conn, &commit.unwrap());
+    let mut told = Vec::new();
+    // It reads all the time.
+    while rig.agent.turn(rig.now, &mut rig.plant) {
+        told.extend(updates(&rig.hear(a)));
+    }
+    told.extend(updates(&rig.hear(a)));
+    let before = told.iter().position(|u| *u == FlowUpdate::Paused).unwrap();
+    let mut times = std::collections::BTreeMap::new();
+    for u in &told {
+        if let FlowUpdate::Flow(f) = u {
+            let port = f.matching.field(rvs_flow::FieldId::UdpDst).0;
+            *times.entry(port).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(times.len(), usize::from(n));
+    // The list at the end has what was told before the pause, too.
+    let again: usize = times.values().map(|t| t - 1).sum();
+    assert!(again <= before, "{again} of {before} are told again");
+}
+
 /// An add that takes a flow's place takes it away from a port as a modification does.
 #[test]
 fn a_flow_is_seen_leaving_a_port() {
