@@ -207,11 +207,12 @@ pub fn stack_of_two(lab: &Lab) {
         lab.host(ns, &format!("p{n}"), "eth0", &format!("10.1.0.{n}/24"));
         add(1 + (n - 1) / 2, &format!("p{n}"), 1 + (n - 1) % 2);
     }
-    // What joins the two ends may be taken away unseen, or seen.
+    // What joins the two ends may be taken away unseen, or seen. It remembers no address: a ring floods what it does not know
+    // to where it came from.
     lab.namespaces(&["between"]);
     for (link, number) in [("x", 3), ("y", 4)] {
         lab.sh(&format!(
-            "ip -n between link add name {link} type bridge mcast_snooping 0 group_fwd_mask 0x4000; ip -n between link set dev {link} up"
+            "ip -n between link add name {link} type bridge ageing_time 0 mcast_snooping 0 group_fwd_mask 0x4000; ip -n between link set dev {link} up"
         ));
         for bridge in [1, 2] {
             lab.sh(&format!(
