@@ -54,6 +54,12 @@ impl<'a> Suite<'a> {
         ran.err
     }
 
+    /// A command that has to be refused in these words.
+    pub fn refuses(&self, script: &str, says: &str) {
+        let said = self.fails(script);
+        assert!(said.contains(says), "{script}: {said}");
+    }
+
     pub fn receive(&self, port: &str, flow: &str) {
         self.sh(&format!("ovs-appctl netdev-dummy/receive {port} '{flow}'"));
     }
@@ -153,8 +159,7 @@ pub fn frames_by_command(lab: &Lab) {
         ("netdev-dummy/ip4addr br0 fe80::1/64", "not an address"),
         ("time/warp 0", "invalid MSECS"),
     ] {
-        let said = suite.fails(&format!("ovs-appctl {words}"));
-        assert!(said.contains(says), "{words}: {said}");
+        suite.refuses(&format!("ovs-appctl {words}"), says);
     }
     suite.stop();
 }
@@ -209,12 +214,11 @@ pub fn states_and_traces(lab: &Lab) {
         trace(&format!("'{}'", TCP.replace("in_port(1)", "in_port(p2)"))),
         "Datapath actions: 1"
     );
-    assert!(suite
-        .fails(&format!(
-            "ovs-appctl ofproto/trace '{}'",
-            TCP.replace("(1)", "(77)")
-        ))
-        .contains("no bridge has a port 77"));
+    let elsewhere = TCP.replace("(1)", "(77)");
+    suite.refuses(
+        &format!("ovs-appctl ofproto/trace '{elsewhere}'"),
+        "no bridge has a port 77",
+    );
     for flow in [
         "priority=40000,dl_type=0x2000,actions=resubmit(,1),output:2",
         "table=1,actions=move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],resubmit(,2)",
@@ -443,8 +447,10 @@ pub fn flow_tables_are_named_and_limited_by_the_database(lab: &Lab) {
         tables.contains("table 0 (\"front\"):") && tables.contains("max_entries=3\n"),
         "{tables}"
     );
-    let said = suite.fails("ovs-ofctl -O OpenFlow13 mod-table br0 0 name:mine");
-    assert!(said.contains("OFPTFFC_EPERM"), "{said}");
+    suite.refuses(
+        "ovs-ofctl -O OpenFlow13 mod-table br0 0 name:mine",
+        "OFPTFFC_EPERM",
+    );
     for (port, idle) in [(1, 60), (2, 50), (3, 70), (4, 80)] {
         suite.sh(&format!(
             "ovs-ofctl add-flow br0 idle_timeout={idle},in_port={port},actions=drop"
