@@ -56,3 +56,22 @@ need_overlay() {
     fi
     touch "$dir/complete"
 }
+
+# Where the program lies that makes the Debian package.
+cargo_deb_environment() {
+    echo "${XDG_CACHE_HOME:-$HOME/.cache}/rvswitch-tests/cargo-deb-3.8.0"
+}
+
+# Builds it there unless it is there: as it builds fastest, since it runs once.
+need_cargo_deb() {
+    local dir
+    dir=$(cargo_deb_environment)
+    [ -e "$dir/complete" ] && return 0
+    echo "installing cargo-deb into $dir ..."
+    rm -rf "$dir"
+    if ! (cd / && cargo install --quiet --locked --debug --no-track --version "${dir##*-}" --root "$dir" cargo-deb); then
+        echo "cargo-deb can't be installed: the test of the Debian package will fail" >&2
+        return 1
+    fi
+    touch "$dir/complete"
+}

@@ -34,6 +34,11 @@ pub fn applications() -> PathBuf {
     ))
 }
 
+/// The directory of `cargo-deb`, for `PATH`.
+pub fn cargo_deb() -> PathBuf {
+    installed("cargo_deb_environment").join("bin")
+}
+
 /// The directory that a function of `packages.sh` names, which has to be whole.
 fn installed(named_by: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -46,7 +51,7 @@ fn installed(named_by: &str) -> PathBuf {
     let directory = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
     assert!(
         directory.join("complete").exists(),
-        "no foreign controllers in {}: run `tests/run packages` first",
+        "nothing in {}: run `tests/run packages` first",
         directory.display()
     );
     directory
