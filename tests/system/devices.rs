@@ -126,22 +126,27 @@ pub fn namespace_deleted_and_same_commands_again(lab: &Lab) {
     assert_eq!(switch.ctl("list-ports br1"), "veth-g\nveth-r\n");
 }
 
-/// As many as a switch on a busy host has come and go in one transaction each, in bounded time, and the others go on meanwhile.
-pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
-    const PORTS: usize = 200;
-    const LIMIT: Duration = Duration::from_secs(2);
-    let switch = red_and_green(lab, "br1");
+/// Makes so many veth pairs, all up, and returns what says a command of each of their near ends.
+pub fn numbered_ports(lab: &Lab, count: usize) -> impl Fn(&str) -> String {
     lab.sh(&format!(
-        "for n in $(seq {PORTS}); do \
+        "for n in $(seq {count}); do \
            echo link add m$n type veth peer name n$n; \
            echo link set m$n addrgenmode none; echo link set n$n addrgenmode none; \
            echo link set m$n up; echo link set n$n up; \
          done | ip -batch -"
     ));
-    let all = |command: &str| {
-        let each: Vec<String> = (1..=PORTS).map(|n| format!("{command} m{n}")).collect();
+    move |command| {
+        let each: Vec<String> = (1..=count).map(|n| format!("{command} m{n}")).collect();
         each.join(" -- ")
-    };
+    }
+}
+
+/// As many as a switch on a busy host has come and go in one transaction each, in bounded time, and the others go on meanwhile.
+pub fn two_hundred_ports_in_one_transaction(lab: &Lab) {
+    const PORTS: usize = 200;
+    const LIMIT: Duration = Duration::from_secs(2);
+    let switch = red_and_green(lab, "br1");
+    let all = numbered_ports(lab, PORTS);
     let timed = |words: &str| {
         let start = Instant::now();
         switch.ctl(words);

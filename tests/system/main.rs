@@ -194,6 +194,7 @@ fn main() -> ExitCode {
         tier0_trouble::a_policy_against_it,
         tier0_trouble::a_verifier_that_refuses,
         tier0_trouble::recovery_when_the_cause_is_gone,
+        tier0_trouble::many_ports_move_in_slices_when_the_cause_is_gone,
         tier0_trouble::nothing_is_loaded_that_no_port_wants,
         tier0_trouble::a_program_taken_off_comes_back,
         tier0_trouble::a_drop_taken_off_comes_back_and_the_qdisc_goes,

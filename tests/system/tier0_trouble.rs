@@ -1,12 +1,14 @@
 //! What can go wrong with the kernel's cache: frames go on in user space, one line says why, and when the cause is gone
 //! the kernel takes over again.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rvs_tests::lab::{eventually, within};
 use rvs_tests::wire::client;
 use rvs_tests::{Daemon, Lab};
 
+use crate::devices::numbered_ports;
 use crate::hosts::red_and_green;
 use crate::tier0::{self, doctor_of, in_the_kernel, ping, waits_for_reason};
 
@@ -77,15 +79,21 @@ pub fn a_verifier_that_refuses(lab: &Lab) {
     );
 }
 
-/// The kernel refuses the daemon's maps for a while: a policy that is changed, memory that comes back.
-pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
+/// Daemons that are started from now on meet a kernel that refuses a command until the file that is returned is removed: a
+/// policy that is changed, memory that comes back.
+fn refuse_for_a_while(lab: &Lab, errno: &str, command: u32) -> PathBuf {
     let cause = lab.path("cause");
     std::fs::write(&cause, "").unwrap();
     lab.daemons_within(&format!(
-        "/usr/bin/python3 {} ENOMEM {MAP_CREATE} --while {}",
+        "/usr/bin/python3 {} {errno} {command} --while {}",
         client("refuse_bpf.py").display(),
         cause.display()
     ));
+    cause
+}
+
+pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
+    let cause = refuse_for_a_while(lab, "ENOMEM", MAP_CREATE);
     let switch = red_and_green(lab, "br1");
     switch.expects(&["no kernel cache", "the host will see the frames"]);
     lab.ping("red", "10.0.0.2");
@@ -108,6 +116,41 @@ pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
     );
     assert_eq!(doctor_of(&switch, "veth-r")["host_kept_away"], true);
     assert_eq!(said("there is a kernel cache now"), 1, "{}", switch.log());
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-r");
+}
+
+/// Two hundred ports wait for what the kernel refused. When it comes they move a few at a time: whoever asks the daemon for
+/// something meanwhile is answered.
+pub fn many_ports_move_in_slices_when_the_cause_is_gone(lab: &Lab) {
+    const PORTS: usize = 200;
+    const LIMIT: Duration = Duration::from_secs(1);
+    let cause = refuse_for_a_while(lab, "ENOMEM", MAP_CREATE);
+    let switch = red_and_green(lab, "br1");
+    switch.expects(&["no kernel cache", "the host will see the frames"]);
+    let all = numbered_ports(lab, PORTS);
+    switch.ctl(&all("add-port br1"));
+    std::fs::remove_file(&cause).unwrap();
+    within(Duration::from_secs(40), "it comes", || {
+        switch.log().contains("there is a kernel cache now")
+    });
+    let mut longest = Duration::ZERO;
+    let took = within(
+        Duration::from_secs(40),
+        "all ports are in the kernel",
+        || {
+            let asked = Instant::now();
+            let doctor = switch.json("doctor");
+            longest = longest.max(asked.elapsed());
+            let ports = doctor["ports"].as_array().unwrap();
+            // The bridge's own, and those of the two hosts.
+            assert_eq!(ports.len(), PORTS + 3);
+            ports.iter().all(|p| p["not_in_kernel"].is_null())
+        },
+    );
+    println!("    {PORTS} ports in {took:?}, the longest answer took {longest:?}");
+    assert!(longest < LIMIT, "{longest:?}");
     lab.ping("red", "10.0.0.2");
     ping(lab, "red", "10.0.0.2", 20);
     in_the_kernel(&switch, "veth-r");

@@ -158,6 +158,7 @@ impl Control {
             self.announce();
             self.switch().run_spanning(clock::now());
             self.beat();
+            self.serve_waiting_ports();
             self.channels.turn(clock::now(), &mut self.daemon.switch);
             self.managers.turn(clock::now(), &mut self.daemon.switch);
             self.warp();
@@ -265,10 +266,11 @@ impl Control {
         let deaf = (self.deaf_until > clock::now()).then_some(self.deaf_until);
         let channels = self.channels.deadline();
         let look = switch.rim.devices.next_look();
+        let waiting = switch.rim.devices.have_waiting().then(clock::now);
         let spanning = switch.next_spanning();
         let managers = self.managers.deadline();
         let next = [
-            beat, statistics, database, deaf, channels, remote, look, spanning, managers,
+            beat, statistics, database, deaf, channels, remote, look, waiting, spanning, managers,
         ]
         .into_iter()
         .flatten()
@@ -283,6 +285,16 @@ impl Control {
                 };
                 PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
             }
+        }
+    }
+
+    /// A few of the ports that wait for what the kernel refused before.
+    fn serve_waiting_ports(&mut self) {
+        if !self.switch().rim.devices.have_waiting() {
+            return;
+        }
+        for event in self.daemon.switch.rim.devices.serve_waiting() {
+            self.switch().port_event(event);
         }
     }
 

@@ -128,6 +128,8 @@ pub struct Devices {
     /// One of the two came: whether ports wait for it, and whether the cache has its names, is to be looked at.
     came: bool,
     unnamed: bool,
+    /// Ports that are still to get what came late.
+    waiting: BTreeSet<DpPort>,
     /// How long flows in the kernel are to go on without the daemon, once that is known.
     survive: Option<Duration>,
     punts: Option<Punts>,
@@ -166,6 +168,7 @@ impl Devices {
             kernel,
             came: false,
             unnamed: false,
+            waiting: BTreeSet::new(),
             survive: None,
             punts: None,
             direct: Direct::default(),

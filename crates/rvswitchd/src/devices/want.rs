@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rvs_flow::DpPort;
 use rvs_switch::config::IfaceKind;
 use rvs_switch::platform::{PortEvent, PortSpec};
 
@@ -13,6 +12,9 @@ use crate::devices::Devices;
 use crate::tier0::Tier0;
 use crate::wanted::Asked;
 use crate::worker::Order;
+
+/// How much of a turn of the control thread goes to ports that wait; one of them is served in any case.
+const SLICE: Duration = Duration::from_millis(10);
 
 impl Devices {
     /// Has the kernel load what a port needs, unless that is there or was refused a moment ago.
@@ -41,8 +43,8 @@ impl Devices {
         }
     }
 
-    /// Asks again for what was refused, and gives it to the ports that went without.
-    pub(super) fn want_again(&mut self, events: &mut Vec<PortEvent>) {
+    /// Asks again for what was refused; where it comes, the ports that went without wait for their turn to get it.
+    pub(super) fn want_again(&mut self) {
         if self.drop.get().is_err() || self.kernel.get().is_err() {
             let needy = |cache: bool| {
                 let mut all = self.open.values().filter(|d| d.packet.is_some());
@@ -54,21 +56,33 @@ impl Devices {
                 self.want(&spec, Asked::ByTime);
             }
         }
-        if !std::mem::take(&mut self.came) {
-            return;
+        if std::mem::take(&mut self.came) {
+            let outside =
+                |d: &super::Device| d.packet.is_some() && !matches!(d.way, Way::Kernel(_));
+            let all = self.open.iter().filter(|(_, d)| outside(d));
+            self.waiting.extend(all.map(|(dp, _)| *dp));
         }
-        let outside = |d: &super::Device| d.packet.is_some() && !matches!(d.way, Way::Kernel(_));
-        let all: Vec<DpPort> = self
-            .open
-            .iter()
-            .filter(|(_, d)| outside(d))
-            .map(|(dp, _)| *dp)
-            .collect();
-        for dp in all {
+    }
+
+    /// Whether ports wait for their turn to get what came late.
+    pub fn have_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Gives what came late to a few of the ports that went without. One takes as long as a grace period of the kernel, or
+    /// several: were it all of them at once, nobody else would be answered for seconds.
+    pub fn serve_waiting(&mut self) -> Vec<PortEvent> {
+        let mut events = Vec::new();
+        let started = clock::running();
+        while let Some(dp) = self.waiting.pop_first() {
             // Those that move into the kernel need none.
-            self.place_and_tell(dp, events);
+            self.place_and_tell(dp, &mut events);
             self.give_drop(dp);
+            if clock::running().since(started) >= SLICE {
+                break;
+            }
         }
+        events
     }
 
     /// How long flows in the kernel are to go on without the daemon.

@@ -488,7 +488,7 @@ impl Devices {
     /// Looks after a few ports: foreign programs come and go, and ours may be taken off, without an event.
     pub fn look_after(&mut self) -> Vec<PortEvent> {
         let mut events = Vec::new();
-        self.want_again(&mut events);
+        self.want_again();
         let from = self.looked_at;
         let next: Vec<DpPort> = self
             .open
