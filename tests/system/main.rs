@@ -266,6 +266,7 @@ fn main() -> ExitCode {
         qos::queues_shape_and_count,
         qos::policing_holds_for_tcp_and_udp,
         ways_out::shaping_starts_while_traffic_runs,
+        ways_out::straight_from_the_first_flow_on,
         devices::two_hundred_ports_in_one_transaction,
         blackbox::timeouts,
         perf::where_time_goes,

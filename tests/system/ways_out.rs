@@ -102,6 +102,23 @@ pub fn straight_into_the_namespace_while_nobody_looks(lab: &Lab) {
     becomes(&switch, "veth-g", false, "nothing flows any more");
 }
 
+/// Not a second later, which is as long as many a transfer takes.
+pub fn straight_from_the_first_flow_on(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    for round in 0..3 {
+        becomes(&switch, "veth-g", false, "nothing flows");
+        switch.ctl("fdb-flush br1");
+        let device = transmitted(lab, "veth-g");
+        let sent = lab.sh_in("red", "ping -q -n -c 250 -i 0.002 10.0.0.2");
+        assert!(sent.contains(" 250 received"), "{sent}");
+        let seen = transmitted(lab, "veth-g") - device;
+        assert!(
+            seen < 100,
+            "round {round}: {seen} of 250 frames went through the device"
+        );
+    }
+}
+
 fn tx(switch: &Daemon<'_>, port: &str) -> u64 {
     let ports = switch.json("dump-ports");
     let row = ports

@@ -315,6 +315,7 @@ impl Control {
             match letter {
                 Letter::Punt(upcall, note) => self.switch().punted(now, &upcall, &note),
                 Letter::Learn(taught) => self.switch().learned(now, &taught),
+                Letter::KernelForwards => self.switch().rim.devices.kernel_forwards(now),
             }
         }
     }

@@ -222,7 +222,9 @@ impl Handler {
     fn promote(&self, now: Now, slow: &SlowPath) {
         if let (Some(tier0), false) = (self.wires.tier0.get(), self.nominations.is_empty()) {
             let nominated = self.nominations.try_iter().take(PROMOTIONS);
-            tier0.promote(now, nominated.filter(|f| slow.flows().is_live(f)));
+            if tier0.promote(now, nominated.filter(|f| slow.flows().is_live(f))) {
+                self.wires.control.put(Letter::KernelForwards);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ const CAPACITY: usize = 8192;
 pub enum Letter {
     Punt(Box<Upcall>, Arc<PuntNote>),
     Learn(Taught),
+    /// A flow has come into the kernel's cache, where nothing was forwarded lately.
+    KernelForwards,
 }
 
 /// Wakes control, with one system call however many letters come before it looks.

@@ -12,8 +12,9 @@
 //! - no packet socket listens on it, and nobody but the switch has asked for promiscuous mode.
 //!
 //! Rtnetlink tells of most of this at once, also of a capture (promiscuous mode). What nobody tells of (tcx programs, chains,
-//! sockets without that mode, an XDP program put there by a link) is looked for four times a second while the kernel forwards. When it has forwarded nothing for
-//! a second no port is direct: an idle switch looks for nothing, and what comes next is seen by everybody.
+//! sockets without that mode, an XDP program put there by a link) is looked for four times a second while the kernel forwards,
+//! from the moment when the first flow comes into its cache. When it has forwarded nothing for a second no port is direct: an
+//! idle switch looks for nothing but, as long as flows are in the cache, whether they are used again.
 //!
 //! A change takes effect with the next frame; frames queued at the port may then be overtaken, once.
 
@@ -40,7 +41,9 @@ const NO_QUEUE: &str = "noqueue";
 /// Whether ports may be direct now.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    /// When to look again; `None`: the kernel forwards nothing.
+    /// The kernel forwards.
+    on: bool,
+    /// When to look again; `None`: the kernel can forward nothing.
     next: Option<Now>,
     /// Frames that the kernel had forwarded at the last look, and looks since one more came.
     hits: u64,
@@ -84,16 +87,33 @@ impl Devices {
         let Ok(tier0) = self.kernel.get() else { return };
         let hits = tier0.hits();
         let came = hits != std::mem::replace(&mut self.direct.hits, hits);
-        let was_on = self.direct.next.is_some();
         self.direct.idle = if came { 0 } else { self.direct.idle + 1 };
-        let on = came || was_on && self.direct.idle < PATIENCE;
-        self.direct.next = on.then(|| now + LOOK_EVERY);
+        if came || self.direct.on && self.direct.idle < PATIENCE {
+            return self.look_at_ports(now);
+        }
+        tier0.wake_me();
+        let may_forward = tier0.size().0 > 0;
+        self.direct.next = may_forward.then(|| now + LOOK_EVERY);
+        if std::mem::take(&mut self.direct.on) {
+            self.none_direct();
+        }
+    }
+
+    /// The first flow has come into the kernel's cache.
+    pub fn kernel_forwards(&mut self, now: Now) {
+        if !self.direct.on {
+            self.direct.idle = 0;
+            self.look_at_ports(now);
+        }
+    }
+
+    /// Looks at the ports that are direct; when the kernel begins to forward, at all.
+    fn look_at_ports(&mut self, now: Now) {
+        let was_on = std::mem::replace(&mut self.direct.on, true);
+        self.direct.next = Some(now + LOOK_EVERY);
         let Ok(seen) = Seen::now() else {
             return self.none_direct();
         };
-        if !on {
-            return self.none_direct();
-        }
         for dp in self.open.keys().copied().collect::<Vec<_>>() {
             let Some(device) = self.open.get(&dp) else {
                 continue;
@@ -106,7 +126,7 @@ impl Devices {
 
     /// Something about the port, or about what it leads to, has changed.
     pub(super) fn reconsider(&mut self, dp: DpPort) {
-        if self.direct.next.is_none() {
+        if !self.direct.on {
             return self.set_direct(dp, None);
         }
         match Seen::now() {

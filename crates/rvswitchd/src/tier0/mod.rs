@@ -23,6 +23,7 @@ mod left;
 mod reaper;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -86,6 +87,8 @@ struct Inner {
     state: Mutex<State>,
     bell: Sender<()>,
     program: u32,
+    /// Whoever looks after what the kernel forwards sleeps until something can be forwarded.
+    unwatched: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -161,6 +164,7 @@ impl Tier0 {
             state: Mutex::new(state),
             bell,
             program,
+            unwatched: AtomicBool::new(true),
         };
         (Self(Arc::new(inner)), ring)
     }
@@ -179,12 +183,20 @@ impl Tier0 {
         self.0.program
     }
 
-    /// Puts flows into the kernel that are live in the slow path's book, whose lock the caller holds.
-    pub fn promote(&self, now: Now, flows: impl Iterator<Item = Arc<Megaflow>>) {
+    /// Puts flows into the kernel that are live in the slow path's book, whose lock the caller holds. True when one got in
+    /// that [`Self::wake_me`] waits for.
+    pub fn promote(&self, now: Now, flows: impl Iterator<Item = Arc<Megaflow>>) -> bool {
         let mut state = self.lock();
+        let before = state.counters.promoted;
         for flow in flows {
             state.promote(now, flow);
         }
+        state.counters.promoted != before && self.0.unwatched.swap(false, Ordering::Relaxed)
+    }
+
+    /// The next flow that gets in is told of, once.
+    pub fn wake_me(&self) {
+        self.0.unwatched.store(true, Ordering::Relaxed);
     }
 
     /// Takes a flow out, if it is here: no frame that arrives from now on finds it.
