@@ -117,7 +117,7 @@ impl<R: Rim> Switch<R> {
     /// A flow that a learn action wants.
     pub fn learned(&mut self, now: Now, taught: &Taught) {
         self.with_agent(taught.bridge, |agent, plant| {
-            let (state, flow, used) = (&mut agent.state, &*taught.flow, taught.used);
+            let (state, flow, used) = (&mut agent.state, &taught.flow, taught.used);
             if taught.refresh_only {
                 state.refresh_learned(flow, used, plant);
             } else {

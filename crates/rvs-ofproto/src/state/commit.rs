@@ -13,6 +13,7 @@ use rvs_pipeline::{Bridge, FrozenState, Rule};
 use super::garbage::Dying;
 use super::index::FlowId;
 use super::limits::{MANY, PACKET_OUT};
+use super::slices::Running;
 use super::sweep::Sweep;
 use super::txn::{match_of, Scratch, Step, Txn, Work};
 use super::{Event, FlowChangeKind, FlowChanged};
@@ -22,19 +23,19 @@ use crate::Plant;
 const KEEP: usize = 1024;
 
 impl<P: Plant> Txn<'_, P> {
-    /// Makes it what packets see, and tells who has to know.
+    /// Makes it what packets see, and tells who has to know: at once, or, where many flows lose their teacher by it, when they are
+    /// gone too, which [`Ofproto::proceed`](super::Ofproto::proceed) does.
     pub(super) fn commit(mut self) {
-        let rest = self.remove_orphans();
+        if let Some(rest) = self.remove_orphans() {
+            self.state.running = Some(Box::new(Running::rest(self.w, rest)));
+            return;
+        }
         self.publish();
         self.tell_some(usize::MAX);
-        let (now, Self { w, state, plant }) = (self.w.now, self);
-        Txn::resume(w, &mut *state, &mut *plant).conclude();
-        if let Some(rest) = rest {
-            state.sweep_later(now, rest, plant);
-        }
+        self.conclude();
     }
 
-    /// Makes it what packets see. Flows that nobody teaches any more are gone already, or go next.
+    /// Makes it what packets see. Flows that nobody teaches any more are gone by now.
     pub(super) fn publish(&mut self) {
         for id in &self.w.meters_changed {
             if let Some(m) = self.state.meters.get(id) {
@@ -108,7 +109,6 @@ impl<P: Plant> Txn<'_, P> {
             let done = self.sweep(&mut sweep, &mut left);
             debug_assert!(done.is_ok(), "deleting does not fail");
             if done == Ok(false) {
-                self.state.index.orphans.append(&mut self.w.orphans);
                 return Some(sweep);
             }
         }

@@ -159,6 +159,11 @@ impl Index {
         all
     }
 
+    /// True when a flow is there that teaches flows of that cookie in that table, which go with the last one that does.
+    pub(super) fn is_taught(&self, table: TableId, cookie: u64) -> bool {
+        self.teachers.contains_key(&(table, cookie))
+    }
+
     pub(super) fn by_group(&self, id: GroupId) -> impl ExactSizeIterator<Item = FlowId> + '_ {
         let none: &BTreeSet<_> = const { &BTreeSet::new() };
         self.by_group.get(&id).unwrap_or(none).iter().copied()

@@ -1,5 +1,6 @@
 //! Flows that learn actions make.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rvs_openflow::{Instructions, OfError, TableId};
@@ -8,17 +9,72 @@ use rvs_pipeline::{LearnedFlow, Rule, RuleFlags};
 
 use super::flow_mod::like;
 use super::index::FlowId;
+use super::limits::{LESSON, LESSONS};
 use super::ofproto::Ofproto;
 use super::select::find;
 use super::txn::{match_of, unwritable, Txn};
 use super::FlowChangeKind;
 use crate::{Author, Plant};
 
+/// Learned flows that wait for the end of a change in slices.
+#[derive(Default)]
+pub(super) struct Lessons {
+    /// Each with when the last packet came that taught it.
+    pub(super) queue: VecDeque<(Arc<LearnedFlow>, Now)>,
+    /// Hashes of where they belong.
+    places: BTreeSet<u64>,
+}
+
 impl Ofproto {
     /// Adds the flow of a learn action, or makes the one that is there young again. `used` is when the last packet came that
-    /// taught it. A flow that does not fit (limits, missing groups) is not learned.
-    pub fn learn(&mut self, now: Now, flow: &LearnedFlow, used: Now, plant: &mut impl Plant) {
-        if flow.table > TableId::MAX || self.refresh_learned(flow, used, plant) {
+    /// taught it. A flow that does not fit (limits, missing groups) is not learned, nor one that was to go with its teacher where the
+    /// teacher has gone first. While a change is made in slices it waits.
+    pub fn learn(&mut self, now: Now, flow: &Arc<LearnedFlow>, used: Now, plant: &mut impl Plant) {
+        if flow.table > TableId::MAX {
+            return;
+        }
+        let place = (flow.table, flow.priority, &flow.matching);
+        let place = self.hasher.hash_one(place);
+        // The last lesson about the same packets is to be the one that counts.
+        let waits = self.lessons.places.contains(&place);
+        if !waits && self.refresh_learned(flow, used, plant) {
+            return;
+        }
+        if waits || self.running.is_some() {
+            if self.lessons.queue.len() < LESSONS {
+                self.lessons.queue.push_back((flow.clone(), used));
+                self.lessons.places.insert(place);
+                return;
+            }
+            while !self.lessons.queue.is_empty() {
+                self.finish(plant);
+                self.learn_waiting(usize::MAX, plant);
+            }
+        }
+        self.learn_now(now, flow, used, plant);
+    }
+
+    /// Makes some of the learned flows that waited; `work` is how much may be done.
+    pub(super) fn learn_waiting(&mut self, work: usize, plant: &mut impl Plant) {
+        for _ in 0..(work / LESSON).max(1) {
+            let free = self.running.is_none();
+            let next = free.then(|| self.lessons.queue.pop_front()).flatten();
+            let Some((flow, used)) = next else {
+                break;
+            };
+            if !self.refresh_learned(&flow, used, plant) {
+                self.learn_now(used, &flow, used, plant);
+            }
+        }
+        if self.lessons.queue.is_empty() {
+            self.lessons.places.clear();
+        }
+    }
+
+    fn learn_now(&mut self, now: Now, flow: &LearnedFlow, used: Now, plant: &mut impl Plant) {
+        // A transaction under way may take teachers away.
+        self.finish(plant);
+        if flow.delete_learned && !self.index.is_taught(flow.table, flow.cookie) {
             return;
         }
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {

@@ -49,6 +49,12 @@ pub(super) const LOOKS: usize = 256;
 /// Flows that one call of `expire` looks at.
 pub(super) const EXPIRIES: usize = 4096;
 
+/// Flows of learn actions that wait for the end of a change in slices. One more ends it at once.
+pub(super) const LESSONS: usize = 8192;
+
+/// Changes of flows that making a learned flow counts as: it is published by itself.
+pub(super) const LESSON: usize = 16;
+
 /// Rules that one call of `tidy` forgets: a millisecond or two.
 pub(super) const PURGES: usize = 1024;
 

@@ -11,8 +11,8 @@
 //!   time; [`commit`]: what follows when they are done.
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
 //!
-//! Invariants: packets see the version before a request or the one after, nothing between, though many flows that nobody teaches
-//! any more may go after their last teacher, before the next request; a request that fails leaves no trace; a removed flow's
+//! Invariants: packets see the version before a request or the one after, nothing between, and flows that go with their last teacher
+//! (`delete_learned`) go in the same one; a request that fails leaves no trace; a removed flow's
 //! counters are final when it is told of; work in one call is bounded, or done in slices between which packets get at the tables.
 
 mod commit;

@@ -16,6 +16,7 @@ use rvs_pipeline::{BridgeId, FragMode, Miss, Settings};
 use super::garbage::{Dying, Faded};
 use super::group_mod::GroupInfo;
 use super::index::Index;
+use super::learn::Lessons;
 use super::limits::Limits;
 use super::meter_mod::MeterInfo;
 use super::slices::{Outcome, Running};
@@ -30,7 +31,7 @@ use crate::{Author, Plant};
 /// needs beside it.
 pub struct Ofproto {
     pub(super) id: BridgeId,
-    hasher: RandomState,
+    pub(super) hasher: RandomState,
     pub(super) limits: Limits,
     pub(super) index: Index,
     pub(super) groups: BTreeMap<GroupId, GroupInfo>,
@@ -60,6 +61,7 @@ pub struct Ofproto {
     /// A transaction under way in slices, and what became of the last.
     pub(super) running: Option<Box<Running>>,
     pub(super) outcome: Option<Outcome>,
+    pub(super) lessons: Lessons,
 }
 
 impl Ofproto {
@@ -94,6 +96,7 @@ impl Ofproto {
             scratch: Scratch::default(),
             running: None,
             outcome: None,
+            lessons: Lessons::default(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Ofproto {
     /// Deletes all flows, groups and meters, as when the set of controllers changes; then, if `standalone`, adds the flow
     /// by which the bridge is a learning switch.
     pub fn reset(&mut self, now: Now, standalone: bool, plant: &mut impl Plant) {
+        self.lessons = Lessons::default();
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
             return;
         };

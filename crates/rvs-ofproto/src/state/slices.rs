@@ -2,8 +2,9 @@
 //!
 //! A bundle of a hundred thousand flows, or a delete of a million, or of the groups that they refer to, takes its time. It is written at the
 //! bridge's next version, while packets, echoes and dumps go on by what is published, and put aside between slices. There is one
-//! at a time in a bridge, and nothing that another bridge publishes shows it. Whoever else changes anything (a learned flow, a controller that goes) ends it first
-//! ([`Ofproto::finish`], which [`Txn::begin`] calls): two writers never interleave.
+//! at a time in a bridge, and nothing that another bridge publishes shows it. Flows that learn actions make meanwhile wait for its end;
+//! whoever else changes anything (a set of controllers that is another) ends it first ([`Ofproto::finish`], which [`Txn::begin`] calls): two
+//! writers never interleave.
 
 use rvs_openflow::message::{GroupCommand, MeterCommand};
 use rvs_openflow::{ErrorCode, GroupId, MeterId, OfError};
@@ -83,17 +84,6 @@ impl Ofproto {
         }));
     }
 
-    /// Goes on with what a transaction that is published has left to do of flows that nobody teaches any more. There is no
-    /// outcome: deleting does not fail.
-    pub(super) fn sweep_later(&mut self, now: Now, rest: Sweep, plant: &mut impl Plant) {
-        let nothing = Box::new(std::iter::empty());
-        self.start(now, &Author::switch(), nothing, plant);
-        if let Some(running) = &mut self.running {
-            running.asked = false;
-            running.phase = Phase::Modify(0, Some(Current::Flows(Box::new(rest))));
-        }
-    }
-
     /// True for a change that may take long enough to be made in slices.
     pub fn is_long(&self, m: &Mod) -> bool {
         use rvs_openflow::message::FlowCommand as C;
@@ -112,15 +102,19 @@ impl Ofproto {
         goes > MANY
     }
 
-    /// True from [`Self::start`] until [`Self::proceed`] has given the outcome, and while flows that nobody teaches any more are
-    /// still to go.
+    /// True from [`Self::start`] until [`Self::proceed`] has given the outcome, while flows are still to go with the last flow that
+    /// taught them, and while flows that were taught meanwhile wait to be made.
     pub fn is_busy(&self) -> bool {
-        self.running.is_some() || self.outcome.is_some()
+        self.running.is_some() || self.outcome.is_some() || !self.lessons.queue.is_empty()
     }
 
     /// Does about `work` of the changes to single flows that are still to do. Gives the outcome once when all is done.
     pub fn proceed(&mut self, work: usize, plant: &mut impl Plant) -> Option<Outcome> {
+        let was_running = self.running.is_some();
         self.run_slice(work, plant);
+        if !was_running {
+            self.learn_waiting(work, plant);
+        }
         self.outcome.take()
     }
 
@@ -145,6 +139,16 @@ impl Ofproto {
 }
 
 impl Running {
+    /// The end of a transaction, of which nobody is to have the outcome: `left` are deletions, which do not fail.
+    pub(super) fn rest(work: Work, left: Sweep) -> Self {
+        Self {
+            work,
+            tasks: Box::new(std::iter::empty()),
+            phase: Phase::Modify(0, Some(Current::Flows(Box::new(left)))),
+            asked: false,
+        }
+    }
+
     /// Of what it writes.
     pub(super) fn version(&self) -> u64 {
         self.work.version

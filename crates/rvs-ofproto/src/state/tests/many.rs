@@ -239,7 +239,7 @@ fn what_was_taught_goes_in_slices() {
     assert_eq!(lab.state.index.flows, 0);
 }
 
-/// However the last teacher goes.
+/// However the last teacher goes; nothing of what it taught is seen without it.
 #[test]
 fn no_call_takes_away_all_that_was_taught() {
     const N: usize = 5000;
@@ -285,6 +285,8 @@ fn no_call_takes_away_all_that_was_taught() {
                 assert!(gone <= WORK + 1, "{gone} at once by {name}");
             }
             before = lab.state.index.flows;
+            let seen = lab.dump().len();
+            assert!(seen == N + 1 || seen == left, "{seen} by {name}");
             if !lab.state.is_busy() {
                 break;
             }

@@ -1,8 +1,11 @@
 //! Timeouts, learned flows, final counters.
 
+use std::sync::Arc;
+
 use rvs_openflow::{Action, Instructions, TableId};
 use rvs_pipeline::LearnedFlow;
 
+use super::super::limits::LESSONS;
 use super::*;
 use crate::testing::{matching, Call};
 
@@ -143,8 +146,8 @@ fn many_flows_expire_in_slices() {
     assert_eq!((lab.state.index.flows, lab.state.next_expiry()), (0, None));
 }
 
-fn learned(text: &str, cookie: u64) -> LearnedFlow {
-    LearnedFlow {
+fn learned(text: &str, cookie: u64) -> Arc<LearnedFlow> {
+    Arc::new(LearnedFlow {
         table: TableId(1),
         priority: 10,
         cookie,
@@ -156,7 +159,7 @@ fn learned(text: &str, cookie: u64) -> LearnedFlow {
         delete_learned: false,
         limit: 2,
         teacher: 0,
-    }
+    })
 }
 
 #[test]
@@ -177,9 +180,10 @@ fn learned_flows_stay_young() {
     lab.expire();
     assert_eq!(lab.removed(), []);
     // Another lesson about the same packets changes the flow.
-    let mut other = flow.clone();
+    let mut other = (*flow).clone();
     other.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(2))]);
-    lab.state.learn(lab.now, &other, lab.now, &mut lab.plant);
+    lab.state
+        .learn(lab.now, &Arc::new(other), lab.now, &mut lab.plant);
     assert!(lab.dump()[0].ends_with("output:2"));
     lab.pass(9_999);
     lab.expire();
@@ -207,11 +211,13 @@ fn no_more_flows_are_learned_than_the_limit() {
     lab.all(&["del "]);
     assert_eq!(lab.state.index.learned_count(TableId(1), 7), 0);
     // What can't be learned changes nothing.
-    let mut bad = learned("in_port=1", 7);
+    let mut bad = (*learned("in_port=1", 7)).clone();
     bad.instructions = Instructions::apply([Action::Group(rvs_openflow::GroupId(4))]);
-    lab.state.learn(lab.now, &bad, lab.now, &mut lab.plant);
+    lab.state
+        .learn(lab.now, &Arc::new(bad.clone()), lab.now, &mut lab.plant);
     bad.table = TableId(254);
-    lab.state.learn(lab.now, &bad, lab.now, &mut lab.plant);
+    lab.state
+        .learn(lab.now, &Arc::new(bad), lab.now, &mut lab.plant);
     assert_eq!(lab.dump(), [""; 0]);
 }
 
@@ -242,4 +248,120 @@ fn learned_flows_go_with_their_teacher() {
             "reset_counts priority=1,in_port=2 actions=drop",
         ]
     );
+}
+
+/// A flow that is to go with its teacher; table 1, cookie 7.
+fn kept_by_its_teacher(text: &str) -> Arc<LearnedFlow> {
+    let mut flow = (*learned(text, 7)).clone();
+    (flow.delete_learned, flow.limit) = (true, 0);
+    Arc::new(flow)
+}
+
+const TEACH: &str =
+    "actions=learn(table=1,delete_learned,cookie=0x7,NXM_OF_IN_PORT[],output:NXM_OF_IN_PORT[])";
+
+/// What packets taught before the teacher went may be heard of after it went.
+#[test]
+fn a_dead_teacher_teaches_nothing() {
+    let mut lab = Lab::new(Version::Of10);
+    lab.all(&[
+        &format!("add priority=1,in_port=1,{TEACH}"),
+        "del-strict priority=1,in_port=1",
+    ]);
+    let late = kept_by_its_teacher("in_port=1");
+    lab.state.learn(lab.now, &late, lab.now, &mut lab.plant);
+    assert_eq!(lab.dump(), [""; 0]);
+    // What would stay without its teacher is learned.
+    lab.state
+        .learn(lab.now, &learned("in_port=1", 7), lab.now, &mut lab.plant);
+    assert_eq!(lab.dump().len(), 1);
+}
+
+/// While a change is made in slices, lessons wait for its end, and for what it leaves of their teachers.
+#[test]
+fn lessons_wait_for_the_end_of_a_change_in_slices() {
+    let teacher = format!("priority=1,in_port=1,{TEACH}");
+    for (delete, learned) in [("del table=2", 2), ("del ", 0)] {
+        let mut lab = Lab::new(Version::Of13);
+        lab.all(&[&format!("add {teacher}")]);
+        for n in 0..3000 {
+            lab.all(&[&format!(
+                "add table=2,idle_timeout=60,reg0={n},actions=drop"
+            )]);
+        }
+        let delete = lab.parse(delete).unwrap();
+        assert!(lab.state.is_long(&delete));
+        let author = lab.author();
+        let tasks = Box::new([delete.into()].into_iter());
+        lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+        assert_eq!(lab.state.proceed(1000, &mut lab.plant), None);
+        for n in [1, 2] {
+            let lesson = kept_by_its_teacher(&format!("in_port={n}"));
+            lab.state.learn(lab.now, &lesson, lab.now, &mut lab.plant);
+        }
+        assert_eq!(lab.dump().len(), 3001, "nothing is seen of either");
+        while lab.state.proceed(1000, &mut lab.plant).is_none() {}
+        assert!(lab.state.is_busy());
+        assert_eq!(lab.state.proceed(1000, &mut lab.plant), None);
+        assert!(!lab.state.is_busy());
+        let taught = lab.dump();
+        let taught = taught
+            .iter()
+            .filter(|l| l.starts_with("cookie=0x7, table=1"));
+        assert_eq!(taught.count(), learned);
+    }
+}
+
+/// Of two lessons about the same packets the later counts, however long they wait.
+#[test]
+fn lessons_that_wait_keep_their_order() {
+    let mut lab = Lab::new(Version::Of13);
+    let out = |port| {
+        let mut flow = (*learned("in_port=1", 7)).clone();
+        flow.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(port))]);
+        Arc::new(flow)
+    };
+    lab.state.learn(lab.now, &out(1), lab.now, &mut lab.plant);
+    let tasks = Box::new(std::iter::empty());
+    let author = lab.author();
+    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    for port in [2, 1] {
+        lab.state
+            .learn(lab.now, &out(port), lab.now, &mut lab.plant);
+    }
+    while lab.state.is_busy() {
+        lab.state.proceed(1000, &mut lab.plant);
+    }
+    assert!(lab.dump()[0].ends_with("output:1"), "{:?}", lab.dump());
+}
+
+/// More of them than may wait end it at once, and none is lost.
+#[test]
+fn too_many_lessons_end_a_change_in_slices() {
+    let mut lab = Lab::new(Version::Of13);
+    for n in 0..3000 {
+        lab.all(&[&format!(
+            "add table=2,idle_timeout=60,reg0={n},actions=drop"
+        )]);
+    }
+    let delete = lab.parse("del table=2").unwrap();
+    let author = lab.author();
+    let tasks = Box::new([delete.into()].into_iter());
+    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    let lesson = |n: usize| {
+        let mut flow = (*learned(&format!("reg1={n}"), 7)).clone();
+        flow.limit = 0;
+        Arc::new(flow)
+    };
+    for n in 0..LESSONS {
+        lab.state
+            .learn(lab.now, &lesson(n), lab.now, &mut lab.plant);
+    }
+    assert_eq!(lab.dump().len(), 3000);
+    lab.plant.silent = true;
+    lab.state
+        .learn(lab.now, &lesson(LESSONS), lab.now, &mut lab.plant);
+    assert_eq!(lab.dump().len(), LESSONS + 1);
+    assert_eq!(lab.state.proceed(1000, &mut lab.plant), Some(Ok(())));
+    assert!(!lab.state.is_busy());
 }
