@@ -313,6 +313,31 @@ fn every_entry_is_true_after_every_flow_mod_p3() {
     });
 }
 
+/// A group forwards to another from the moment that the other is there, and as long as it is, for cached flows too.
+#[test]
+fn a_group_forwards_to_groups_that_come_and_go() {
+    let mut s = two_ports();
+    let mut c = Controller::connect(&mut s, "br", ConnKind::Service, Version::Of13);
+    c.order(&mut s, &flow(FlowCommand::Delete, "", []));
+    let add = GroupCommand::Add;
+    let chained = "group_id=1,type=indirect,bucket=actions=group:2";
+    group(&mut s, &mut c, add, chained);
+    let to = Action::Group(rvs_openflow::GroupId(1));
+    c.order(&mut s, &flow(FlowCommand::Add, "", [to]));
+    let frame = Packet::eth(1, 2).build();
+    let end = format!(
+        "group_id=2,type=indirect,bucket=actions=output:{}",
+        s.of("p2").0
+    );
+    for _ in 0..2 {
+        assert!(s.forward("p1", &frame).is_empty());
+        group(&mut s, &mut c, add, &end);
+        assert_eq!(s.forward("p1", &frame), [("p2".to_owned(), frame.clone())]);
+        group(&mut s, &mut c, GroupCommand::Delete, "group_id=2");
+    }
+    assert!(s.forward("p1", &frame).is_empty());
+}
+
 /// ARP of many hosts behind one router's address is spread too.
 #[test]
 fn a_select_group_spreads_arp_by_its_protocol_addresses() {

@@ -215,18 +215,27 @@ impl<P: Plant> Txn<'_, P> {
     }
 
     pub(super) fn check_actions(&self, actions: &[Action]) -> Result<(), OfError> {
-        let mut result = Ok(());
+        let mut missing = None;
         uses::each(actions, &mut |a| match a {
-            Action::Group(g) if !self.w.bridge.groups.contains(*g) && result.is_ok() => {
-                result =
-                    Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0)));
-            }
-            Action::Meter(m) if !self.w.bridge.meters.contains(*m) && result.is_ok() => {
-                result = Err(ErrorCode::BacBadMeter.because(format!("no meter {} is there", m.0)));
-            }
+            Action::Group(g) if !self.w.bridge.groups.contains(*g) => missing = Some(*g),
             _ => {}
         });
-        result
+        match missing {
+            Some(g) => Err(ErrorCode::BacBadOutGroup.because(format!("no group {} is there", g.0))),
+            None => self.check_meters(actions),
+        }
+    }
+
+    /// A bucket may name groups that are not there yet, in whatever order groups come, but not meters.
+    pub(super) fn check_meters(&self, actions: &[Action]) -> Result<(), OfError> {
+        let mut missing = None;
+        uses::each(actions, &mut |a| match a {
+            Action::Meter(m) if !self.w.bridge.meters.contains(*m) => missing = Some(*m),
+            _ => {}
+        });
+        missing.map_or(Ok(()), |m| {
+            Err(ErrorCode::BacBadMeter.because(format!("no meter {} is there", m.0)))
+        })
     }
 
     pub(super) fn check_packet_out(&self, m: &PacketOut) -> Result<(), OfError> {

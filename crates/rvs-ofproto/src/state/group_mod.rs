@@ -18,9 +18,10 @@ use crate::Plant;
 #[derive(Clone, Debug)]
 pub(super) struct GroupInfo {
     pub(super) created: Now,
-    /// Groups that forward to it.
-    pub(super) parents: BTreeSet<GroupId>,
 }
+
+/// Groups by a group that they forward to, which need not be there.
+pub(super) type Parents = BTreeMap<GroupId, BTreeSet<GroupId>>;
 
 impl<P: Plant> Txn<'_, P> {
     /// Adds, changes or deletes groups or buckets of one. Groups that are to go are given back: their flows may be many.
@@ -33,7 +34,7 @@ impl<P: Plant> Txn<'_, P> {
         match (m.command, old) {
             (GroupCommand::Delete, _) if id == GroupId::ALL => return Ok(self.doom_groups()),
             (GroupCommand::Delete, None) => {}
-            (GroupCommand::Delete, Some(_)) => return self.doom_group(id),
+            (GroupCommand::Delete, Some(_)) => return Ok(Doomed::groups([id])),
             (GroupCommand::Add, Some(_)) => {
                 return Err(ErrorCode::GmfcGroupExists.because(format!(
                     "group {} is there; modify it or delete it first",
@@ -67,7 +68,6 @@ impl<P: Plant> Txn<'_, P> {
         self.check_group(&group)?;
         let info = GroupInfo {
             created: self.w.now,
-            parents: BTreeSet::new(),
         };
         self.step(Step::Group(group.id, None));
         self.state.groups.insert(group.id, info);
@@ -90,18 +90,6 @@ impl<P: Plant> Txn<'_, P> {
         self.changed_group(id);
     }
 
-    /// A group that another one forwards to stays.
-    fn doom_group(&self, id: GroupId) -> Result<Doomed, OfError> {
-        let parent = self.state.groups.get(&id).and_then(|g| g.parents.first());
-        if let Some(parent) = parent {
-            return Err(ErrorCode::GmfcChainedGroup.because(format!(
-                "group {} forwards to group {}; delete it first",
-                parent.0, id.0
-            )));
-        }
-        Ok(Doomed::groups([id]))
-    }
-
     pub(super) fn doom_groups(&mut self) -> Doomed {
         // All of them go: no group needs to hear which others forward to it no longer.
         let all = std::mem::take(&mut self.w.bridge.groups);
@@ -109,15 +97,19 @@ impl<P: Plant> Txn<'_, P> {
         if all.len() > MANY {
             self.state.faded.add_groups(&all);
         }
-        Doomed::groups(all.ids())
+        let missing: Vec<_> = self.state.parents.keys().copied().collect();
+        let missing = missing.into_iter().filter(|id| !all.contains(*id));
+        Doomed::groups(all.ids().chain(missing))
     }
 
-    /// Takes away a group that no flow refers to.
+    /// Takes away a group that no flow refers to. Groups that forward to it go on without it, until it is there again.
     pub(super) fn delete_group(&mut self, id: GroupId) {
         let group = self.w.bridge.groups.get(id).cloned();
         if let Some(entry) = group {
             self.link(&entry.group, false);
             self.w.bridge.groups.remove(id);
+        } else if let Some(parents) = self.state.parents.remove(&id) {
+            self.step(Step::Parents(id, Some(parents)));
         }
         let info = self.state.groups.remove(&id);
         self.step(Step::Group(id, info));
@@ -127,16 +119,19 @@ impl<P: Plant> Txn<'_, P> {
     /// Notes in the groups that this one forwards to that it does so, or no longer.
     fn link(&mut self, group: &Group, add: bool) {
         for child in children(group) {
-            let Some(info) = self.state.groups.get_mut(&child) else {
-                continue;
-            };
-            let old = info.clone();
+            let old = self.state.parents.get(&child).cloned();
+            let mut parents = old.clone().unwrap_or_default();
             if add {
-                info.parents.insert(group.id);
+                parents.insert(group.id);
             } else {
-                info.parents.remove(&group.id);
+                parents.remove(&group.id);
             }
-            self.step(Step::Group(child, Some(old)));
+            if parents.is_empty() {
+                self.state.parents.remove(&child);
+            } else {
+                self.state.parents.insert(child, parents);
+            }
+            self.step(Step::Parents(child, old));
         }
     }
 
@@ -160,7 +155,7 @@ impl<P: Plant> Txn<'_, P> {
         }
         for b in &group.buckets {
             check_bucket(group.kind, b)?;
-            self.check_actions(&b.actions)?;
+            self.check_meters(&b.actions)?;
         }
         if children.is_empty() {
             return Ok(());
@@ -177,7 +172,7 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    /// Groups on the longest way on from `children`. Each group is walked once, however many ways lead to it; the groups
+    /// Groups on the longest way on from `children`; those that are not there yet may follow. Each group is walked once, however many ways lead to it; the groups
     /// that are there hold no loop and no chain longer than the limit.
     fn chain_down(
         &self,
@@ -210,7 +205,7 @@ impl<P: Plant> Txn<'_, P> {
         if let Some(n) = known.get(&id) {
             return *n;
         }
-        let parents = self.state.groups.get(&id).map(|g| &g.parents);
+        let parents = self.state.parents.get(&id);
         let longest = parents
             .into_iter()
             .flatten()

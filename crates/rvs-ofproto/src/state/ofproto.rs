@@ -14,7 +14,7 @@ use rvs_packet::Now;
 use rvs_pipeline::{BridgeId, FragMode, Miss, Settings};
 
 use super::garbage::{Dying, Faded};
-use super::group_mod::GroupInfo;
+use super::group_mod::{GroupInfo, Parents};
 use super::index::Index;
 use super::learn::Lessons;
 use super::limits::Limits;
@@ -35,6 +35,7 @@ pub struct Ofproto {
     pub(super) limits: Limits,
     pub(super) index: Index,
     pub(super) groups: BTreeMap<GroupId, GroupInfo>,
+    pub(super) parents: Parents,
     pub(super) meters: BTreeMap<MeterId, MeterInfo>,
     pub(super) tables: BTreeMap<TableId, TableState>,
     /// Tables that may hold more flows than their limit and are to evict them, or have to put them in order first.
@@ -77,6 +78,7 @@ impl Ofproto {
             limits,
             index: Index::new(&hasher),
             groups: BTreeMap::new(),
+            parents: Parents::new(),
             meters: BTreeMap::new(),
             hasher,
             tables: BTreeMap::new(),

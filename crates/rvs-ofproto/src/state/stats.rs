@@ -24,8 +24,9 @@ const ACTIONS_15: [u16; 2] = [28, 29];
 /// `OFPTC_EVICTION | OFPTC_VACANCY_EVENTS`.
 const TABLE_CAPABILITIES: u32 = 0xc;
 
-/// Weights, liveness, chaining, loops checked.
-const GROUP_CAPABILITIES: u32 = 0xf;
+/// Weights, liveness, chaining. Loops are refused, but not deletions of groups that others forward to, so that this is no
+/// `OFPGFC_CHAINING_CHECKS`.
+const GROUP_CAPABILITIES: u32 = 0x7;
 
 /// Types drop and dscp_remark; units kbps and pktps, burst, statistics.
 const BAND_TYPES: u32 = 1 << 1 | 1 << 2;
@@ -116,7 +117,7 @@ impl Ofproto {
         let id = g.group.id;
         let info = self.groups.get(&id);
         let there = info.map_or_else(Default::default, |i| now.since(i.created));
-        let parents = info.map_or(0, |i| i.parents.len());
+        let parents = self.parents.get(&id).map_or(0, |p| p.len());
         GroupStats {
             id,
             ref_count: count(self.index.by_group(id).len() + parents),

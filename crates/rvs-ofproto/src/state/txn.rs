@@ -48,6 +48,7 @@ pub(super) enum Step {
     },
     /// What was there before.
     Group(GroupId, Option<GroupInfo>),
+    Parents(GroupId, Option<BTreeSet<GroupId>>),
     Meter(MeterId, Option<MeterInfo>),
     Table(TableId, Option<Box<TableState>>),
     Port(OfPort, PortConfig),
@@ -197,7 +198,11 @@ impl<'a, P: Plant> Txn<'a, P> {
             Step::Port(port, _) => {
                 self.w.ports.insert(*port);
             }
-            Step::Emptied { .. } | Step::Group(..) | Step::Meter(..) | Step::Table(..) => {}
+            Step::Emptied { .. }
+            | Step::Group(..)
+            | Step::Parents(..)
+            | Step::Meter(..)
+            | Step::Table(..) => {}
         }
         self.w.steps.push_back(step);
     }
@@ -443,6 +448,7 @@ impl<'a, P: Plant> Txn<'a, P> {
                 self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table));
             }
             Step::Group(id, old) => restore(&mut self.state.groups, id, old),
+            Step::Parents(id, old) => restore(&mut self.state.parents, id, old),
             Step::Meter(id, old) => restore(&mut self.state.meters, id, old),
             Step::Table(id, old) => {
                 self.state.restore_table(id, old.as_deref());
