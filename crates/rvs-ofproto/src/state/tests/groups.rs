@@ -125,7 +125,9 @@ fn groups_of_a_chain_come_and_go_in_any_order() {
     assert_eq!(lab.run(&chained(9, 10)), Err(ErrorCode::GmfcLoop));
     lab.all(&["add-group group_id=9,type=indirect,bucket=actions=output:1"]);
     // Meters have to be there.
-    let metered = lab.run("add-group group_id=20,type=indirect,bucket=actions=group:9,meter:3");
+    let mut lab = Lab::new(Version::Of15);
+    let metered =
+        lab.run("add-group group_id=1,type=all,bucket=bucket_id:1,actions=group:9,meter:3");
     assert_eq!(metered, Err(ErrorCode::BacBadMeter));
 }
 
