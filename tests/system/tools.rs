@@ -219,9 +219,11 @@ pub fn stock_runtime_commands(lab: &Lab) {
         "{flows}"
     );
     assert!(ask("dpif/show-dp-features br1").contains("Max VLAN headers: 2\n"));
-    assert!(ask("vlog/list").contains("rvswitchd         INFO        OFF        OFF\n"));
+    assert!(ask("vlog/list").contains("vswitchd          INFO       INFO       INFO\n"));
     ask("vlog/set ofproto_dpif:dbg ANY:console:warn");
-    assert!(ask("vlog/list").contains("rvswitchd         WARN"));
+    assert!(ask("vlog/list").contains("vswitchd          WARN"));
+    ask("vlog/set 'PATTERN:file:I<3|%m'");
+    assert!(ask("vlog/list-pattern").ends_with(" I<3|%m\n"));
     ask("vlog/reopen");
     assert!(ask("-t ovsdb-server ovsdb-server/list-dbs").contains("Open_vSwitch\n"));
     ask("-t ovsdb-server ovsdb-server/compact");
@@ -230,6 +232,15 @@ pub fn stock_runtime_commands(lab: &Lab) {
         ("dpctl/show dp9", "No such device"),
         ("bridge/dump-flows br9", "Unknown bridge"),
         ("vlog/set a=b", "no destination, level, or module"),
+        (
+            "vlog/set nonesuch:dbg",
+            "no destination, level, or module \"nonesuch\"",
+        ),
+        (
+            "vlog/set PATTERN:nonesuch:%m",
+            "unknown destination \"nonesuch\"",
+        ),
+        ("vlog/set FACILITY:nonesuch", "invalid facility"),
         ("nonesuch", "is not a valid command"),
     ] {
         let ran = try_ask(words);

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::args::{self, Args};
+use crate::logging;
 
 /// Printed on standard output once everything of the database is up.
 pub const READY: &str = "rvswitchd: ready";
@@ -89,6 +90,7 @@ pub fn let_go_of_the_terminal() {
         // The log has its file; what fails here costs nothing.
         let _ = nix::unistd::dup2_stdout(&null);
         let _ = nix::unistd::dup2_stderr(&null);
+        let _ = logging::set(logging::Place::Console, None, None);
     }
 }
 

@@ -303,7 +303,7 @@ fn log_level(_: &mut Daemon, params: &[String]) -> Answer {
     match params.first() {
         Some(level) => logging::set_all(level).map(|()| json!("")),
         None => {
-            let level = logging::level(logging::Place::Console);
+            let level = logging::level(logging::Place::Console, logging::OURS);
             Ok(json!(format!("{}\n", level.map_or("off", |l| l.as_str()))))
         }
     }

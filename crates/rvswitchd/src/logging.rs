@@ -1,16 +1,21 @@
 //! The log: lines on standard error and in a file, the level of each changed at run time.
 //!
-//! A line is `TIME|NUMBER|MODULE|LEVEL|TEXT`, the form of Open vSwitch's daemons, for which scripts and test suites look: the
-//! time in UTC, to the second on the console and to the millisecond in the file; lines counted from 1 at each place; the part
-//! of the program that speaks; `EMER` (never said), `ERR`, `WARN`, `INFO` or `DBG`.
+//! A line is `TIME|NUMBER|MODULE|LEVEL|TEXT`, unless another pattern is set: the form of Open vSwitch's daemons, for which
+//! scripts and test suites look. The time is UTC, to the second on the console and to the millisecond in the file; lines are
+//! counted from 1 at each place; the module is the part of the program that speaks.
+
+mod modules;
+mod pattern;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -25,52 +30,61 @@ use tracing_subscriber::Registry;
 
 use crate::args::Level;
 
-/// Where lines go.
+pub use self::modules::{MODULES, OURS, UNIXCTL};
+pub use self::pattern::FACILITIES;
+
+/// Where lines go. To the system's log none does: its levels and its pattern are kept, and asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    Syslog,
     Console,
     File,
 }
 
-/// Names of the field's modules under which particular lines are logged, and which have levels of their own.
-pub const MODULES: [&str; 3] = ["dpif_netdev", "ofproto_dpif", UNIXCTL];
-
-/// The module that tells what clients of the control socket ask and hear.
-pub const UNIXCTL: &str = "unixctl";
+impl Place {
+    pub const ALL: [Self; 3] = [Self::Syslog, Self::Console, Self::File];
+}
 
 /// What is said at one place.
 struct Levels {
-    handle: Handle<Targets, Registry>,
-    all: Option<Level>,
-    /// Of each of [`MODULES`], where it differs.
-    modules: [Option<Option<Level>>; MODULES.len()],
+    handle: Option<Handle<Targets, Registry>>,
+    /// Of each of [`MODULES`].
+    modules: [Option<Level>; MODULES.len()],
 }
 
 impl Levels {
-    const fn new(handle: Handle<Targets, Registry>, level: Level) -> Self {
+    const fn new(handle: Option<Handle<Targets, Registry>>, level: Level) -> Self {
         Self {
             handle,
-            all: Some(level),
-            modules: [None; MODULES.len()],
+            modules: [Some(level); MODULES.len()],
         }
     }
 
+    fn of(&self, module: &str) -> Option<Level> {
+        let mut all = MODULES.iter().zip(self.modules);
+        all.find(|(name, _)| **name == module)
+            .and_then(|(_, level)| level)
+    }
+
+    /// Every module is named: one that is not would have the level of a module whose name its own begins with.
     fn apply(&self) -> Result<(), String> {
-        let own = MODULES.iter().zip(self.modules);
-        let own = own.filter_map(|(name, level)| Some((*name, filter(level?))));
+        let Some(handle) = &self.handle else {
+            return Ok(());
+        };
+        let named = MODULES.iter().zip(self.modules);
         let targets = Targets::new()
-            .with_default(filter(self.all))
-            .with_targets(own);
-        self.handle.reload(targets).map_err(|e| e.to_string())
+            .with_default(filter(self.of(OURS)))
+            .with_targets(named.map(|(name, level)| (*name, filter(level))));
+        handle.reload(targets).map_err(|e| e.to_string())
     }
 }
 
-struct Control {
-    console: Levels,
-    file: Levels,
-}
-
-static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
+/// By [`Place`].
+static CONTROL: Mutex<Option<[Levels; 3]>> = Mutex::new(None);
+/// What was set instead of [`pattern::USUAL`], by [`Place`].
+static PATTERNS: Mutex<[Option<String>; 3]> = Mutex::new([const { None }; 3]);
+/// `%B` names it: local0, until another is set.
+static FACILITY: AtomicU8 = AtomicU8::new(16);
 /// The file's name, and the file while it is open.
 static FILE: Mutex<(Option<PathBuf>, Option<File>)> = Mutex::new((None, None));
 
@@ -91,23 +105,23 @@ impl Write for ToFile {
     }
 }
 
-/// Octets of a time (`2026-01-02T03:04:05.678901Z`) that stand on the console.
-const TO_THE_SECOND: usize = 19;
-/// Octets of it that stand in the file.
-const TO_THE_MILLISECOND: usize = 23;
-
-/// How a line looks.
+/// How the lines of a place look.
 struct Form {
-    /// Octets of the time that are shown.
-    time: usize,
+    place: Place,
+    program: String,
+    started: Instant,
     /// Lines so far.
     said: AtomicU32,
 }
 
 impl Form {
-    const fn new(time: usize) -> Self {
+    fn new(place: Place) -> Self {
+        let program = std::env::args_os().next().unwrap_or_default();
+        let program = Path::new(&program).file_name().unwrap_or_default();
         Self {
-            time,
+            place,
+            program: program.to_string_lossy().into_owned(),
+            started: Instant::now(),
             said: AtomicU32::new(0),
         }
     }
@@ -124,24 +138,21 @@ where
         mut to: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut time = String::new();
+        let (mut time, mut text) = (String::new(), String::new());
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let number = self.said.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let level = word(*event.metadata().level());
-        let module = module(event.metadata().target());
-        let time = time.get(..self.time).unwrap_or(&time);
-        write!(to, "{time}Z|{number:05}|{module}|{level}|")?;
-        context.format_fields(to.by_ref(), event)?;
+        context.format_fields(Writer::new(&mut text), event)?;
+        let line = pattern::Line {
+            time: &time,
+            number: self.said.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
+            module: module(event.metadata().target()),
+            level: *event.metadata().level(),
+            text: &text,
+            program: &self.program,
+            facility: FACILITY.load(Ordering::Relaxed),
+            running: self.started.elapsed().as_millis(),
+        };
+        pattern::write(&mut to, &pattern_of(self.place), &line)?;
         writeln!(to)
-    }
-}
-
-const fn word(level: tracing::Level) -> &'static str {
-    match level {
-        tracing::Level::ERROR => "ERR",
-        tracing::Level::WARN => "WARN",
-        tracing::Level::INFO => "INFO",
-        tracing::Level::DEBUG | tracing::Level::TRACE => "DBG",
     }
 }
 
@@ -158,70 +169,66 @@ pub fn start(level: Level) {
     let on_console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .event_format(Form::new(TO_THE_SECOND))
+        .event_format(Form::new(Place::Console))
         .with_filter(to_console);
     let in_file = tracing_subscriber::fmt::layer()
         .with_writer(|| ToFile)
         .with_ansi(false)
-        .event_format(Form::new(TO_THE_MILLISECOND))
+        .event_format(Form::new(Place::File))
         .with_filter(to_file);
     let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
         vec![Box::new(on_console), Box::new(in_file)];
     tracing_subscriber::registry().with(layers).init();
-    *lock(&CONTROL) = Some(Control {
-        console: Levels::new(console, level),
-        file: Levels::new(file, level),
-    });
+    *lock(&CONTROL) = Some([
+        Levels::new(None, Level::Info),
+        Levels::new(Some(console), level),
+        Levels::new(Some(file), level),
+    ]);
 }
 
-/// Changes the level of a place; `None` is off.
-pub fn set(place: Place, level: Option<Level>) -> Result<(), String> {
-    change(place, |levels| {
-        levels.all = level;
-        levels.modules = [None; MODULES.len()];
-    })
-}
-
-/// Changes what one of [`MODULES`] says at a place.
-pub fn set_module(place: Place, module: &str, level: Option<Level>) -> Result<(), String> {
-    change(place, |levels| {
-        for (name, own) in MODULES.iter().zip(&mut levels.modules) {
-            if *name == module {
-                *own = Some(level);
-            }
-        }
-    })
-}
-
-fn change(place: Place, how: impl FnOnce(&mut Levels)) -> Result<(), String> {
+/// Changes what a module, or every one, says at a place; `None` is off.
+pub fn set(place: Place, module: Option<&str>, level: Option<Level>) -> Result<(), String> {
     let mut control = lock(&CONTROL);
     let Some(control) = control.as_mut() else {
         return Ok(());
     };
-    let levels = match place {
-        Place::Console => &mut control.console,
-        Place::File => &mut control.file,
-    };
-    how(levels);
+    let levels = &mut control[place as usize];
+    for (name, own) in MODULES.iter().zip(&mut levels.modules) {
+        if module.is_none_or(|m| m == *name) {
+            *own = level;
+        }
+    }
     levels.apply()
+}
+
+/// Changes how the lines of a place look.
+pub fn set_pattern(place: Place, pattern: &str) {
+    lock(&PATTERNS)[place as usize] = Some(pattern.to_owned());
+}
+
+/// How the lines of a place look.
+pub fn pattern_of(place: Place) -> String {
+    let set = lock(&PATTERNS)[place as usize].clone();
+    set.unwrap_or_else(|| pattern::USUAL[place as usize].to_owned())
+}
+
+/// Changes the facility that lines may name, an index into [`FACILITIES`].
+pub fn set_facility(number: u8) {
+    FACILITY.store(number, Ordering::Relaxed);
 }
 
 /// Changes the level of every place.
 pub fn set_all(name: &str) -> Result<(), String> {
     let level = <Level as clap::ValueEnum>::from_str(name, true)
         .map_err(|_| format!("{name} is no log level (error, warn, info, debug, trace)"))?;
-    set(Place::Console, Some(level))?;
-    set(Place::File, Some(level))
+    set(Place::Console, None, Some(level))?;
+    set(Place::File, None, Some(level))
 }
 
-/// The level of a place; off without a file.
-pub fn level(place: Place) -> Option<Level> {
+/// What a module says at a place; `None` is nothing.
+pub fn level(place: Place, module: &str) -> Option<Level> {
     let control = lock(&CONTROL);
-    let control = control.as_ref()?;
-    match place {
-        Place::Console => control.console.all,
-        Place::File => control.file.all.filter(|_| lock(&FILE).1.is_some()),
-    }
+    control.as_ref()?[place as usize].of(module)
 }
 
 /// Writes to this file from now on too.
@@ -231,8 +238,12 @@ pub fn level(place: Place) -> Option<Level> {
 pub fn open(path: &Path) -> Result<(), String> {
     let file = append(path)?;
     *lock(&FILE) = (Some(path.to_owned()), Some(file));
-    tracing::info!("opened log file {}", path.display());
+    opened(path);
     Ok(())
+}
+
+fn opened(path: &Path) {
+    tracing::info!(target: "vlog", "opened log file {}", path.display());
 }
 
 /// Opens the file anew, after it was renamed; false when there is none.
@@ -240,11 +251,20 @@ pub fn open(path: &Path) -> Result<(), String> {
 /// # Errors
 /// When it can't be opened, in words.
 pub fn reopen() -> Result<bool, String> {
-    let mut file = lock(&FILE);
-    let Some(path) = file.0.clone() else {
+    let Some(path) = lock(&FILE).0.clone() else {
         return Ok(false);
     };
-    file.1 = Some(append(&path)?);
+    let new = append(&path)?;
+    let id = |file: &File| file.metadata().map(|m| (m.dev(), m.ino())).ok();
+    let old = lock(&FILE).1.as_ref().map(id);
+    if old == Some(id(&new)) {
+        return Ok(true);
+    }
+    if old.is_some() {
+        tracing::info!(target: "vlog", "closing log file");
+    }
+    lock(&FILE).1 = Some(new);
+    opened(&path);
     Ok(true)
 }
 
@@ -303,7 +323,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(|| ToMemory)
             .with_ansi(false)
-            .event_format(Form::new(TO_THE_MILLISECOND));
+            .event_format(Form::new(Place::File));
         tracing::subscriber::with_default(Registry::default().with(layer), || {
             tracing::warn!("port {} has no {}", 7, "name");
             tracing::error!(target: "rvs_switch::openflow", "broken");

@@ -91,12 +91,13 @@ fn give_up(why: String) -> ExitCode {
 
 fn set_up_log(args: &Args) -> anyhow::Result<()> {
     if args::is_stock() && args.log.is_none() {
-        logging::set(logging::Place::Console, Some(Level::Warn)).map_err(anyhow::Error::msg)?;
+        logging::set(logging::Place::Console, None, Some(Level::Warn))
+            .map_err(anyhow::Error::msg)?;
     }
     // First what is to be said, then where: that there is a file is not for a console that is off.
     for spec in &args.verbose {
-        let spec = vlog::Spec::parse(spec).map_err(anyhow::Error::msg)?;
-        spec.apply().map_err(anyhow::Error::msg)?;
+        let done = vlog::Spec::parse(spec).and_then(|spec| spec.apply());
+        done.map_err(|why| anyhow::anyhow!("processing \"{spec}\": {why}"))?;
     }
     if let Some(file) = &args.log_file {
         let path = match file.as_os_str() == args::USUAL {

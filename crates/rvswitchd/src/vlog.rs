@@ -1,8 +1,9 @@
 //! `vlog/*`: the log as stock tools see and set it.
 //!
-//! This daemon logs as one module to two places, the console (standard error) and a file; cached flows and states of spanning
-//! trees are said by modules of their own. What is set for other modules, or for the system's log, is understood and changes
-//! nothing.
+//! Levels are kept for every module of Open vSwitch's daemon. This one says most things as the module `vswitchd`; it answers to
+//! `rvswitchd`, too. What is set for modules that say nothing here, or for the system's log, is kept and shown.
+
+use std::fmt::Write;
 
 use serde_json::{json, Value};
 
@@ -51,110 +52,184 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "vlog/set",
-        usage: "SPEC...",
-        params: (1, usize::MAX),
+        usage: "{spec | PATTERN:destination:pattern}",
+        params: (0, usize::MAX),
         run: set,
     },
 ];
 
-/// The module under which everything is logged.
+/// Another name of [`logging::OURS`].
 const MODULE: &str = "rvswitchd";
 
-/// Levels that a specification sets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spec {
-    /// One of [`logging::MODULES`]; `None`, all of it.
-    pub module: Option<&'static str>,
-    /// By [`Place`]: `None` leaves it, `Some(None)` is off.
-    pub console: Option<Option<Level>>,
-    pub file: Option<Option<Level>>,
+/// What a specification sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spec {
+    /// Of a module, or of all; at a place, or at all; a level, or nothing.
+    Level(Option<&'static str>, Option<Place>, Option<Level>),
+    Pattern(Option<Place>, String),
+    /// An index into [`logging::FACILITIES`].
+    Facility(u8),
 }
 
 impl Spec {
-    /// Reads `[MODULE][:PLACE][:LEVEL]`, in any order, as `-v` and `vlog/set` have it. Without a level it is `dbg`.
+    /// Reads `[MODULE][:PLACE][:LEVEL]`, in any order, `PATTERN:PLACE:PATTERN` or `FACILITY:NAME`, as `-v` and `vlog/set` have
+    /// it. Without a level it is `dbg`.
     ///
     /// # Errors
     /// When a word is none of them.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut level = Some(Level::Debug);
-        let (mut console, mut file, mut ours, mut module) = (true, true, true, None);
-        // How lines look is not a setting of this daemon.
-        if text.starts_with("PATTERN:") || text.starts_with("FACILITY:") {
-            return Ok(Self::default());
+        let (first, rest) = word(text);
+        if first.eq_ignore_ascii_case("PATTERN") {
+            return Self::pattern(rest);
         }
-        for word in text.split([':', ',', ' ']).filter(|w| !w.is_empty()) {
-            match word.to_ascii_lowercase().as_str() {
+        if first.eq_ignore_ascii_case("FACILITY") {
+            let (name, _) = word(rest);
+            let found = logging::FACILITIES
+                .iter()
+                .position(|f| !f.is_empty() && f.eq_ignore_ascii_case(name));
+            let number = found.and_then(|n| u8::try_from(n).ok());
+            return number.map(Self::Facility).ok_or("invalid facility".into());
+        }
+        let (mut module, mut to, mut level) = (None, None, Some(Level::Debug));
+        for word in text.split(ENDS_A_WORD).filter(|w| !w.is_empty()) {
+            let lower = word.to_ascii_lowercase();
+            match lower.as_str() {
+                "any" => {}
                 "off" => level = None,
                 "emer" | "err" => level = Some(Level::Error),
                 "warn" => level = Some(Level::Warn),
                 "info" => level = Some(Level::Info),
                 "dbg" => level = Some(Level::Debug),
-                "console" => file = false,
-                "file" => console = false,
-                "syslog" => (console, file) = (false, false),
-                "any" | MODULE => {}
-                w if logging::MODULES.contains(&w) => {
-                    module = logging::MODULES.into_iter().find(|m| *m == w);
-                }
-                w if w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => ours = false,
-                _ => return Err(format!("no destination, level, or module \"{word}\"")),
+                MODULE => module = Some(logging::OURS),
+                lower => match (place(lower), known(lower)) {
+                    (Some(place), _) => to = Some(place),
+                    (None, Some(known)) => module = Some(known),
+                    (None, None) => {
+                        return Err(format!("no destination, level, or module \"{word}\""));
+                    }
+                },
             }
         }
-        Ok(Self {
-            module,
-            console: (ours && console).then_some(level),
-            file: (ours && file).then_some(level),
-        })
+        Ok(Self::Level(module, to, level))
+    }
+
+    /// Reads what follows `PATTERN:`.
+    fn pattern(text: &str) -> Result<Self, String> {
+        let (to, pattern) = word(text);
+        let to = match to.to_ascii_lowercase().as_str() {
+            "" => return Err("missing destination".into()),
+            "any" => None,
+            lower => {
+                let unknown = || format!("unknown destination \"{to}\"");
+                Some(place(lower).ok_or_else(unknown)?)
+            }
+        };
+        Ok(Self::Pattern(to, pattern.to_owned()))
     }
 
     pub fn apply(&self) -> Result<(), String> {
-        for (place, level) in [(Place::Console, self.console), (Place::File, self.file)] {
-            match (level, self.module) {
-                (Some(level), Some(module)) => logging::set_module(place, module, level)?,
-                (Some(level), None) => logging::set(place, level)?,
-                (None, _) => {}
+        let chosen = |one: Option<Place>| {
+            Place::ALL
+                .into_iter()
+                .filter(move |p| one.is_none_or(|o| o == *p))
+        };
+        match self {
+            Self::Level(module, to, level) => {
+                chosen(*to).try_for_each(|place| logging::set(place, *module, *level))
+            }
+            Self::Pattern(to, pattern) => {
+                chosen(*to).for_each(|place| logging::set_pattern(place, pattern));
+                Ok(())
+            }
+            Self::Facility(number) => {
+                logging::set_facility(*number);
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
+const ENDS_A_WORD: [char; 4] = [' ', ',', ':', '\t'];
+
+/// The first word, and what follows the character that ends it.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start_matches(ENDS_A_WORD);
+    text.split_once(ENDS_A_WORD).unwrap_or((text, ""))
+}
+
+fn place(word: &str) -> Option<Place> {
+    match word {
+        "syslog" => Some(Place::Syslog),
+        "console" => Some(Place::Console),
+        "file" => Some(Place::File),
+        _ => None,
+    }
+}
+
+fn known(word: &str) -> Option<&'static str> {
+    logging::MODULES.into_iter().find(|m| *m == word)
+}
+
+/// Applies one after the other, up to the first that is wrong, as the field does; none is all that there is to say.
 fn set(_: &mut Daemon, params: &[String]) -> Answer {
-    let specs: Result<Vec<Spec>, String> = params.iter().map(|p| Spec::parse(p)).collect();
-    for spec in specs? {
-        spec.apply()?;
+    if params.is_empty() {
+        Spec::Level(None, None, Some(Level::Debug)).apply()?;
+    }
+    for param in params {
+        Spec::parse(param)?.apply()?;
     }
     Ok(json!(""))
 }
 
 /// Nothing that this daemon logs depends on how much it has logged.
-fn rate_limit(_: &mut Daemon, _: &[String]) -> Answer {
-    Ok(json!(""))
+fn rate_limit(_: &mut Daemon, modules: &[String]) -> Answer {
+    let all = |m: &str| matches!(m, MODULE | "any" | "ANY");
+    match modules.iter().all(|m| all(m) || known(m).is_some()) {
+        true => Ok(json!("")),
+        false => Err("unknown module".into()),
+    }
 }
 
 fn list(_: &mut Daemon, _: &[String]) -> Answer {
-    let word = |place| match logging::level(place) {
+    let word = |place, module| match logging::level(place, module) {
         None => "OFF",
         Some(Level::Error) => "ERR",
         Some(Level::Warn) => "WARN",
         Some(Level::Info) => "INFO",
         Some(Level::Debug | Level::Trace) => "DBG",
     };
-    Ok(json!(format!(
-        "                 console    syslog    file\n                 -------    ------    ------\n\
-         {MODULE:<16}  {:>4}       {:>4}       {:>4}\n",
-        word(Place::Console),
-        "OFF",
-        word(Place::File)
-    )))
+    let mut text = String::from(
+        "                 console    syslog    file\n                 -------    ------    ------\n",
+    );
+    for module in logging::MODULES {
+        let [console, syslog, file] =
+            [Place::Console, Place::Syslog, Place::File].map(|place| word(place, module));
+        let _ = writeln!(
+            text,
+            "{module:<16}  {console:>4}       {syslog:>4}       {file:>4}"
+        );
+    }
+    Ok(json!(text))
 }
 
 fn list_pattern(_: &mut Daemon, _: &[String]) -> Answer {
-    Ok(json!(
-        "         prefix                            format\n         ------                            ------\n\
-         CONSOLE  none                              %D{%Y-%m-%dT%H:%M:%SZ}|%05N|%c%T|%p|%m\n\
-         FILE     none                              %D{%Y-%m-%dT%H:%M:%S.###Z}|%05N|%c%T|%p|%m\n"
-    ))
+    let mut text = String::from(
+        "         prefix                            format\n         ------                            ------\n",
+    );
+    // What the field's daemon puts before a line for the system's log.
+    let prefix = "<%B> %D{%h %e %T} %E %A:";
+    for (place, name, prefix) in [
+        (Place::Syslog, "SYSLOG", prefix),
+        (Place::Console, "CONSOLE", "none"),
+        (Place::File, "FILE", "none"),
+    ] {
+        let _ = writeln!(
+            text,
+            "{name:<7}  {prefix:<32}  {}",
+            logging::pattern_of(place)
+        );
+    }
+    Ok(json!(text))
 }
 
 fn reopen(_: &mut Daemon, _: &[String]) -> Answer {
@@ -177,34 +252,69 @@ mod tests {
 
     #[test]
     fn specifications_name_module_place_and_level_in_any_order() {
-        let both = |level| Spec {
-            module: None,
-            console: Some(level),
-            file: Some(level),
-        };
-        assert_eq!(Spec::parse("dbg"), Ok(both(Some(Level::Debug))));
-        assert_eq!(Spec::parse("ANY:ANY:warn"), Ok(both(Some(Level::Warn))));
-        assert_eq!(Spec::parse("off"), Ok(both(None)));
-        let console = Spec {
-            module: None,
-            console: Some(None),
-            file: None,
-        };
-        assert_eq!(Spec::parse("console:off"), Ok(console.clone()));
-        assert_eq!(Spec::parse("off:console"), Ok(console));
-        for nothing in [
-            "syslog:err",
-            "ofproto_dpif_xlate:dbg",
-            "PATTERN:console:%m",
-            "vconn:file:info",
+        use Place::{Console, File, Syslog};
+        for (text, module, place, level) in [
+            ("dbg", None, None, Some(Level::Debug)),
+            ("ANY:ANY:warn", None, None, Some(Level::Warn)),
+            ("off", None, None, None),
+            ("console:off", None, Some(Console), None),
+            ("off:console", None, Some(Console), None),
+            ("syslog:err", None, Some(Syslog), Some(Level::Error)),
+            (
+                "vconn:file:info",
+                Some("vconn"),
+                Some(File),
+                Some(Level::Info),
+            ),
+            (
+                "dpif_netdev,file",
+                Some("dpif_netdev"),
+                Some(File),
+                Some(Level::Debug),
+            ),
+            ("rvswitchd:dbg", Some("vswitchd"), None, Some(Level::Debug)),
         ] {
-            assert_eq!(Spec::parse(nothing), Ok(Spec::default()), "{nothing}");
+            assert_eq!(
+                Spec::parse(text),
+                Ok(Spec::Level(module, place, level)),
+                "{text}"
+            );
         }
-        let flows = Spec::parse("dpif_netdev:file:dbg").unwrap();
-        assert_eq!(
-            (flows.module, flows.console, flows.file),
-            (Some("dpif_netdev"), None, Some(Some(Level::Debug)))
-        );
-        assert!(Spec::parse("a=b").is_err());
+        for wrong in [
+            "nonesuch",
+            "bridge:nonesuch:dbg",
+            "bridge:file:dbg:x",
+            "a=b",
+        ] {
+            let Err(why) = Spec::parse(wrong) else {
+                panic!("{wrong} is a specification");
+            };
+            assert!(
+                why.starts_with("no destination, level, or module"),
+                "{wrong}: {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn specifications_name_patterns_and_facilities() {
+        for (text, place, pattern) in [
+            ("PATTERN:file:I<3|%m: %c", Some(Place::File), "I<3|%m: %c"),
+            ("pattern:ANY:%m", None, "%m"),
+            ("PATTERN:console", Some(Place::Console), ""),
+        ] {
+            let is = Spec::Pattern(place, pattern.into());
+            assert_eq!(Spec::parse(text), Ok(is), "{text}");
+        }
+        assert_eq!(Spec::parse("FACILITY:daemon"), Ok(Spec::Facility(3)));
+        for (text, says) in [
+            ("PATTERN", "missing destination"),
+            ("PATTERN:", "missing destination"),
+            ("PATTERN:nonesuch", "unknown destination \"nonesuch\""),
+            ("FACILITY", "invalid facility"),
+            ("FACILITY:nonesuch", "invalid facility"),
+        ] {
+            assert_eq!(Spec::parse(text), Err(says.into()), "{text}");
+        }
     }
 }
