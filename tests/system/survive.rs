@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rvs_tests::lab::Background;
+use rvs_tests::lab::{within, Background};
 use rvs_tests::wire::client;
 use rvs_tests::{eventually, Daemon, Lab};
 use serde_json::Value;
@@ -19,17 +19,21 @@ pub fn lasting<'a>(lab: &'a Lab, arguments: &str) -> Daemon<'a> {
     lab.namespaces(&["red", "green"]);
     lab.host("red", "veth-r", "eth0", "10.0.0.1/24");
     lab.host("green", "veth-g", "eth0", "10.0.0.2/24");
-    know_each_other(lab);
+    know_each_other(lab, "eth0", "eth0");
     switch.ctl("add-port br1 veth-r");
     switch.ctl("add-port br1 veth-g");
     switch
 }
 
-fn know_each_other(lab: &Lab) {
-    for (ns, other, address) in [("red", "green", "10.0.0.2"), ("green", "red", "10.0.0.1")] {
-        let mac = lab.mac(other, "eth0");
+/// The devices of red and green, whose addresses the other one knows from now on.
+pub fn know_each_other(lab: &Lab, red: &str, green: &str) {
+    for (ns, own, address, other, far) in [
+        ("red", red, "10.0.0.2", "green", green),
+        ("green", green, "10.0.0.1", "red", red),
+    ] {
+        let mac = lab.mac(other, far);
         lab.sh(&format!(
-            "ip -n {ns} neigh replace {address} lladdr {mac} dev eth0 nud permanent"
+            "ip -n {ns} neigh replace {address} lladdr {mac} dev {own} nud permanent"
         ));
     }
 }
@@ -76,7 +80,9 @@ impl Stream {
 
     /// To its end: what came.
     pub fn end(mut self) -> Value {
-        self.from.wait();
+        within(Duration::from_secs(60), "the sender ends", || {
+            self.from.ended().is_some()
+        });
         std::thread::sleep(Duration::from_millis(200));
         self.stop()
     }
@@ -130,8 +136,8 @@ pub fn pins(lab: &Lab) -> Vec<String> {
     out.lines().map(str::to_owned).collect()
 }
 
-/// Directory, maps and program.
-pub const NAMES: usize = 1 + 7;
+/// Directory, maps, gate and program.
+pub const NAMES: usize = 1 + 8;
 
 /// How many devices have the kernel's cache.
 pub fn programs(lab: &Lab) -> usize {
@@ -315,7 +321,7 @@ pub fn stale_flows_end_with_the_restart(lab: &Lab) {
         .contains("No such device"));
     lab.host("green", "veth-g", "eth0", "10.0.0.2/24");
     switch.wait_port("veth-g");
-    know_each_other(lab);
+    know_each_other(lab, "eth0", "eth0");
     lab.ping("red", "10.0.0.2");
     // One that is no longer for the kernel: never two ways at once.
     stream.stop();

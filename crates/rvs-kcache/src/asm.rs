@@ -3,15 +3,13 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Registers by their role: `R0` is the result of calls and of the program, `R1`-`R5` are arguments, `R6`-`R9` survive calls.
+/// Registers by their role: `R0` is the result of calls and of the program, `R1`-`R5` are arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reg {
     R0 = 0,
-    R1 = 1,
     R2 = 2,
     R3 = 3,
-    R6 = 6,
 }
 
 /// One instruction slot (`struct bpf_insn`).
@@ -48,21 +46,6 @@ pub const fn mov_imm(dst: Reg, imm: i32) -> Insn {
     insn(0xb7, dst, 0, 0, imm)
 }
 
-/// `dst -= src`
-pub const fn sub_reg(dst: Reg, src: Reg) -> Insn {
-    insn(0x1f, dst, src as u8, 0, 0)
-}
-
-/// `dst = *(u64 *)(src + off)`
-pub const fn load_u64(dst: Reg, src: Reg, off: i16) -> Insn {
-    insn(0x79, dst, src as u8, off, 0)
-}
-
-/// `if dst > src goto +off` (unsigned)
-pub const fn jump_gt(dst: Reg, src: Reg, off: i16) -> Insn {
-    insn(0x2d, dst, src as u8, off, 0)
-}
-
 /// Calls the helper function with this number.
 pub const fn call(helper: i32) -> Insn {
     insn(0x85, Reg::R0, 0, 0, helper)
@@ -73,17 +56,9 @@ pub const fn exit() -> Insn {
     insn(0x95, Reg::R0, 0, 0, 0)
 }
 
-/// `dst = imm` of 64 bits; takes two slots.
-pub const fn load_imm64(dst: Reg, imm: u64) -> [Insn; 2] {
-    [
-        insn(0x18, dst, 0, 0, imm as i32),
-        insn(0, Reg::R0, 0, 0, (imm >> 32) as i32),
-    ]
-}
-
-/// `dst = &map[0]`, the first octet of the value of an array map; takes two slots.
-pub fn load_map_value(dst: Reg, map: BorrowedFd<'_>) -> [Insn; 2] {
-    let low = insn(LOAD_IMM64, dst, PSEUDO_MAP_VALUE, 0, map.as_raw_fd());
+/// `dst = map`, for helper functions; takes two slots.
+pub fn load_map(dst: Reg, map: BorrowedFd<'_>) -> [Insn; 2] {
+    let low = insn(LOAD_IMM64, dst, PSEUDO_MAP_FD, 0, map.as_raw_fd());
     [low, insn(0, Reg::R0, 0, 0, 0)]
 }
 
@@ -148,28 +123,13 @@ mod tests {
             bytes(mov_imm(Reg::R0, -1)),
             [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]
         );
-        assert_eq!(
-            bytes(load_u64(Reg::R6, Reg::R1, 8)),
-            [0x79, 0x16, 8, 0, 0, 0, 0, 0]
-        );
-        assert_eq!(
-            bytes(sub_reg(Reg::R0, Reg::R6)),
-            [0x1f, 0x60, 0, 0, 0, 0, 0, 0]
-        );
-        assert_eq!(
-            bytes(jump_gt(Reg::R0, Reg::R1, 2)),
-            [0x2d, 0x10, 2, 0, 0, 0, 0, 0]
-        );
         assert_eq!(bytes(call(5)), [0x85, 0, 0, 0, 5, 0, 0, 0]);
         assert_eq!(bytes(exit()), [0x95, 0, 0, 0, 0, 0, 0, 0]);
-        let [low, high] = load_imm64(Reg::R1, 0x1_0000_0002);
-        assert_eq!(bytes(low), [0x18, 1, 0, 0, 2, 0, 0, 0]);
-        assert_eq!(bytes(high), [0, 0, 0, 0, 1, 0, 0, 0]);
         let stdin = std::io::stdin();
         let fd = stdin.as_fd();
         assert_eq!(
-            bytes(load_map_value(Reg::R6, fd)[0]),
-            [0x18, 0x26, 0, 0, 0, 0, 0, 0]
+            bytes(load_map(Reg::R2, fd)[0]),
+            [0x18, 0x12, 0, 0, 0, 0, 0, 0]
         );
         let compiled = Insn::from_object([0x18, 3, 0, 0, 9, 0, 0, 0]);
         let map = compiled.with_map(fd, MapRef::Map).unwrap();

@@ -6,6 +6,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// `BPF_MAP_TYPE_ARRAY`.
 pub(crate) const MAP_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_PROG_ARRAY`.
+pub(crate) const MAP_PROG_ARRAY: u32 = 3;
 /// `BPF_F_MMAPABLE`: the elements of an array can be mapped.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 /// `BPF_PROG_TYPE_SCHED_CLS`.

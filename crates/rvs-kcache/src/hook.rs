@@ -5,8 +5,8 @@
 //! the kernel holds the lock of all its devices, so that neither threads nor batches shorten it: a thousand ports would
 //! take a quarter of a minute.
 //!
-//! A filter outlives its maker: such a program watches a heartbeat by itself, and the next daemon of the same instance finds what
-//! was left ([`crate::old_filters`]) and takes it over, replaces it in one step, or removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
+//! A filter outlives its maker: what it holds passes every frame from that moment on ([`Gate`]), unless it was given a name
+//! ([`crate::Pins`]), and the next daemon of the same instance finds what was left ([`crate::old_filters`]) and takes it over, replaces it in one step, or removes it. Filters of ours are known by preference, by a handle made from their name, and by that name,
 //! which carries the instance (the run directory), so that two daemons never take each other's for a leftover; the name
 //! also says whether the qdisc is ours to remove. A tcx link is removed by the kernel with the last descriptor of it, so with
 //! the process however it ends, unless it was given a name ([`crate::Pins`]).
@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use crate::attr::TCX_INGRESS;
 use crate::error::Error;
 use crate::foreign;
+use crate::gate::Gate;
 use crate::netlink::Netlink;
 use crate::pins::{self, OldLink};
 use crate::program;
@@ -59,7 +60,10 @@ pub enum Mode {
 /// A loaded program and the way it is attached.
 #[derive(Debug)]
 pub(crate) struct Hook {
+    /// What is put on devices.
     prog: OwnedFd,
+    /// Through which that goes to the program, where it outlives the daemon by itself.
+    gate: Option<Gate>,
     prog_id: u32,
     filters: FilterName,
     clsact: bool,
@@ -95,8 +99,7 @@ pub(crate) fn has_tcx(prog: BorrowedFd<'_>) -> Result<bool, Error> {
 }
 
 impl Hook {
-    /// Finds out which way works. To be called while the program lets everything pass that comes from the loopback device,
-    /// on which clsact is tried.
+    /// Finds out which way works.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when what `mode` asks for is not there; the kernel's.
@@ -107,26 +110,68 @@ impl Hook {
         instance: &str,
         mode: Mode,
     ) -> Result<Self, Error> {
+        if mode != Mode::Tcx {
+            let (gate, entrance) = Gate::new()?;
+            let mut this = Self::with(entrance, Some(gate), name, instance)?;
+            // The gate is shut: frames of the loopback device, on which this is tried, pass.
+            match this.try_clsact() {
+                Err(Error::Unsupported { .. }) if mode == Mode::Auto && has_tcx(prog.as_fd())? => {}
+                other => {
+                    other?;
+                    this.clsact = true;
+                    if let Some(gate) = &this.gate {
+                        gate.open(prog.as_fd())?;
+                    }
+                    return Ok(this);
+                }
+            }
+        }
+        let this = Self::with(prog, None, name, instance)?;
+        this.needs_tcx(op).map(|()| this)
+    }
+
+    /// The same of what a dead daemon gave names. The program lets everything pass that comes from the loopback device.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn found(
+        prog: OwnedFd,
+        gate: Option<Gate>,
+        name: &'static str,
+        instance: &str,
+    ) -> Result<Self, Error> {
+        let mut this = Self::with(prog, gate, name, instance)?;
+        match this.try_clsact() {
+            Err(Error::Unsupported { .. }) if has_tcx(this.prog())? => {}
+            other => {
+                other?;
+                this.clsact = true;
+            }
+        }
+        Ok(this)
+    }
+
+    fn with(
+        prog: OwnedFd,
+        gate: Option<Gate>,
+        name: &'static str,
+        instance: &str,
+    ) -> Result<Self, Error> {
         let prog_id = program::id(prog.as_fd()).map_err(|e| Error::new("load a program", e))?;
-        let mut this = Self {
+        Ok(Self {
             prog,
+            gate,
             prog_id,
             filters: FilterName {
                 name,
                 instance: instance.to_owned(),
             },
-            clsact: mode != Mode::Tcx,
-        };
-        if mode == Mode::Tcx {
-            return this.needs_tcx(op).map(|()| this);
-        }
-        match this.try_clsact() {
-            Err(Error::Unsupported { .. }) if mode == Mode::Auto && has_tcx(this.prog())? => {
-                this.clsact = false;
-                Ok(this)
-            }
-            other => other.map(|()| this),
-        }
+            clsact: false,
+        })
+    }
+
+    pub const fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
     }
 
     fn needs_tcx(&self, op: &'static str) -> Result<(), Error> {
@@ -149,7 +194,7 @@ impl Hook {
         self.clsact
     }
 
-    /// Tries clsact on the loopback device, with a program that lets everything pass at this moment.
+    /// Tries clsact on the loopback device.
     fn try_clsact(&self) -> Result<(), Error> {
         let once = || {
             self.put_filter(LOOPBACK)
@@ -465,7 +510,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Nobody is left to tell: with tcx the descriptor closes, with clsact the heartbeat ends with the daemon.
+        // Nobody is left to tell: with tcx the descriptor closes, with clsact the gate.
         let _ = self.release();
     }
 }

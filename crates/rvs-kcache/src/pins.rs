@@ -1,7 +1,7 @@
 //! What outlives the daemon: program, maps and links with names in a bpf file system.
 //!
 //! Each daemon has a directory of its own there, named by its run directory, which only one living daemon can own. A filter
-//! keeps its program on its device without a name, a tcx link with one; a program with a name can be taken over by the next daemon. The program's
+//! goes on while its gate has a name, a tcx link while it has one itself; a program with a name can be taken over by the next daemon. The program's
 //! name carries the hash of its code, so that only a daemon with the very same program goes on with it.
 
 use std::ffi::CString;
@@ -20,6 +20,8 @@ use crate::tier0::object;
 
 const OP: &str = "keep the kernel cache in a bpf file system";
 const LINK: &str = "link-";
+/// The name of the gate of filters: while it is there, or somebody holds the gate, frames go through it.
+pub(crate) const GATE: &str = "gate";
 
 /// One daemon's directory in a bpf file system.
 #[derive(Clone, Debug)]
@@ -108,6 +110,11 @@ impl Pins {
             Guard::found(ifindex, link, id, self.dir.join(name)),
             prog_id,
         ))
+    }
+
+    /// Keeps a dead daemon's filters going whatever becomes of its names, until this is dropped.
+    pub fn hold_gate(&self) -> Option<OwnedFd> {
+        self.get(GATE).ok()
     }
 
     /// Whether a cache of this very program has its names here: somebody may have unmounted the file system, or removed them.

@@ -13,6 +13,7 @@ mod want;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -150,6 +151,8 @@ pub struct Past {
     pub links: HashMap<u32, OldLink>,
     /// Numbers of ports, by name and device.
     pub numbers: HashMap<(String, u32), DpPort>,
+    /// What lets the filters among the programs go on.
+    pub gate: Option<OwnedFd>,
 }
 
 impl Devices {

@@ -1,4 +1,4 @@
-//! The sign of life that the programs on ports look for: they let frames pass to the host once it stays away.
+//! The sign of life that the kernel's cache looks for: it lets frames pass to the host once it stays away.
 //!
 //! A thread of its own gives it, so that a long turn of the control thread (a thousand ports in one transaction, a disk that
 //! is slow) is not taken for death. It ends with the process, and stops when the control thread has not been seen for
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{bounded, RecvTimeoutError, Sender};
-use rvs_kcache::{IngressDrop, BEAT_EVERY};
+use rvs_kcache::BEAT_EVERY;
 use rvs_packet::Now;
 
 use crate::clock;
@@ -36,7 +36,7 @@ impl Heart {
     ///
     /// # Errors
     /// No thread to be had.
-    pub fn start(drop: Place<IngressDrop>, tier0: Place<Tier0>) -> Result<Self> {
+    pub fn start(tier0: Place<Tier0>) -> Result<Self> {
         let seen = Arc::new(AtomicU64::new(clock::now().0));
         let (end, ended) = bounded(0);
         let heart = Self {
@@ -56,9 +56,6 @@ impl Heart {
                     }
                     tier0.beat(now);
                 }
-                if let Some(drop) = drop.get() {
-                    beat_drop(drop, now);
-                }
             }
         };
         let thread = std::thread::Builder::new().name("heart".to_owned());
@@ -69,12 +66,5 @@ impl Heart {
     /// The control thread is alive.
     pub fn saw(&self, now: Now) {
         self.seen.store(now.0, Ordering::Relaxed);
-    }
-}
-
-/// One sign of life for the ingress drop.
-pub fn beat_drop(drop: &IngressDrop, now: Now) {
-    if let Err(e) = drop.beat(now) {
-        tracing::warn!("ingress drop: {e}");
     }
 }

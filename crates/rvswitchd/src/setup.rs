@@ -168,7 +168,7 @@ pub fn run(args: &Args) -> Result<()> {
             Err(e) => tracing::warn!("ingress drop: {e}"),
         }
     }
-    let heart = Heart::start(drop.place(), tier0.clone())?;
+    let heart = Heart::start(tier0.clone())?;
     let dummies = args
         .enable_dummy
         .as_ref()
@@ -380,7 +380,7 @@ fn ingress_drop(instance: String) -> Wanted<IngressDrop> {
         "the host sees no frames of the ports any more",
     );
     Wanted::new(lines, move || {
-        IngressDrop::open(&instance, Mode::Auto, clock::now()).map_err(|e| e.to_string())
+        IngressDrop::open(&instance, Mode::Auto).map_err(|e| e.to_string())
     })
 }
 

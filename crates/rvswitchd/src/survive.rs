@@ -98,6 +98,7 @@ impl Survival {
         let all = links.into_iter().chain(filters);
         found.past.links = all.map(|l: OldLink| (l.ifindex(), l)).collect();
         let Ok(pins) = &self.pins else { return found };
+        found.past.gate = pins.hold_gate();
         let inherited = KernelCache::inherit(instance, pins, clock::now()).unwrap_or_else(|e| {
             tracing::warn!("{e}");
             None

@@ -13,7 +13,7 @@
 //! share of that way is limited in the program, so that one port's misses don't starve another's.
 //!
 //! The daemon says with [`KernelCache::beat`] that it lives. Once it has been silent for [`Options::survive`], the program
-//! steps aside and the host sees its frames.
+//! steps aside and the host sees its frames; at once when the daemon ends and nothing has a name ([`KernelCache::pin`]).
 //!
 //! Removing is two steps. [`KernelCache::remove`] makes the flow invisible to every frame that arrives from now on;
 //! [`KernelCache::reap`] waits until frames under way are through, returns what the flow carried in the end, and makes its
@@ -63,6 +63,11 @@ use layout::{config, cpu, entry, pair, port, stat, WAYS};
 use ports::Ports;
 use table::{Arrays, Shape, Table};
 
+/// How long a daemon may be silent for at the least. One that is dead is known by more than its silence ([`crate::Pins`]).
+pub const SILENCE: Duration = Duration::from_secs(3);
+/// How often [`KernelCache::beat`] wants to be called: a third of [`SILENCE`].
+pub const BEAT_EVERY: Duration = Duration::from_secs(1);
+
 const LOAD: &str = "load the kernel flow cache";
 
 /// Choices that last as long as the cache.
@@ -79,7 +84,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             flows: 16 * 1024,
-            survive: crate::SILENCE,
+            survive: SILENCE,
             mode: Mode::Auto,
         }
     }
@@ -192,7 +197,6 @@ impl KernelCache {
         })
         .map_err(|cause| Error::Unsupported { op: LOAD, cause })?;
         let prog = program::load(&insns, "rvs_ingress")?;
-        // Before the first heartbeat every frame passes.
         let hook = Hook::new(LOAD, prog, NAME, instance, options.mode)?;
         let table = Table::new(
             Arrays {
@@ -229,7 +233,7 @@ impl KernelCache {
         Self::open("probe", &Options::default(), [0; 2], Now::ZERO).map(drop)
     }
 
-    /// Says that the daemon lives: one store. To be called every [`crate::BEAT_EVERY`].
+    /// Says that the daemon lives: one store. To be called every [`BEAT_EVERY`].
     pub fn beat(&self, now: Now) {
         self.table.set_config(config::HEARTBEAT, now.0);
     }
@@ -360,11 +364,6 @@ impl KernelCache {
     /// Flows that find room.
     pub const fn capacity(&self) -> usize {
         self.table.shape().entries.saturating_sub(1) as usize
-    }
-
-    /// Whether the programs are filters, which outlive the daemon in any case, and not links, which need a name for that.
-    pub const fn is_clsact(&self) -> bool {
-        self.hook.is_clsact()
     }
 
     /// Changes [`Options::survive`].

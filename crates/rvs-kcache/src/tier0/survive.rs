@@ -6,6 +6,8 @@
 //! programs see a frame.
 
 use super::*;
+use crate::gate::Gate;
+use crate::pins::GATE;
 
 const OP: &str = "take over a dead daemon's kernel cache";
 
@@ -69,8 +71,11 @@ impl KernelCache {
         if deadline <= now {
             return Ok(None);
         }
-        // A frame of the loopback device passes: it is no port.
-        let hook = Hook::new(OP, prog, NAME, instance, Mode::Auto)?;
+        let gate = match pins.get(GATE) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other.and_then(Gate::found).map_err(fail)?),
+        };
+        let hook = Hook::found(prog, gate, NAME, instance)?;
         let this = Self {
             table,
             hook,
@@ -91,11 +96,12 @@ impl KernelCache {
     pub fn pin(&mut self, pins: &Pins) -> Result<(), Error> {
         pins.forget_objects();
         let names = ["config", "buckets", "entries", "stats", "cpus", "ports"];
+        let maps = names.into_iter().zip(self.maps.iter().map(Map::as_fd));
+        let gate = self.hook.gate().map(|gate| (GATE, gate.as_fd()));
         // The program comes last: where it is, all of it is.
-        let pinned = names
-            .iter()
-            .zip(&self.maps)
-            .try_for_each(|(name, map)| pins.put(name, map.as_fd()))
+        let pinned = maps
+            .chain(gate)
+            .try_for_each(|(name, map)| pins.put(name, map))
             .and_then(|()| pins.put(&object::name(), self.hook.prog()));
         match pinned {
             Ok(()) => self.pins = Some(pins.clone()),

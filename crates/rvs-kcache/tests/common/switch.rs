@@ -57,7 +57,7 @@ impl Switch {
         };
         let (cache, drop) = host.run(|| {
             let cache = KernelCache::open(test, &options, [1, 2], now()).unwrap();
-            let drop = IngressDrop::open(test, Mode::Auto, now()).unwrap();
+            let drop = IngressDrop::open(test, Mode::Auto).unwrap();
             let guard = drop.attach(punt_if).unwrap();
             (cache, (drop, guard))
         });

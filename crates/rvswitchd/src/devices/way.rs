@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use rvs_flow::DpPort;
 use rvs_kcache::tier0::{OutPort, PortGuard, Punt};
-use rvs_kcache::{foreign_programs, Error, Guard, IngressDrop};
+use rvs_kcache::{foreign_programs, Guard};
 use rvs_netdev::internal::PuntPair;
 use rvs_netdev::packet::{self, PacketConfig};
 use rvs_netdev::rtnl::{Change, LinkRef};
@@ -25,7 +25,6 @@ use rvs_switch::platform::{LinkInfo, PortEvent};
 
 use crate::clock;
 use crate::devices::{Device, Devices, Past};
-use crate::heart::beat_drop;
 use crate::tier0::LARGEST_MTU;
 use crate::worker::{add_queue, Order, PUNTS};
 
@@ -49,12 +48,6 @@ pub(super) enum Way {
     Own { guard: Option<Guard>, why: String },
     /// By the kernel's cache.
     Kernel(PortGuard),
-}
-
-/// Puts the ingress drop on a device; with a sign of life, since there may have been no port that needed one.
-pub(super) fn keep_host_away(drop: &IngressDrop, index: u32) -> Result<Guard, Error> {
-    beat_drop(drop, clock::now());
-    drop.attach(index)
 }
 
 /// The punt device, open.
@@ -224,11 +217,11 @@ impl Devices {
         let mut guard = device.waiting_drop.take().map(Ok);
         device.direct = None;
         if let Some(old) = self.past.links.remove(&index) {
-            guard = drop.map(|d| keep_host_away(d, index));
+            guard = drop.map(|d| d.attach(index));
             std::mem::drop(old);
         }
         if let Way::Kernel(program) = std::mem::replace(&mut device.way, Way::None) {
-            guard = drop.map(|d| keep_host_away(d, index));
+            guard = drop.map(|d| d.attach(index));
             std::mem::drop(program);
             if let Ok(tier0) = self.kernel.get() {
                 tier0.forget_port(dp);
@@ -247,7 +240,7 @@ impl Devices {
                 upcalls,
             });
             // A new port: what the host sees until here it has always seen.
-            guard = guard.or_else(|| self.drop.get().ok().map(|d| keep_host_away(d, index)));
+            guard = guard.or_else(|| self.drop.get().ok().map(|d| d.attach(index)));
         }
         device.seen_by_host = match &guard {
             Some(Err(e)) => Some(format!(
@@ -280,7 +273,7 @@ impl Devices {
         // Before the new one comes, which it would take along.
         *guard = None;
         let name = &device.spec.name;
-        match keep_host_away(drop, device.base.index()) {
+        match drop.attach(device.base.index()) {
             Ok(new) => {
                 if was_taken.is_some() {
                     tracing::warn!("{name}: somebody took the ingress drop off; it is there again");
@@ -314,7 +307,7 @@ impl Devices {
             return Ok(());
         };
         let pair = PuntPair::create(&mut self.rtnl, &self.database).map_err(|e| e.to_string())?;
-        let guard = keep_host_away(drop, pair.far.index).map_err(|e| e.to_string())?;
+        let guard = drop.attach(pair.far.index).map_err(|e| e.to_string())?;
         let config = PacketConfig {
             slots: PacketConfig::MAX_SLOTS,
             receive_buffer: PUNT_BUFFER,

@@ -14,8 +14,6 @@ use super::*;
 
 /// The worker that reads what is handed up, and so the one that the flows of all ports in the kernel belong to.
 const WORKER: WorkerId = WorkerId(0);
-/// A heartbeat is given every second; a program that steps aside sooner than this after one would do so by mistake.
-const LEAST: Duration = SILENCE;
 
 impl Tier0 {
     /// Judges what was left: lessons first, since a flow stays only where addresses are known to be where it says. Returns
@@ -91,10 +89,7 @@ impl Tier0 {
 
     /// Gives everything but links a name. See [`rvs_kcache::KernelCache::pin`].
     pub fn pin(&self, pins: &Pins) -> std::result::Result<(), Error> {
-        let mut state = self.lock();
-        let pinned = state.cache.pin(pins);
-        state.set_silence();
-        pinned
+        self.lock().cache.pin(pins)
     }
 
     /// Gives the link of a port a name.
@@ -108,9 +103,7 @@ impl Tier0 {
     }
 
     pub fn forget_names(&self) {
-        let mut state = self.lock();
-        state.cache.forget_names();
-        state.set_silence();
+        self.lock().cache.forget_names();
     }
 
     /// Whether what is in the kernel outlives the daemon.
@@ -130,11 +123,8 @@ impl Tier0 {
 }
 
 impl State {
-    /// What nobody can take over ends as soon as the daemon: a filter, which stays, by its silence.
     pub(super) fn set_silence(&self) {
-        let ends = self.cache.is_clsact() && !self.cache.is_pinned();
-        let time = if ends { SILENCE } else { self.survive };
-        self.cache.set_survive(time.max(LEAST));
+        self.cache.set_survive(self.survive.max(SILENCE));
     }
 
     /// Whether there is anything to wait for: its port is there.
