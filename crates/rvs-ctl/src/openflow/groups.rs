@@ -4,12 +4,13 @@ use rvs_openflow::message::{
     GroupCommand, GroupFeatures, GroupStats, MeterCommand, MeterFeatures, MeterMod, MeterStats,
     Reply, Request,
 };
+use rvs_openflow::text::port::duration;
 use rvs_openflow::text::{parse_group, parse_meter, ParseError, Words};
 use rvs_openflow::{BandKind, Group, GroupId, Message, Meter, MeterId, MeterUnit, Version};
 use serde_json::{json, Map, Value};
 
 use super::input::{group_command, Input};
-use super::ports::{duration, seconds};
+use super::ports::seconds;
 use super::printer::{heading, nicira10, Printer};
 use super::session::Session;
 use crate::failure::Failure;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::output::{print, Style};
+use rvs_openflow::text::message::version_note;
 use rvs_openflow::Version;
 
 /// Prints entries one after the other, so that a million of them take no room.
@@ -37,18 +38,6 @@ impl Printer {
             (true, true) => print("\n]\n"),
             (true, false) => print("[]\n"),
         }
-    }
-}
-
-/// ` (OF1.3)`, as headings have it; nothing for 1.0.
-pub const fn version_note(v: Version) -> &'static str {
-    match v {
-        Version::Of10 => "",
-        Version::Of11 => " (OF1.1)",
-        Version::Of12 => " (OF1.2)",
-        Version::Of13 => " (OF1.3)",
-        Version::Of14 => " (OF1.4)",
-        Version::Of15 => " (OF1.5)",
     }
 }
 

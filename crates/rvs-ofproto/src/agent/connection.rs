@@ -18,9 +18,10 @@ use super::async_config::AsyncMasks;
 use super::bundle::Bundles;
 use super::job::Job;
 use super::limits::{
-    EVENT_BACKLOG, HANDSHAKE, INPUT_BACKLOG, INPUT_MAX, LOG_PER_SECOND, MISS_SEND_LEN,
-    PACKET_IN_WINDOW, REPLY_BACKLOG,
+    EVENT_BACKLOG, HANDSHAKE, INPUT_BACKLOG, INPUT_MAX, MISS_SEND_LEN, PACKET_IN_WINDOW,
+    REPLY_BACKLOG,
 };
+use super::log::{self, LogLimit};
 use super::monitor::Monitors;
 use super::outbox::Outbox;
 use super::queue::PacketIns;
@@ -289,6 +290,7 @@ impl Connection {
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(bytes);
         }
+        log::message(self.id, "received", &self.dialect, bytes);
         let (head, octets) = (head(bytes), bytes.len());
         let decoded = self.dialect.decode(bytes);
         if matches!(self.phase, Phase::Hello { .. }) {
@@ -348,6 +350,7 @@ impl Connection {
                 self.dialect = Dialect::new(version);
                 self.phase = Phase::Open;
                 self.since = now;
+                log::negotiated(self.id, version, self.versions, hello.versions);
                 tracing::debug!(bridge = %self.bridge, conn = self.id.0, %version, "connected");
             }
             Err(e) => {
@@ -379,6 +382,7 @@ impl Connection {
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(bytes);
         }
+        log::message(self.id, "sent (Success)", &self.dialect, bytes);
         self.outbox.push(bytes);
     }
 
@@ -491,38 +495,4 @@ fn not_hello() -> OfError {
 /// As much of a message as an error carries.
 fn head(message: &[u8]) -> Vec<u8> {
     message[..message.len().min(rvs_openflow::error::ERROR_DATA)].to_vec()
-}
-
-/// Lets [`LOG_PER_SECOND`] lines a second through.
-#[derive(Debug, Default)]
-struct LogLimit {
-    second: u64,
-    lines: u32,
-}
-
-impl LogLimit {
-    fn allows(&mut self, now: Now) -> bool {
-        let second = now.as_millis() / 1000;
-        if second != self.second {
-            (self.second, self.lines) = (second, 0);
-        }
-        self.lines += 1;
-        self.lines <= LOG_PER_SECOND
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_lines_a_second_and_no_more() {
-        let mut log = LogLimit::default();
-        for second in 1..4 {
-            let t = Now::from_secs(second);
-            for n in 0..20 * LOG_PER_SECOND {
-                assert_eq!(log.allows(t), n < LOG_PER_SECOND);
-            }
-        }
-    }
 }

@@ -26,6 +26,7 @@ mod dispatch;
 mod events;
 mod job;
 pub mod limits;
+mod log;
 mod monitor;
 mod multipart;
 mod outbox;

@@ -11,7 +11,7 @@ use crate::message::{FlowCommand, FlowFlags, FlowMod, FlowStats};
 use crate::model::{GroupId, TableId};
 use crate::oxm::{CookieMask, FlowMatch};
 
-const FLAGS: [(&str, FlowFlags); 5] = [
+pub(super) const FLAGS: [(&str, FlowFlags); 5] = [
     ("send_flow_rem", FlowFlags::SEND_FLOW_REM),
     ("check_overlap", FlowFlags::CHECK_OVERLAP),
     ("reset_counts", FlowFlags::RESET_COUNTS),

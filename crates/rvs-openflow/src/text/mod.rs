@@ -15,8 +15,10 @@ mod flow;
 mod group;
 mod instruction;
 mod learn;
+pub mod message;
 mod meter;
 mod parse;
+pub mod port;
 #[cfg(test)]
 mod tests;
 

@@ -59,6 +59,42 @@ enum Kind {
     FlowCounters,
 }
 
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Desc => "DESC",
+            Self::Flow | Self::NxFlow => "FLOW",
+            Self::Aggregate | Self::NxAggregate => "AGGREGATE",
+            Self::Table => "TABLE",
+            Self::Port => "PORT",
+            Self::Queue => "QUEUE",
+            Self::Group => "GROUP",
+            Self::GroupDesc => "GROUP_DESC",
+            Self::GroupFeatures => "GROUP_FEATURES",
+            Self::Meter => "METER",
+            Self::MeterConfig => "METER_CONFIG",
+            Self::MeterFeatures => "METER_FEATURES",
+            Self::TableFeatures => "TABLE_FEATURES",
+            Self::PortDesc => "PORT_DESC",
+            Self::TableDesc => "TABLE_DESC",
+            Self::QueueDesc => "QUEUE_DESC",
+            Self::FlowMonitor => "FLOW_MONITOR",
+            Self::FlowCounters => "FLOW_STATS",
+        }
+    }
+
+    /// Its name in a version, with the prefix of who defined it there.
+    fn full_name(self, version: Version) -> String {
+        let row = rows(version).find(|r| r.kind == self);
+        let prefix = match row.map(|r| r.code) {
+            Some(Code::Vendor(NICIRA, _)) => "NXST",
+            Some(Code::Vendor(..)) => "ONFST",
+            _ => "OFPST",
+        };
+        format!("{prefix}_{}", self.name())
+    }
+}
+
 /// The number of a kind: the standard's, or a vendor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Code {
@@ -210,6 +246,11 @@ impl MultipartRequest {
         Self { more: false, body }
     }
 
+    /// `OFPST_FLOW`.
+    pub(crate) fn name(&self, version: Version) -> String {
+        self.body.kind().full_name(version)
+    }
+
     pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let (kind, more) = pull_envelope(r, version)?;
         Ok(Self {
@@ -228,6 +269,11 @@ impl MultipartReply {
     /// A reply in one part.
     pub const fn new(body: Reply) -> Self {
         Self { more: false, body }
+    }
+
+    /// `OFPST_FLOW`.
+    pub(crate) fn name(&self, version: Version) -> String {
+        self.body.kind().full_name(version)
     }
 
     pub(crate) fn pull(r: &mut Reader<'_>, d: &Dialect) -> Result<Self, OfError> {

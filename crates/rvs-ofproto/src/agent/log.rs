@@ -1,0 +1,83 @@
+//! What connections say in the log: few lines a second of what was refused, and, when asked, every message.
+
+use rvs_openflow::text::message::wire_text;
+use rvs_openflow::{Dialect, Framer, Version, VersionSet};
+use rvs_packet::Now;
+
+use super::limits::LOG_PER_SECOND;
+use crate::ConnId;
+
+/// The module of the log in which messages are written out, as Open vSwitch calls it: its test-suite and people look there.
+macro_rules! vconn {
+    ($($arg:tt)*) => { tracing::debug!(target: "vconn", $($arg)*) };
+}
+
+/// Writes messages out, if somebody wants to read them. `bytes` are whole messages.
+pub(super) fn message(conn: ConnId, what: &str, dialect: &Dialect, bytes: &[u8]) {
+    if !tracing::enabled!(target: "vconn", tracing::Level::DEBUG) {
+        return;
+    }
+    let mut framer = Framer::new();
+    framer.push(bytes);
+    while let Ok(Some(one)) = framer.next_message() {
+        vconn!("unix#{}: {what}: {}", conn.0, wire_text(dialect, one));
+    }
+}
+
+/// Says which version was agreed on.
+pub(super) fn negotiated(conn: ConnId, agreed: Version, ours: VersionSet, theirs: VersionSet) {
+    vconn!(
+        "unix#{}: negotiated OpenFlow version {:#04x} (we support {}, peer supports {})",
+        conn.0,
+        agreed.wire(),
+        in_words(ours),
+        in_words(theirs)
+    );
+}
+
+/// `version 0x06 and earlier`, or the versions one by one.
+fn in_words(set: VersionSet) -> String {
+    let all: Vec<u32> = (0..32).filter(|v| set.bits() >> v & 1 != 0).collect();
+    match all[..] {
+        [1, .., last] if all.len() as u32 == last => format!("version {last:#04x} and earlier"),
+        [one] => format!("version {one:#04x}"),
+        _ => {
+            let all: Vec<String> = all.iter().map(|v| format!("{v:#04x}")).collect();
+            format!("versions {}", all.join(", "))
+        }
+    }
+}
+
+/// Lets [`LOG_PER_SECOND`] lines a second through.
+#[derive(Debug, Default)]
+pub(super) struct LogLimit {
+    second: u64,
+    lines: u32,
+}
+
+impl LogLimit {
+    pub(super) fn allows(&mut self, now: Now) -> bool {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            (self.second, self.lines) = (second, 0);
+        }
+        self.lines += 1;
+        self.lines <= LOG_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_and_no_more() {
+        let mut log = LogLimit::default();
+        for second in 1..4 {
+            let t = Now::from_secs(second);
+            for n in 0..20 * LOG_PER_SECOND {
+                assert_eq!(log.allows(t), n < LOG_PER_SECOND);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The wording is that of Open vSwitch 3.1's log.
+
+use super::*;
+use crate::message::{BundleCommand, Hello, MultipartReply, MultipartRequest};
+use crate::text::{parse_flow, parse_group};
+use crate::ErrorCode;
+
+/// The message as it is written out when it comes with transaction 7.
+fn said(version: Version, m: &Message) -> String {
+    let dialect = Dialect::new(version);
+    wire_text(&dialect, &dialect.encode(m, 7).unwrap())
+}
+
+fn flow(version: Version, text: &str, command: FlowCommand) -> Message {
+    let words = Words::new(version);
+    Message::FlowMod(Box::new(parse_flow(text, command, &words).unwrap()))
+}
+
+#[test]
+fn greetings_tell_their_versions() {
+    let versions = VersionSet::from_bits(0x7e);
+    assert_eq!(
+        said(Version::Of15, &Message::Hello(Hello { versions })),
+        "OFPT_HELLO (OF1.5) (xid=0x7):\n version bitmap: 0x01, 0x02, 0x03, 0x04, 0x05, 0x06"
+    );
+    assert_eq!(
+        said(Version::Of10, &Message::BarrierRequest),
+        "OFPT_BARRIER_REQUEST (xid=0x7):"
+    );
+}
+
+#[test]
+fn flow_mods_say_what_is_not_usual() {
+    for (version, text, command, want) in [
+        (
+            Version::Of14,
+            "idle_timeout=50,in_port=2,dl_vlan=9,actions=output:3",
+            FlowCommand::Add,
+            "OFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD in_port=2,dl_vlan=9 idle:50 actions=output:3",
+        ),
+        (
+            Version::Of14,
+            "table=1,importance=4,cookie=0x12,in_port=3,actions=drop",
+            FlowCommand::Add,
+            "OFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD table:1 in_port=3 cookie:0x12 importance:4 actions=drop",
+        ),
+        (
+            Version::Of13,
+            "table=3,priority=7,udp,out_port=2",
+            FlowCommand::DeleteStrict,
+            "OFPT_FLOW_MOD (OF1.3) (xid=0x7): DEL_STRICT table:3 priority=7,udp out_port:2 actions=drop",
+        ),
+        (
+            Version::Of13,
+            "cookie=0x33/-1",
+            FlowCommand::Delete,
+            "OFPT_FLOW_MOD (OF1.3) (xid=0x7): DEL table:255 cookie:0x33/0xffffffffffffffff actions=drop",
+        ),
+        (
+            Version::Of10,
+            "",
+            FlowCommand::Delete,
+            "OFPT_FLOW_MOD (xid=0x7): DEL actions=drop",
+        ),
+    ] {
+        assert_eq!(said(version, &flow(version, text, command)), want);
+    }
+}
+
+#[test]
+fn what_is_in_a_bundle_or_an_error_follows_it() {
+    let (v, flags) = (Version::Of14, BundleFlags(3));
+    let control = |command| BundleControl {
+        bundle: 0,
+        command,
+        flags,
+    };
+    assert_eq!(
+        said(v, &Message::BundleControl(control(BundleCommand::OpenRequest))),
+        "OFPT_BUNDLE_CONTROL (OF1.4) (xid=0x7):\n bundle_id=0 type=OPEN_REQUEST flags=atomic ordered"
+    );
+    let inner = flow(v, "dl_vlan=1,actions=drop", FlowCommand::Add);
+    let message = Dialect::new(v).encode(&inner, 7).unwrap();
+    let add = BundleAdd {
+        bundle: 0,
+        flags: BundleFlags(0),
+        message: message.clone(),
+    };
+    let flow_mod = "OFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD dl_vlan=1 actions=drop";
+    assert_eq!(
+        said(v, &Message::BundleAdd(add)),
+        format!("OFPT_BUNDLE_ADD_MESSAGE (OF1.4) (xid=0x7):\n bundle_id=0 flags=0\n{flow_mod}")
+    );
+    let error = ErrorMessage::new(ErrorCode::BacBadOutGroup, v, &message);
+    assert_eq!(
+        said(v, &Message::Error(error)),
+        format!("OFPT_ERROR (OF1.4) (xid=0x7): OFPBAC_BAD_OUT_GROUP\n{flow_mod}")
+    );
+}
+
+#[test]
+fn changes_of_groups_name_the_place_of_buckets() {
+    let group = |text: &str, command| {
+        let words = Words::new(Version::Of15);
+        said(
+            Version::Of15,
+            &Message::GroupMod(Box::new(parse_group(text, command, &words).unwrap())),
+        )
+    };
+    let head = "OFPT_GROUP_MOD (OF1.5) (xid=0x7):\n";
+    assert_eq!(
+        group("group_id=3,type=all,bucket=output:2", GroupCommand::Modify),
+        format!("{head} MOD group_id=3,type=all,bucket=bucket_id:0,actions=output:2")
+    );
+    assert_eq!(
+        group(
+            "group_id=3,command_bucket_id=last,bucket=bucket_id:7,output:2",
+            GroupCommand::InsertBucket
+        ),
+        format!("{head} INSERT_BUCKET command_bucket_id:last,group_id=3,bucket=bucket_id:7,actions=output:2")
+    );
+    assert_eq!(
+        group("group_id=3,command_bucket_id=7", GroupCommand::RemoveBucket),
+        format!("{head} REMOVE_BUCKET command_bucket_id:7,group_id=3")
+    );
+}
+
+#[test]
+fn statistics_are_named_by_who_defined_them() {
+    let asked = |v, r| said(v, &Message::MultipartRequest(MultipartRequest::new(r)));
+    assert_eq!(
+        asked(Version::Of13, Request::Group(GroupId::ALL)),
+        "OFPST_GROUP request (OF1.3) (xid=0x7): group_id=ALL"
+    );
+    assert_eq!(
+        asked(Version::Of10, Request::GroupDesc(GroupId(5))),
+        "NXST_GROUP_DESC request (xid=0x7): group_id=5"
+    );
+    let none = Message::MultipartReply(MultipartReply::new(Reply::GroupDesc(Vec::new())));
+    assert_eq!(
+        said(Version::Of13, &none),
+        "OFPST_GROUP_DESC reply (OF1.3) (xid=0x7):"
+    );
+}
+
+#[test]
+fn what_can_not_be_read_is_said_as_such() {
+    let text = wire_text(&Dialect::new(Version::Of13), &[4, 14, 0, 8, 0, 0, 0, 9]);
+    assert!(
+        text.contains("(xid=0x9): ***decode error: OFPBRC_BAD_LEN***"),
+        "{text}"
+    );
+    assert_eq!(
+        wire_text(&Dialect::new(Version::Of13), &[4]),
+        "a message without a header"
+    );
+}
