@@ -19,6 +19,7 @@ mod differential;
 mod dummies;
 mod dummy;
 mod dummy_flows;
+mod dummy_tools;
 mod faucet;
 mod hostile;
 mod hosts;
@@ -129,6 +130,8 @@ fn main() -> ExitCode {
         client::of_a_stock_server,
         dummy::frames_by_command,
         dummy::time_by_command,
+        dummy_tools::messages_in_the_log,
+        dummy_tools::datapaths_by_hand,
         dummy::states_and_traces,
         dummy::refusals_of_traces,
         dummy_flows::flow_monitors_pause_and_resume,

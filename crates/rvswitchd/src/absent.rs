@@ -7,6 +7,18 @@ use serde_json::json;
 
 use crate::commands::{Answer, Command, Daemon};
 
+/// A command that always says the same.
+macro_rules! fixed {
+    ($name:literal, $usage:literal, $text:literal) => {
+        Command {
+            name: $name,
+            usage: $usage,
+            params: (0, 2),
+            run: |_, _| Ok(json!($text)),
+        }
+    };
+}
+
 pub const COMMANDS: &[Command] = &[
     nothing("autoattach/statistics", "[BRIDGE]", 1),
     nothing("autoattach/status", "[BRIDGE]", 1),
@@ -34,6 +46,24 @@ pub const COMMANDS: &[Command] = &[
         params: (0, 3),
         run: |_, _| Ok(json!("Connections Stats:\n    Total: 0\n")),
     },
+    fixed!("dpctl/cache-get-size", "[DATAPATH]", ""),
+    fixed!(
+        "dpctl/ct-bkts",
+        "[DATAPATH] [gt=N]",
+        "Total Buckets: 1\nCurrent Connections: 0\n\n"
+    ),
+    fixed!(
+        "dpctl/ct-get-limits",
+        "[DATAPATH] [zone=N,...]",
+        "default limit=0\n"
+    ),
+    fixed!("dpctl/ct-get-maxconns", "[DATAPATH]", "0\n"),
+    fixed!(
+        "dpctl/ct-get-tcp-seq-chk",
+        "[DATAPATH]",
+        "TCP sequence checking: disabled\n"
+    ),
+    fixed!("dpif-netdev/bond-show", "[DATAPATH]", ""),
     nothing("dpctl/dump-conntrack", "[-m] [-s] [DATAPATH] [zone=N]", 4),
     nothing(
         "dpctl/flush-conntrack",

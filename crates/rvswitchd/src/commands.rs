@@ -61,6 +61,10 @@ pub struct Daemon {
     pub reconnect: Vec<Option<BridgeId>>,
     /// What `upcall/enable-ufid` was told.
     pub ufid: bool,
+    /// What `dpif/set-dp-features` was told.
+    pub features: stock::Features,
+    /// What `dpctl/add-dp` made.
+    pub handmade: stock::Handmade,
 }
 
 pub type Answer = Result<Value, String>;
@@ -195,6 +199,8 @@ impl Daemon {
             rates: Rates::default(),
             reconnect: Vec::new(),
             ufid: true,
+            features: stock::Features::default(),
+            handmade: stock::Handmade::default(),
         }
     }
 

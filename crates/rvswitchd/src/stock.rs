@@ -4,7 +4,12 @@
 //! There is one datapath. It goes by the name that tools of Linux look for, `system@ovs-system`, and answers to
 //! `netdev@ovs-netdev` too.
 
+mod features;
+mod handmade;
 mod ports;
+
+pub use features::Features;
+pub use handmade::Handmade;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -68,6 +73,36 @@ pub const COMMANDS: &[Command] = &[
         run: reconnect,
     },
     Command {
+        name: "dpctl/add-dp",
+        usage: "DATAPATH [IFACE...]",
+        params: (1, usize::MAX),
+        run: handmade::add,
+    },
+    Command {
+        name: "dpctl/add-if",
+        usage: "DATAPATH IFACE...",
+        params: (2, usize::MAX),
+        run: handmade::add_ports,
+    },
+    Command {
+        name: "dpctl/del-dp",
+        usage: "DATAPATH",
+        params: (1, 1),
+        run: handmade::delete,
+    },
+    Command {
+        name: "dpctl/del-if",
+        usage: "DATAPATH IFACE...",
+        params: (2, usize::MAX),
+        run: handmade::delete_ports,
+    },
+    Command {
+        name: "dpctl/set-if",
+        usage: "DATAPATH IFACE...",
+        params: (2, usize::MAX),
+        run: handmade::set_ports,
+    },
+    Command {
         name: "dpctl/del-flows",
         usage: "[DATAPATH]",
         params: (0, 1),
@@ -104,6 +139,12 @@ pub const COMMANDS: &[Command] = &[
         run: flows_of_bridge,
     },
     Command {
+        name: "dpif/set-dp-features",
+        usage: "BRIDGE [FEATURE [VALUE]]",
+        params: (1, 3),
+        run: features::set,
+    },
+    Command {
         name: "dpif/show",
         usage: "",
         params: (0, 0),
@@ -113,7 +154,7 @@ pub const COMMANDS: &[Command] = &[
         name: "dpif/show-dp-features",
         usage: "BRIDGE",
         params: (1, 1),
-        run: features,
+        run: features::show,
     },
     Command {
         name: "ofproto/list",
@@ -175,13 +216,16 @@ fn sorted(daemon: &Daemon) -> Vec<&BridgeState> {
 }
 
 fn datapaths(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let mut names: Vec<&str> = daemon.handmade.names().collect();
     // Without a bridge there is no datapath, tools expect.
-    let exists = daemon.switch.topology().bridges().next().is_some();
-    Ok(json!(if exists {
-        format!("{}\n", name_of(daemon))
-    } else {
-        String::new()
-    }))
+    if daemon.switch.topology().bridges().next().is_some() {
+        names.push(name_of(daemon));
+    }
+    names.sort_unstable();
+    Ok(json!(names
+        .iter()
+        .map(|n| format!("{n}\n"))
+        .collect::<String>()))
 }
 
 /// Frames that the caches answered, and frames that were translated.
@@ -430,43 +474,6 @@ pub fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     }
     daemon.switch.flush_flows();
     Ok(json!(""))
-}
-
-fn features(daemon: &mut Daemon, params: &[String]) -> Answer {
-    daemon
-        .switch
-        .topology()
-        .bridge_by_name(&params[0])
-        .ok_or_else(|| "no such bridge".to_owned())?;
-    let list = [
-        ("Masked set action", "Yes"),
-        ("Tunnel push pop", "No"),
-        ("Ufid", "Yes"),
-        ("Truncate action", "Yes"),
-        ("Clone action", "Yes"),
-        ("Sample nesting", "0"),
-        ("Conntrack eventmask", "No"),
-        ("Conntrack clear", "No"),
-        ("Max dp_hash algorithm", "0"),
-        ("Check pkt length action", "Yes"),
-        ("Conntrack timeout policy", "No"),
-        ("Explicit Drop action", "No"),
-        ("Optimized Balance TCP mode", "No"),
-        ("Conntrack all-zero IP SNAT", "No"),
-        ("Max VLAN headers", "2"),
-        ("Max MPLS depth", "3"),
-        ("Recirc", "Yes"),
-        ("CT state", "No"),
-        ("CT zone", "No"),
-        ("CT mark", "No"),
-        ("CT label", "No"),
-        ("CT state NAT", "No"),
-        ("CT orig tuple", "No"),
-        ("CT orig tuple for IPv6", "No"),
-        ("IPv6 ND Extension", "Yes"),
-    ];
-    let lines = list.iter().map(|(what, how)| format!("{what}: {how}\n"));
-    Ok(json!(lines.collect::<String>()))
 }
 
 fn bridge_flows(daemon: &mut Daemon, params: &[String]) -> Answer {

@@ -9,8 +9,14 @@ use super::{datapath, hits, kind, name_of, Answer};
 use crate::commands::Daemon;
 
 pub(super) fn show(daemon: &mut Daemon, params: &[String]) -> Answer {
-    for word in params.iter().filter(|p| !p.starts_with('-')) {
-        datapath(name_of(daemon), word)?;
+    let mut names = params.iter().filter(|p| !p.starts_with('-'));
+    match names.next() {
+        Some(name) => match daemon.handmade.text(name) {
+            Some(text) => return Ok(json!(text)),
+            None => datapath(name_of(daemon), name)?,
+        },
+        None if daemon.handmade.is_empty() => {}
+        None => return all(daemon),
     }
     let counted = params.iter().any(|p| p == "-s" || p == "--statistics");
     let mut ports: Vec<(DpPort, String)> = opened(daemon);
@@ -43,6 +49,20 @@ pub(super) fn show(daemon: &mut Daemon, params: &[String]) -> Answer {
         }));
     }
     ports.iter().for_each(|(_, lines)| text.push_str(lines));
+    Ok(json!(text))
+}
+
+/// Every datapath, where some were made by hand.
+fn all(daemon: &mut Daemon) -> Answer {
+    let mut names: Vec<String> = daemon.handmade.names().map(str::to_owned).collect();
+    names.push(name_of(daemon).to_owned());
+    names.sort_unstable();
+    let mut text = String::new();
+    for name in names {
+        if let Some(one) = show(daemon, &[name])?.as_str() {
+            text.push_str(one);
+        }
+    }
     Ok(json!(text))
 }
 

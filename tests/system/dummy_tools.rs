@@ -1,0 +1,98 @@
+//! What Open vSwitch's test-suite reads and asks besides forwarding: messages in the log, datapaths made by hand, features.
+
+use rvs_tests::Lab;
+
+use super::dummy::Suite;
+
+/// Messages of OpenFlow as they stand in the log, without times, transactions and numbers of connections.
+fn messages(suite: &Suite<'_>) -> String {
+    suite.sh(
+        r#"awk -F'|' '/[|]vconn[|]DBG[|]/ { sub(/[ \t]*$/, ""); print $3 "|" $4 "|" $5; on = 1; next }
+           $4 != "" { on = 0; next } on' ovs-vswitchd.log |
+           sed 's/ (xid=0x[0-9a-f]*)//; s/unix#[0-9]*:/unix:/; s/ cookie=0x0, duration=[0-9.]*s,//; s/ n_packets=0, n_bytes=0,//; s/ idle_age=[0-9]*,//'"#,
+    )
+}
+
+/// Who wants to see what is said and heard reads it in the log, in the words of `ovs-ofctl`.
+pub fn messages_in_the_log(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(": > ovs-vswitchd.log; ovs-appctl vlog/reopen");
+    suite.sh("echo 'table=1,dl_vlan=1,importance=3,actions=drop' > flows; ovs-ofctl -OOpenFlow14 --no-names --bundle add-flows br0 flows");
+    suite.sh("ovs-ofctl -OOpenFlow14 --no-names dump-flows br0");
+    suite.refuses(
+        "ovs-ofctl -OOpenFlow13 --no-names add-flow br0 actions=group:7",
+        "OFPBAC_BAD_OUT_GROUP",
+    );
+    let log = messages(&suite);
+    let greeting = "vconn|DBG|unix: sent (Success): OFPT_HELLO (OF1.5):\n version bitmap: 0x01, 0x02, 0x03, 0x04, 0x05, 0x06\n\
+                    vconn|DBG|unix: received: OFPT_HELLO (OF1.4):\n version bitmap: 0x05\n\
+                    vconn|DBG|unix: negotiated OpenFlow version 0x05 (we support version 0x06 and earlier, peer supports version 0x05)\n";
+    let bundle = "vconn|DBG|unix: received: OFPT_BUNDLE_CONTROL (OF1.4):\n bundle_id=0 type=OPEN_REQUEST flags=atomic ordered\n\
+                  vconn|DBG|unix: sent (Success): OFPT_BUNDLE_CONTROL (OF1.4):\n bundle_id=0 type=OPEN_REPLY flags=0\n\
+                  vconn|DBG|unix: received: OFPT_BUNDLE_ADD_MESSAGE (OF1.4):\n bundle_id=0 flags=atomic ordered\n\
+                  OFPT_FLOW_MOD (OF1.4): ADD table:1 dl_vlan=1 importance:3 actions=drop\n\
+                  vconn|DBG|unix: received: OFPT_BARRIER_REQUEST (OF1.4):\n\
+                  vconn|DBG|unix: sent (Success): OFPT_BARRIER_REPLY (OF1.4):\n\
+                  vconn|DBG|unix: received: OFPT_BUNDLE_CONTROL (OF1.4):\n bundle_id=0 type=COMMIT_REQUEST flags=atomic ordered\n\
+                  vconn|DBG|unix: sent (Success): OFPT_BUNDLE_CONTROL (OF1.4):\n bundle_id=0 type=COMMIT_REPLY flags=0\n";
+    let dump = "vconn|DBG|unix: received: OFPST_FLOW request (OF1.4):\n\
+                vconn|DBG|unix: sent (Success): OFPST_FLOW reply (OF1.4):\n table=1, importance=3, dl_vlan=1 actions=drop\n";
+    let refused = "vconn|DBG|unix: sent (Success): OFPT_ERROR (OF1.3): OFPBAC_BAD_OUT_GROUP\n\
+                   OFPT_FLOW_MOD (OF1.3): ADD actions=group:7\n";
+    for part in [&format!("{greeting}{bundle}"), dump, refused] {
+        assert!(log.contains(part), "{part}\nis not in\n{log}");
+    }
+    // What nobody wants is not written.
+    suite.sh(": > ovs-vswitchd.log; ovs-appctl vlog/reopen; ovs-appctl vlog/set vconn:off; ovs-ofctl dump-flows br0");
+    assert_eq!(messages(&suite), "");
+    suite.stop();
+}
+
+/// Datapaths and ports by hand, and features that are set.
+pub fn datapaths_by_hand(lab: &Lab) {
+    let suite = Suite::start(lab);
+    let dpctl = |what: &str| suite.sh(&format!("ovs-appctl dpctl/{what}"));
+    let refuses = |what: &str, says: &str| suite.refuses(&format!("ovs-appctl dpctl/{what}"), says);
+    dpctl("add-dp dummy@br0");
+    refuses("add-dp dummy@br0", "ovs-vswitchd: add_dp (File exists)\n");
+    assert_eq!(dpctl("dump-dps"), "dummy@br0\ndummy@ovs-dummy\n");
+    dpctl("add-if dummy@br0 vif1.0,type=tap,port_no=5");
+    let head = "dummy@br0:\n  lookups: hit:0 missed:0 lost:0\n  flows: 0\n  port 0: br0 (dummy-internal)\n";
+    assert_eq!(
+        dpctl("show dummy@br0"),
+        format!("{head}  port 5: vif1.0 (tap)\n")
+    );
+    let all = dpctl("show");
+    assert!(
+        all.starts_with(head) && all.contains("\ndummy@ovs-dummy:\n"),
+        "{all}"
+    );
+    refuses(
+        "set-if dummy@br0 vif1.0,type=system",
+        "ovs-vswitchd: vif1.0: can't change type from tap to system\n",
+    );
+    dpctl("del-if dummy@br0 vif1.0");
+    refuses(
+        "del-if dummy@br0 vif1.0",
+        "ovs-vswitchd: no port named vif1.0\n",
+    );
+    dpctl("del-dp dummy@br0");
+    refuses("del-dp dummy@br0", "ovs-vswitchd: opening datapath (");
+    refuses(
+        "add-if dummy@ovs-dummy p7,type=dummy",
+        "come and go with bridges",
+    );
+    let feature = |words: &str| suite.sh(&format!("ovs-appctl dpif/set-dp-features br0 {words}"));
+    assert_eq!(feature("recirc false"), "");
+    assert_eq!(
+        feature("recirc"),
+        "recirc (Recirc) : [run time]:false, [boot time]:true\n"
+    );
+    let shown = suite.sh("ovs-appctl dpif/show-dp-features br0");
+    assert!(shown.contains("Recirc: No\n"), "{shown}");
+    suite.refuses(
+        "ovs-appctl dpif/set-dp-features br0 colour true",
+        "Unexpected support field",
+    );
+    suite.stop();
+}
