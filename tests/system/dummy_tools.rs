@@ -2,7 +2,7 @@
 
 use rvs_tests::Lab;
 
-use super::dummy::Suite;
+use super::dummy::{Suite, TCP};
 
 /// Messages of OpenFlow as they stand in the log, without times, transactions and numbers of connections.
 fn messages(suite: &Suite<'_>) -> String {
@@ -93,6 +93,41 @@ pub fn datapaths_by_hand(lab: &Lab) {
     suite.refuses(
         "ovs-appctl dpif/set-dp-features br0 colour true",
         "Unexpected support field",
+    );
+    suite.stop();
+}
+
+/// Cached flows of a dummy fix as many bits of an address as there, and say of copies for controllers what is said there;
+/// nobody counts what a patch port loses.
+pub fn flows_in_the_other_s_words(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-appctl vlog/set dpif_netdev:dbg");
+    suite.sh("ovs-ofctl add-flow br0 in_port=1,icmp,nw_src=10.0.0.4,actions=2");
+    suite.sh("ovs-ofctl add-flow br0 in_port=2,actions=controller");
+    let icmp = TCP
+        .replace("proto=6", "proto=1")
+        .replace("tcp(src=8,dst=9),tcp_flags(ack)", "icmp(type=8,code=0)")
+        .replace("src=10.0.0.1", "src=10.0.0.2");
+    suite.receive("p1", &icmp);
+    suite.receive("p2", &icmp.replace("in_port(1)", "in_port(2)"));
+    let copy = "userspace(pid=0,controller(reason=1,dont_send=0,continuation=0,recirc_id=1,rule_cookie=0,controller_id=0,max_len=65535))";
+    let wide = "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth_type(0x0800),ipv4(src=10.0.0.2/255.255.255.252,frag=no), actions:drop";
+    let log = suite.sh("grep flow_add: ovs-vswitchd.log");
+    assert!(
+        log.contains(wide) && log.contains(&format!("actions:{copy}\n")),
+        "{log}"
+    );
+    let dump = suite.sh("ovs-appctl dpctl/dump-flows");
+    assert!(dump.contains(&format!("actions:{copy}\n")), "{dump}");
+    suite.sh(
+        "ovs-vsctl add-br br1 -- set bridge br1 datapath-type=dummy fail-mode=secure \
+         -- add-port br1 b -- set interface b type=patch options:peer=a \
+         -- add-port br0 a -- set interface a type=patch options:peer=b ofport_request=7",
+    );
+    assert_eq!(
+        suite.sh("ovs-ofctl dump-ports br0 a | tail -n 2"),
+        "  port  7: rx pkts=0, bytes=0, drop=?, errs=?, frame=?, over=?, crc=?\n           \
+         tx pkts=0, bytes=0, drop=?, errs=?, coll=?\n"
     );
     suite.stop();
 }

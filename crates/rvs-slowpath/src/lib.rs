@@ -26,4 +26,4 @@ pub use adopt::Adopted;
 pub use flows::{DelReason, FlowTable, InstalledFlow};
 pub use limits::Limits;
 pub use queue::{UpcallQueues, UpcallSender, UpcallSenders};
-pub use slowpath::{Counters, Dispatch, SlowPath, Taught, Upkeep};
+pub use slowpath::{Counters, Dispatch, Notes, SlowPath, Taught, Upkeep};

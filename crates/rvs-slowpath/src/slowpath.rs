@@ -21,6 +21,9 @@ use crate::intern::Interner;
 use crate::limits::Limits;
 use crate::sweep::changes_of;
 
+/// What a punt's cookie means.
+pub type Notes<'a> = &'a dyn Fn(u64) -> Option<Arc<PuntNote>>;
+
 /// Where decisions go.
 pub trait Dispatch {
     /// To a worker, in order with everything sent to it before.
@@ -32,8 +35,8 @@ pub trait Dispatch {
     /// To control: a learn action's flow is to be there.
     fn learn_flow(&mut self, taught: Taught);
 
-    /// A flow was installed for a frame of this key.
-    fn flow_added(&mut self, _key: &FlowKey, _flow: &Megaflow) {}
+    /// A flow was installed for a frame of this key; `note` tells what the copies that it punts are for.
+    fn flow_added(&mut self, _key: &FlowKey, _flow: &Megaflow, _note: Notes<'_>) {}
 
     /// Brings the statistics of flows up to date where a tier does not write them as it goes (the kernel's).
     fn collect(&mut self) {}
@@ -181,12 +184,14 @@ impl SlowPath {
         self.ask_acknowledgement(out);
     }
 
+    /// What to do with copies that carry this cookie.
+    pub fn note(&self, cookie: u64) -> Option<Arc<PuntNote>> {
+        let number = u32::try_from(cookie).ok()?;
+        self.notes.get(number).cloned()
+    }
+
     fn punt(&mut self, cookie: u64, upcall: Upcall, out: &mut impl Dispatch) {
-        match u32::try_from(cookie)
-            .ok()
-            .and_then(|n| self.notes.get(n))
-            .cloned()
-        {
+        match self.note(cookie) {
             Some(note) => out.punt(upcall, note),
             None => self.counters.punts_unknown += 1,
         }
@@ -380,7 +385,7 @@ impl SlowPath {
             version: self.world.version(),
         });
         self.counters.installed += 1;
-        out.flow_added(key, &flow);
+        out.flow_added(key, &flow, &|cookie| self.note(cookie));
         self.flows.insert(InstalledFlow::new(
             flow.clone(),
             worker,

@@ -33,7 +33,7 @@ impl Patch {
             rx_bytes,
             tx_packets,
             tx_bytes,
-            ..PortCounters::default()
+            ..PortCounters::UNKNOWN
         }
     }
 }

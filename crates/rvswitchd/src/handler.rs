@@ -14,7 +14,7 @@ use rvs_dpif::{DpCommand, Megaflow, Upcall, UpcallKind, WorkerId};
 use rvs_flow::{FlowKey, Mask, OdpFlow};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
-use rvs_slowpath::{Dispatch, SlowPath, Taught, UpcallQueues};
+use rvs_slowpath::{Dispatch, Notes, SlowPath, Taught, UpcallQueues};
 
 use crate::acks::AckBoard;
 use crate::clock;
@@ -22,6 +22,7 @@ use crate::dummy;
 use crate::mailbox::{Letter, Slot};
 use crate::stock::ufid;
 use crate::tier0::Tier0;
+use crate::trace;
 use crate::trace::committed::Committed;
 use crate::wanted::Place;
 use crate::worker::{Order, WorkerHandle};
@@ -104,13 +105,13 @@ impl Dispatch for Wires {
         self.control.put(Letter::Learn(taught));
     }
 
-    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow) {
+    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow, note: Notes<'_>) {
         if !tracing::enabled!(target: FLOWS, tracing::Level::DEBUG) {
             return;
         }
         let actions = Committed {
             port: &|dp| dp.to_string(),
-            punt: &|_| None,
+            punt: &|cookie| trace::copy_in_flow(&*note(cookie)?),
         };
         tracing::debug!(
             target: FLOWS,

@@ -21,7 +21,7 @@ use rvs_openflow::text::Words;
 use rvs_openflow::Version;
 use rvs_packet::Now;
 use rvs_pipeline::{Bridge, BridgeId};
-use rvs_slowpath::InstalledFlow;
+use rvs_slowpath::{InstalledFlow, SlowPath};
 use rvs_switch::config::IfaceKind;
 use rvs_switch::ports::{BridgeState, IfaceState};
 use rvs_switch::DATABASE;
@@ -30,6 +30,8 @@ use serde_json::{json, Value};
 use crate::clock;
 use crate::commands::{cached_flows, Command, Daemon};
 use crate::dummy;
+use crate::trace;
+use crate::trace::committed::Committed;
 
 const DATAPATH: &str = "system@ovs-system";
 /// Other spellings of its name.
@@ -415,7 +417,7 @@ fn flows(
     }
     let mut text = String::new();
     for f in flows {
-        flow(&mut text, daemon, f, style, now);
+        flow(&mut text, daemon, &slow, f, style, now);
     }
     text
 }
@@ -425,7 +427,14 @@ pub fn ufid(id: FlowId) -> String {
     format!("ufid:00000000-0000-0000-0000-{:012x}", id.0)
 }
 
-fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now: Now) {
+fn flow(
+    text: &mut String,
+    daemon: &Daemon,
+    slow: &SlowPath,
+    f: &InstalledFlow,
+    style: Style,
+    now: Now,
+) {
     let name = |dp: DpPort| match style.names {
         true => daemon.port_name(dp),
         false => dp.to_string(),
@@ -454,9 +463,19 @@ fn flow(text: &mut String, daemon: &Daemon, f: &InstalledFlow, style: Style, now
     if style.more {
         text.push_str(", dp:ovs");
     }
-    let actions = ActionText {
-        actions: &f.flow.actions,
-        port: &name,
+    let list = &f.flow.actions;
+    // Flows of a dummy have every bit that their actions write.
+    let actions = match daemon.switch.rim.dummies {
+        Some(_) => Committed {
+            port: &name,
+            punt: &|cookie| trace::copy_in_flow(&*slow.note(cookie)?),
+        }
+        .text(&f.flow.key, list),
+        None => ActionText {
+            actions: list,
+            port: &name,
+        }
+        .to_string(),
     };
     let _ = writeln!(text, ", actions:{actions}");
 }

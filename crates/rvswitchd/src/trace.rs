@@ -387,7 +387,7 @@ impl Shown<'_> {
             _ => dp.to_string(),
         };
         let punt = |cookie: u64| match t.notes.get(usize::try_from(cookie).ok()?)? {
-            PuntNote::PacketIn(note) => Some(packet_in(note)),
+            PuntNote::PacketIn(note) => Some(packet_in(note, true)),
             PuntNote::Protocol { .. } => None,
         };
         let actions = match self.stock {
@@ -466,10 +466,20 @@ fn with_eth(said: &str) -> String {
 }
 
 /// The copy for a controller as Open vSwitch's traces have it. What it would go on with has a number of its own there.
-fn packet_in(note: &PacketInNote) -> String {
+/// A copy that a cached flow makes, if it is for controllers.
+pub fn copy_in_flow(note: &PuntNote) -> Option<String> {
+    match note {
+        PuntNote::PacketIn(note) => Some(packet_in(note, false)),
+        PuntNote::Protocol { .. } => None,
+    }
+}
+
+/// In a trace the copy is made, and not sent.
+fn packet_in(note: &PacketInNote, traced: bool) -> String {
     format!(
-        "userspace(pid=0,controller(reason={},dont_send=1,continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",
+        "userspace(pid=0,controller(reason={},dont_send={},continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",
         note.reason as u8,
+        u8::from(traced),
         u8::from(note.paused.is_some()),
         match note.told_cookie() {
             0 => "0".to_owned(),

@@ -236,10 +236,12 @@ impl Ofproto {
         txn.commit();
     }
 
-    pub(super) fn classifier_config(&self) -> Config {
+    /// Of tables of a bridge with these settings.
+    pub(super) fn classifier_config(&self, settings: &Settings) -> Config {
         Config {
             hasher: self.hasher.clone(),
-            round_prefixes: true,
+            // Who compares flows of a dummy with Open vSwitch's wants the same bits.
+            round_prefixes: !settings.dummy,
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rvs_classifier::{RuleId, WriteError};
+use rvs_classifier::{Config, RuleId, WriteError};
 use rvs_flow::{OfPort, PipelineKey};
 use rvs_openflow::message::{FlowRemovedReason, PacketOut, PortConfig};
 use rvs_openflow::{FlowMatch, GroupId, MeterId, OfError, TableId};
@@ -207,12 +207,16 @@ impl<'a, P: Plant> Txn<'a, P> {
         self.w.steps.push_back(step);
     }
 
+    fn table_config(&self) -> Config {
+        self.state.classifier_config(&self.w.bridge.settings)
+    }
+
     /// The table, made if it was never used.
     pub(super) fn table(&mut self, id: TableId) -> Arc<Table> {
         if let Some(t) = self.w.bridge.table(id) {
             return t.clone();
         }
-        let table = Arc::new(Table::new(id, self.state.classifier_config()));
+        let table = Arc::new(Table::new(id, self.table_config()));
         self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table.clone()));
         self.w.changed = true;
         table
@@ -308,7 +312,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         if flows < SLICE || !plain || self.w.touched.contains(table.id) {
             return false;
         }
-        let empty = Table::new(table.id, self.state.classifier_config());
+        let empty = Table::new(table.id, self.table_config());
         let told = table.counters();
         empty.count(told.0, told.1);
         self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(Arc::new(empty)));

@@ -7,7 +7,7 @@ use rvs_dpif::{AckToken, DpCommand, Megaflow, Upcall, WorkerId};
 use rvs_flow::{DpPort, FlowKey};
 use rvs_packet::Now;
 use rvs_pipeline::PuntNote;
-use rvs_slowpath::{Dispatch, SlowPath, Taught};
+use rvs_slowpath::{Dispatch, Notes, SlowPath, Taught};
 use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortSpec, QueueCounters};
 use rvs_switch::survive::Evidence;
 use rvs_switch::Rim;
@@ -51,8 +51,8 @@ impl Dispatch for Outside {
         self.wires.learn_flow(taught);
     }
 
-    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow) {
-        self.wires.flow_added(key, flow);
+    fn flow_added(&mut self, key: &FlowKey, flow: &Megaflow, note: Notes<'_>) {
+        self.wires.flow_added(key, flow, note);
     }
 
     fn collect(&mut self) {
