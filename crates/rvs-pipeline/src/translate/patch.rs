@@ -23,6 +23,11 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         let Some((bridge, to)) = found else {
             return self.drop_with(DropReason::NoPort);
         };
+        // Sent and received, whether the other end then takes it or not.
+        self.effects.push(CachedEffect::PatchHit {
+            from: port.traffic.clone(),
+            to: to.traffic.clone(),
+        });
         let door = if to.config.down {
             Err(DropReason::PortNoRecv)
         } else {
@@ -35,10 +40,6 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
         if self.is_deepest() {
             return self.abort(DropReason::TooDeep);
         }
-        self.effects.push(CachedEffect::PatchHit {
-            from: port.traffic.clone(),
-            to: to.traffic.clone(),
-        });
         if let Door::Taken = door {
             return;
         }

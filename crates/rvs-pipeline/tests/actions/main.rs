@@ -504,6 +504,28 @@ fn a_patch_carries_the_packet_into_the_other_bridge_and_nothing_else() {
 }
 
 #[test]
+fn a_patch_counts_what_its_other_end_does_not_take() {
+    let two = |id: u32, down: bool| {
+        let mut patch = Port::patch(OfPort(9), Some((BridgeId(3 - id), OfPort(9))), "patch");
+        patch.config.down = down;
+        let dev = Port::device(OfPort(1), DpPort(id), "d");
+        let mut b = Bridge::new(BridgeId(id), &format!("br{id}"));
+        b.ports = Arc::new(Ports::singles([dev, patch].map(|p| (p, VlanMode::default()))).unwrap());
+        let rules = vec![flow(0, 1, "in_port=1", vec![out(9)])];
+        b.tables = Arc::new(Tables::default().with(Arc::new(common::table_with(0, rules))));
+        b
+    };
+    let lab = Lab::new([two(1, false), two(2, true)]);
+    let plain = ether(mac(2), mac(1), &[]);
+    let t = lab.translate(&lab.key(&Frame::from_slice(&plain), 1));
+    assert!(t.actions.is_empty(), "{:?}", t.actions);
+    assert!(t
+        .effects
+        .iter()
+        .any(|e| matches!(e, CachedEffect::PatchHit { .. })));
+}
+
+#[test]
 fn edits_that_nobody_sees_cost_nothing() {
     let lab = all(vec![
         Action::SetEthDst(mac(5)),
