@@ -153,3 +153,40 @@ pub fn foreign_device_of_that_name_is_refused(lab: &Lab) {
     switch.refuses("add-br lbr", 1, &["lbr", "bridge"]);
     assert_eq!(lab.link("taken").unwrap()["linkinfo"]["info_kind"], "ifb");
 }
+
+/// As with Open vSwitch, but that an MTU which the user has set by hand stays.
+pub fn mtu_follows_the_smallest_port(lab: &Lab) {
+    let mut switch = Daemon::start(lab, "--bridge br1");
+    let mtu = |device: &str, mtu: u32| {
+        eventually(&format!("{device} has an MTU of {mtu}"), || {
+            lab.link(device).unwrap()["mtu"] == mtu
+        });
+    };
+    lab.sh("ip link add v0 mtu 1300 type veth peer name v0p; ip link add v1 mtu 9000 type veth peer name v1p");
+    switch.ctl("add-port br1 in0 -- set interface in0 type=internal");
+    mtu("in0", 1500);
+    switch.ctl("add-port br1 v0");
+    mtu("br1", 1300);
+    mtu("in0", 1300);
+    eventually("the database says so", || {
+        switch.interface("br1", "mtu") == "1300"
+    });
+    lab.sh("ip link set v0 mtu 1200");
+    mtu("br1", 1200);
+    switch.ctl("add-port br1 in1 -- set interface in1 type=internal mtu_request=1400");
+    lab.sh("ip link set v0 mtu 9000");
+    mtu("br1", 1400);
+    mtu("in1", 1400);
+    switch.ctl("add-port br1 v1 -- del-port in1");
+    mtu("br1", 9000);
+    mtu("in0", 9000);
+    // By hand.
+    lab.sh("ip link set in0 mtu 1234");
+    lab.sh("ip link set v0 mtu 1450");
+    mtu("br1", 1450);
+    mtu("in0", 1234);
+    switch.kill9();
+    switch.again();
+    mtu("br1", 1450);
+    mtu("in0", 1234);
+}

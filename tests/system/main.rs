@@ -37,6 +37,7 @@ mod package;
 mod perf;
 mod qos;
 mod refusals;
+mod schema;
 mod spanning;
 mod stock_apps;
 mod storage;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         internal::namespace_deleted_is_made_again,
         internal::renamed_and_readdressed_in_its_namespace,
         internal::attributes_at_birth,
+        internal::mtu_follows_the_smallest_port,
         internal::foreign_device_of_that_name_is_refused,
         life::configuration_is_back_after_restart_and_kill,
         life::second_daemon_is_refused,
@@ -115,6 +117,9 @@ fn main() -> ExitCode {
         storage::garbage_database,
         storage::torn_database,
         storage::full_disk,
+        schema::every_column_is_kept,
+        schema::what_is_ephemeral_is_not_on_disk,
+        schema::status_reads_as_there,
         refusals::bridges_and_ports,
         refusals::devices_that_cannot_be_ports,
         refusals::tags,
@@ -262,6 +267,7 @@ fn main() -> ExitCode {
     all.extend(tests![measures = true;
         bench::comparison,
         life::idle_costs_no_cpu,
+        managers::a_hundred_monitors_cost_little,
         life::memory_at_rest,
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,

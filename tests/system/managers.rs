@@ -153,14 +153,16 @@ pub fn over_tls(lab: &Lab) {
 
 /// Processor time that the daemon takes within a second; seconds.
 fn busy(switch: &Daemon<'_>) -> f64 {
-    let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", switch.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
-    };
-    let before = ticks();
+    let before = ticks(switch);
     std::thread::sleep(Duration::from_secs(1));
-    (ticks() - before) / 100.0
+    (ticks(switch) - before) / 100.0
+}
+
+/// Processor time that the daemon has taken so far; hundredths of a second.
+fn ticks(switch: &Daemon<'_>) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", switch.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
 }
 
 /// Targets that can't be had, and clients for whom there are no file descriptors: said, and waited for.
@@ -205,4 +207,46 @@ fn is_served(client: &mut std::net::TcpStream) {
     let mut answer = [0; 256];
     let n = client.read(&mut answer).unwrap();
     assert!(String::from_utf8_lossy(&answer[..n]).contains("Open_vSwitch"));
+}
+
+/// A hundred clients that monitor everything, ten commits a second: under a twentieth of a core.
+pub fn a_hundred_monitors_cost_little(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    let socket = switch.rundir().join("db.sock");
+    let _monitors: Vec<_> = (0..100)
+        .map(|n| {
+            let line = format!("ovsdb-client monitor unix:{} ALL", socket.display());
+            lab.spawn(&format!("monitor{n}"), &line)
+        })
+        .collect();
+    let heard = |what: &str| {
+        lab.sh(&format!("grep -l '{what}' monitor*.out | wc -l || true"))
+            .trim()
+            .to_owned()
+    };
+    eventually("all of them monitor", || heard("br1") == "100");
+    let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let mut commit = |n: u32| {
+        let request = format!(
+            r#"{{"id":{n},"method":"transact","params":["Open_vSwitch",{{"op":"update","table":"Bridge","where":[],"row":{{"external_ids":["map",[["turn","n{n}n"]]]}}}}]}}"#
+        );
+        client.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 512];
+        let n = client.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..n]).into_owned();
+        assert!(answer.contains(r#""count":1"#), "{answer}");
+    };
+    let (started, before) = (std::time::Instant::now(), ticks(&switch));
+    for n in 0..100 {
+        commit(n);
+        let next = Duration::from_millis(100) * (n + 1);
+        std::thread::sleep(next.saturating_sub(started.elapsed()));
+    }
+    let share = (ticks(&switch) - before) / 100.0 / started.elapsed().as_secs_f64();
+    println!(
+        "    100 monitors, 10 commits a second: {:.1} % of a core",
+        share * 100.0
+    );
+    assert!(share < 0.05, "{share} of a core");
+    eventually("all of them have heard the last", || heard("n99n") == "100");
 }

@@ -4,8 +4,10 @@
 pub mod bonds;
 pub mod config;
 pub mod controllers;
+mod inert;
 mod macs;
 mod mirrors;
+mod mtu;
 mod numbers;
 mod openflow;
 pub mod patch;

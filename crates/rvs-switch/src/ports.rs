@@ -102,6 +102,7 @@ impl Topology {
             self.open_missing(db, *uuid, touched, platform, &mut changes);
         }
         self.join_patches(&mut changes);
+        self.follow_mtus(platform, &mut changes);
         changes
     }
 
@@ -222,6 +223,7 @@ impl Topology {
                     cfg,
                     ports: BTreeMap::new(),
                     mirrors: Vec::new(),
+                    mtu: None,
                 }
             }
         };
@@ -368,7 +370,7 @@ impl Topology {
         let dp = self.next_dp(&iface.wish, platform, changes);
         let mut wish = iface.wish.clone();
         if iface.cfg.kind == IfaceKind::Internal {
-            wish.mtu = wish.mtu.or(bridge.mtu());
+            wish.mtu = wish.mtu.or(bridge.smallest_mtu());
         }
         match platform.open(dp, &wish) {
             Ok(link) => {
@@ -396,6 +398,7 @@ impl Topology {
             PortEvent::Gone(dp) => self.gone(dp, platform, &mut changes),
             PortEvent::Appeared(name) => self.retry(|i| i.cfg.name == name, platform, &mut changes),
         }
+        self.follow_mtus(platform, &mut changes);
         changes
     }
 
@@ -479,6 +482,7 @@ impl Topology {
             self.bridges.insert(bridge_uuid, bridge);
         }
         self.join_patches(changes);
+        self.follow_mtus(platform, changes);
     }
 }
 

@@ -119,13 +119,13 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
     let mut columns = vec![
         ("ofport", Datum::scalar(ofport)),
         ("error", iface.error.as_deref().map_or_else(none, text)),
-        (
-            "link_resets",
-            Datum::scalar(i64::try_from(iface.link_resets).unwrap_or(i64::MAX)),
-        ),
     ];
     match iface.link() {
-        Some(link) => columns.extend(link_columns(link)),
+        Some(link) => {
+            columns.extend(link_columns(link));
+            let resets = i64::try_from(iface.link_resets).unwrap_or(i64::MAX);
+            columns.push(("link_resets", Datum::scalar(resets)));
+        }
         None => {
             let unknown = [
                 "admin_state",
@@ -135,6 +135,7 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
                 "ifindex",
                 "link_speed",
                 "duplex",
+                "link_resets",
             ];
             columns.extend(unknown.map(|c| (c, none())));
             columns.push(("status", Datum::map(Vec::<(Atom, Atom)>::new())));

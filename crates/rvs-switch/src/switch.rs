@@ -25,6 +25,7 @@ use rvs_pipeline::{Bridge, BridgeId, PortKind, World};
 use rvs_slowpath::{Dispatch, Limits, SlowPath};
 
 use crate::config::on_or_off;
+use crate::inert::Inert;
 use crate::openflow::Office;
 use crate::patch::Patch;
 use crate::plant::MeterPool;
@@ -109,6 +110,7 @@ pub struct Switch<R> {
     statistics_every: Duration,
     /// `other_config:bundle-idle-timeout`
     pub(crate) bundle_idle: Option<Duration>,
+    inert: Inert,
 }
 
 impl<R: Rim> Switch<R> {
@@ -139,6 +141,7 @@ impl<R: Rim> Switch<R> {
             survive: Duration::ZERO,
             statistics_every: STATISTICS,
             bundle_idle: None,
+            inert: Inert::default(),
         }
     }
 
@@ -202,6 +205,9 @@ impl<R: Rim> Switch<R> {
 
     /// Makes what the database says of rows in `delta` and `touched`.
     pub(crate) fn go_to(&mut self, delta: &Delta, also: Touched) {
+        for line in self.inert.notice(delta) {
+            tracing::info!("{line}");
+        }
         let rows = |table| {
             delta
                 .table(table)

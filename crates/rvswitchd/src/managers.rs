@@ -471,10 +471,9 @@ impl Post {
                 say("last_error", why.clone());
             }
             Means::Listen { door, .. } => {
-                say(
-                    "state",
-                    if connections > 0 { "ACTIVE" } else { "IDLE" }.to_owned(),
-                );
+                if connections > 0 {
+                    say("state", "ACTIVE".to_owned());
+                }
                 if connections > 1 {
                     say("n_connections", connections.to_string());
                 }

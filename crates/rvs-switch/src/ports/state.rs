@@ -18,7 +18,7 @@ use crate::qos::Qos;
 pub struct IfaceState {
     pub cfg: IfaceConfig,
     /// What the device was made of, or is to be made of.
-    pub(super) wish: PortSpec,
+    pub(crate) wish: PortSpec,
     pub of_port: OfPort,
     /// The open device.
     pub open: Option<(DpPort, LinkInfo)>,
@@ -110,6 +110,8 @@ pub struct BridgeState {
     pub ports: BTreeMap<Uuid, PortState>,
     /// In the order in which they came.
     pub mirrors: Vec<MirrorState>,
+    /// What internal interfaces followed last.
+    pub(crate) mtu: Option<u32>,
 }
 
 impl BridgeState {
@@ -121,14 +123,6 @@ impl BridgeState {
 
     pub(crate) fn ifaces_mut(&mut self) -> impl Iterator<Item = &mut IfaceState> {
         self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
-    }
-
-    /// The MTU that internal interfaces get without a wish of their own: the smallest of the other ports'.
-    pub(super) fn mtu(&self) -> Option<u32> {
-        self.ifaces()
-            .filter(|(_, i)| i.cfg.kind == IfaceKind::System)
-            .filter_map(|(_, i)| i.open.as_ref().map(|(_, l)| l.mtu))
-            .min()
     }
 
     /// 64 bits by which controllers know the bridge: configured, else its interface's MAC.

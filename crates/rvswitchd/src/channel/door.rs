@@ -234,7 +234,7 @@ mod tests {
         let door = listen("ptcp:0:127.0.0.1").unwrap();
         let port = door.address().unwrap().port();
         let again = listen(&format!("ptcp:{port}:127.0.0.1")).err().unwrap();
-        assert!(again.contains("address already in use"), "{again}");
+        assert!(again.contains("Address already in use"), "{again}");
         assert!(listen("ptcp:1:192.0.2.1").is_err());
     }
 }

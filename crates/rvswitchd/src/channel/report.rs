@@ -186,7 +186,12 @@ fn summary(
 
 /// Keys and values of column `status`.
 fn details(now: Now, post: &Post, state: &str) -> Vec<(String, String)> {
-    let mut list = vec![("state".to_owned(), state.to_owned())];
+    // A listener that nobody is connected to has no state.
+    let silent = state == "VOID" && matches!(post.means, Means::Listen { door: Ok(_), .. });
+    let mut list = Vec::new();
+    if !silent {
+        list.push(("state".to_owned(), state.to_owned()));
+    }
     let mut add = |key: &str, value: Option<String>| {
         list.extend(value.map(|v| (key.to_owned(), v)));
     };

@@ -385,7 +385,7 @@ fn errno_words(e: Errno) -> String {
 /// An error of a socket without the number that the library appends.
 pub fn io_words(e: &io::Error) -> String {
     match e.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_lowercase(),
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => e.to_string(),
     }
 }

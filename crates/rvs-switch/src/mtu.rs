@@ -1,0 +1,70 @@
+//! The MTU of internal interfaces that nobody has asked for: the smallest of their bridge's other ports.
+//!
+//! They follow it while they have it. An MTU that the device's user has set since stays, and so does that of a device in
+//! another namespace.
+
+use rvs_ovsdb::Uuid;
+
+use crate::config::IfaceKind;
+use crate::platform::{Platform, PortSpec};
+use crate::ports::{BridgeState, Changes, IfaceState, Topology};
+
+/// What an internal interface has on a bridge without other ports.
+const DEFAULT_MTU: u32 = 1500;
+
+impl IfaceState {
+    /// Internal, and without a wish.
+    fn follows(&self) -> bool {
+        self.cfg.kind == IfaceKind::Internal && self.cfg.mtu_request.is_none()
+    }
+}
+
+impl BridgeState {
+    /// The smallest MTU of its ports but of those that follow.
+    pub(crate) fn smallest_mtu(&self) -> Option<u32> {
+        self.ifaces()
+            .filter(|(_, i)| !i.follows())
+            .filter_map(|(_, i)| i.open.as_ref().map(|(_, l)| l.mtu))
+            .filter(|mtu| *mtu > 0)
+            .min()
+    }
+}
+
+impl Topology {
+    /// Has internal interfaces of bridges that changed follow.
+    pub(crate) fn follow_mtus(&mut self, platform: &mut impl Platform, changes: &mut Changes) {
+        let bridges: Vec<Uuid> = changes.bridges.iter().copied().collect();
+        for uuid in bridges {
+            let Some(bridge) = self.bridges.get_mut(&uuid) else {
+                continue;
+            };
+            let Some(now) = bridge.smallest_mtu() else {
+                continue;
+            };
+            let before = bridge.mtu.replace(now).unwrap_or(DEFAULT_MTU);
+            if before == now {
+                continue;
+            }
+            for iface in bridge.ifaces_mut().filter(|i| i.follows()) {
+                let Some((dp, link)) = &mut iface.open else {
+                    continue;
+                };
+                if link.mtu != before || link.ifindex == 0 {
+                    continue;
+                }
+                let wish = PortSpec {
+                    mac: None,
+                    mtu: Some(now),
+                    ..iface.wish.clone()
+                };
+                match platform.adjust(*dp, &wish) {
+                    Ok(new) => {
+                        *link = new;
+                        changes.ifaces.insert(iface.cfg.uuid);
+                    }
+                    Err(e) => tracing::info!("the MTU of {} stays {before}: {e}", iface.cfg.name),
+                }
+            }
+        }
+    }
+}
