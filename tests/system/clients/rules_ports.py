@@ -80,15 +80,23 @@ def a_port_that_does_not_receive(b):
 
 @rule(*EVERY)
 def a_port_that_sends_no_packet_ins(b):
+    """Where a flow misses the table; a flow that sends to the controller sends."""
     v = b.version
-    b.do(flow(v, CONTROLLER, 3))
+    where = {}
+    if v != 1:
+        b.do(flow(v, CONTROLLER, 3, priority=0))
+        where = {3: [OTHER]}
     with Configured(b, 2, NO_PACKET_IN):
-        passes([(2, OTHER)], {3: [OTHER]})
+        passes([(2, OTHER)], where)
         b.silent(PACKET_IN)
-        passes([(1, OTHER)], {3: [OTHER]})
-        packet_in(b, OTHER, 1)
-    passes([(2, OTHER)], {3: [OTHER]})
-    packet_in(b, OTHER, 1, port=2)
+        passes([(1, OTHER)], where)
+        packet_in(b, OTHER, 0)
+        b.do(flow(v, CONTROLLER, 3, m=from_port(v, 2)))
+        passes([(2, OTHER)], {3: [OTHER]})
+        packet_in(b, OTHER, 1, port=2)
+        b.do(flow_mod(v, from_port(v, 2), command=DELETE))
+    passes([(2, OTHER)], where)
+    packet_in(b, OTHER, 0, port=2)
 
 
 @rule(*TEN)

@@ -238,6 +238,7 @@ impl<'w> Run<'w, '_> {
                         p.at = Place {
                             table: id,
                             cookie: u64::MAX,
+                            is_miss: true,
                             ..Place::default()
                         };
                         self.packet_in(p, PacketInReason::NoMatch, ControllerId(0));
@@ -515,11 +516,8 @@ impl<'w> Run<'w, '_> {
     }
 
     fn packet_in(&mut self, p: &Packet<'w>, reason: PacketInReason, controller: ControllerId) {
-        if p.bridge
-            .ports
-            .get(p.of_port)
-            .is_some_and(|port| port.config.no_packet_in)
-        {
+        let port = p.bridge.ports.get(p.of_port);
+        if p.at.is_miss && port.is_some_and(|port| port.config.no_packet_in) {
             return;
         }
         self.out.packet_ins.push(PacketIn {

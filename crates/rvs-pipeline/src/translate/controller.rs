@@ -48,14 +48,16 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.copy_up(what, false);
     }
 
+    /// `OFPPC_NO_PACKET_IN` is about table misses (OpenFlow 1.3.5 section 7.2.1), of which a table-miss flow makes packet-ins too.
     fn copy_up(&mut self, what: &ControllerAction, miss: bool) {
         let silent = self
             .at
             .bridge
             .and_then(|b| b.ports.get(OfPort(self.key.of_port)))
             .is_some_and(|p| p.config.no_packet_in);
-        if silent {
-            return self.note(|| TraceEvent::Note("the input port sends no packet-ins".into()));
+        if silent && (miss || self.at.reason == PacketInReason::NoMatch) {
+            let what = "the input port sends no packet-ins for misses";
+            return self.note(|| TraceEvent::Note(what.into()));
         }
         let note = PacketInNote {
             miss,
