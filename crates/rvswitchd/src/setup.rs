@@ -36,7 +36,7 @@ use crate::clients::{Listener, Service};
 use crate::commands::Daemon;
 use crate::control::{Control, Outside, TheirPast};
 use crate::devices::Devices;
-use crate::dummy::Dummies;
+use crate::dummy::{self, Dummies};
 use crate::handler::{Handler, Latency, Rounds, Wires};
 use crate::heart::Heart;
 use crate::mailbox::mailbox;
@@ -124,7 +124,10 @@ pub fn run(args: &Args) -> Result<()> {
     let mut workers = Vec::new();
     let mut threads = Vec::new();
     for id in 0..count {
-        let config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
+        let mut config = rvs_datapath::Config::new(WorkerId(id as u16), random()?);
+        if !real {
+            config.parking.timeout = dummy::ON_ITS_WAY;
+        }
         let datapath = Datapath::new(config);
         let (handle, thread) = worker::start(
             WorkerId(id as u16),

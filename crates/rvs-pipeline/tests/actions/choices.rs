@@ -100,6 +100,85 @@ fn a_select_group_keeps_a_flow_together_and_spreads_flows() {
     assert_eq!(t.mask.0.tp_src.get(), 0xffff);
 }
 
+/// Whatever the method: shares follow the weights, and when a bucket dies and lives again, its flows alone move, by the weights
+/// of the others.
+#[test]
+fn a_select_group_shares_by_weight_and_moves_few_flows() {
+    const FLOWS: u16 = 8000;
+    let source = (rvs_flow::FieldId::UdpSrc, 0xffff);
+    let methods = [
+        Selection::Default,
+        Selection::DpHash { param: 0 },
+        Selection::DpHash { param: 77 },
+        Selection::Hash {
+            param: 5,
+            fields: [source].into(),
+        },
+    ];
+    let mut seen = Vec::new();
+    for selection in methods {
+        let weights = [1, 2, 5];
+        let bucket = |n: u32| Bucket {
+            weight: weights[n as usize],
+            ..bucket(n, Some(n + 2), vec![out(n + 2)])
+        };
+        let buckets = (0..3).map(bucket).collect();
+        let group = Group {
+            selection: selection.clone(),
+            ..group(1, GroupKind::Select, buckets)
+        };
+        let mut lab = all(vec![Action::Group(GroupId(1))]).with_groups(vec![group]);
+        let ports = |lab: &Lab| -> Vec<u32> {
+            let port = |src| lab.send(&udp(src, 2, &[]), 1).outputs[0].0 .0;
+            (0..FLOWS).map(port).collect()
+        };
+        let share = |of: &[u32], port, part: f64| {
+            let n = of.iter().filter(|p| **p == port).count() as f64;
+            let total = of.len() as f64;
+            assert!(
+                (n / total - part).abs() < 0.02,
+                "{selection:?}: {port} {n} of {total}"
+            );
+        };
+        let before = ports(&lab);
+        for (port, part) in [(2, 0.125), (3, 0.25), (4, 0.625)] {
+            share(&before, port, part);
+        }
+        let live = |lab: &mut Lab, on: bool| {
+            lab.change(|b| {
+                let with = |mut p: Port| {
+                    p.live = on || p.of != OfPort(4);
+                    (p, VlanMode::default())
+                };
+                b.ports = Arc::new(Ports::singles(b.ports.iter().cloned().map(with)).unwrap());
+            });
+        };
+        live(&mut lab, false);
+        let without = ports(&lab);
+        let (mut moved, mut stayed) = (Vec::new(), true);
+        for (old, new) in before.iter().zip(&without) {
+            match old {
+                4 => moved.push(*new),
+                _ => stayed &= old == new,
+            }
+        }
+        assert!(stayed, "{selection:?}");
+        share(&moved, 2, 1.0 / 3.0);
+        share(&moved, 3, 2.0 / 3.0);
+        live(&mut lab, true);
+        assert_eq!(ports(&lab), before);
+        seen.push(before);
+        let mask = lab
+            .translate(&lab.key(&Frame::from_slice(&udp(5, 2, &[])), 1))
+            .mask;
+        let named = matches!(selection, Selection::Hash { .. });
+        assert_eq!(mask.0.tp_src.get(), 0xffff);
+        assert_eq!(mask.0.tp_dst.get(), if named { 0 } else { 0xffff });
+    }
+    assert_eq!(seen[0], seen[1], "the usual method is dp_hash");
+    assert_ne!(seen[0], seen[2], "the parameter counts");
+}
+
 #[test]
 fn conjunctions_need_every_clause() {
     let clause = |clause| {

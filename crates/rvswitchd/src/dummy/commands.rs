@@ -10,7 +10,7 @@ use rvs_packet::Frame;
 use serde_json::{json, Value};
 
 use crate::commands::{Command, Daemon};
-use crate::dummy::{Dummies, Dummy};
+use crate::dummy::{Dummies, Dummy, ON_ITS_WAY};
 use crate::{clock, trace};
 
 type Answer = Result<Value, String>;
@@ -65,8 +65,6 @@ pub const COMMANDS: &[Command] = &[
 const SHORTEST: usize = 60;
 /// Steps of one `time/warp`.
 const MAX_STEPS: u128 = 100_000;
-/// Longest wait until a frame has been forwarded.
-const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(100);
 
 fn dummies(daemon: &mut Daemon) -> Result<&mut Dummies, String> {
@@ -234,7 +232,7 @@ pub fn settle(daemon: &Daemon) {
             .map(|w| w.counters.waiting.read())
             .sum::<u64>()
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ON_ITS_WAY;
     while Instant::now() < deadline {
         // A turn in which a frame was taken is over when the next order is obeyed; an upcall that was taken is answered when
         // the handler has begun another round.
@@ -249,5 +247,5 @@ pub fn settle(daemon: &Daemon) {
         std::thread::sleep(LOOK_EVERY);
     }
     // Joined ports may send frames round and round.
-    tracing::info!("frames are still on their way after {PATIENCE:?}");
+    tracing::info!("frames are still on their way after {ON_ITS_WAY:?}");
 }

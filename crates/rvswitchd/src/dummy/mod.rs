@@ -34,6 +34,8 @@ pub const DATAPATH: &str = "dummy@ovs-dummy";
 pub const DATAPATH_NAME: &str = "ovs-dummy";
 /// How long a thread may take for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a frame may take, also for its verdict: commands wait for it, and a slow machine must not lose it.
+pub const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// MTU of a port without a wish.
 const MTU: u32 = 1500;
 /// MAC of the first port; the others count up.
