@@ -138,6 +138,7 @@ fn main() -> ExitCode {
         dummy_tools::messages_in_the_log,
         dummy_tools::datapaths_by_hand,
         dummy_tools::flows_in_the_other_s_words,
+        dummy_tools::flows_by_hand,
         dummy::states_and_traces,
         dummy::refusals_of_traces,
         dummy_flows::flow_monitors_pause_and_resume,

@@ -227,12 +227,22 @@ impl Writer<'_, '_> {
 
     /// Names of zeros, for who wants everything.
     fn absent(&mut self, names: &[&str], mask: u32) -> fmt::Result {
-        if self.verbose {
+        if self.verbose || mask == u32::MAX {
             for name in names {
-                self.whole(name, 0, mask)?;
+                match *name {
+                    // Bits of a state are said one by one.
+                    "ct_state" if mask == u32::MAX => self.no_state()?,
+                    name => self.whole(name, 0, mask)?,
+                }
             }
         }
         Ok(())
+    }
+
+    fn no_state(&mut self) -> fmt::Result {
+        self.open("ct_state")?;
+        self.out.write_str("-new-est-rel-rpl-inv-trk-snat-dnat")?;
+        self.close()
     }
 
     fn metadata(&mut self, flow: &OdpFlow<'_>) -> fmt::Result {

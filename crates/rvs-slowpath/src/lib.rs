@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod by_hand;
 mod execute;
 pub mod flows;
 mod ids;

@@ -95,6 +95,8 @@ pub struct SlowPath {
     next_flow: u64,
     token: AckToken,
     pub(crate) next_sweep: Now,
+    /// Put in by hand since the last round.
+    pub(crate) by_hand: Vec<FlowId>,
     pub upkeep: Upkeep,
 }
 
@@ -129,6 +131,7 @@ impl SlowPath {
             next_flow: 1,
             token: AckToken(1),
             next_sweep: Now::ZERO,
+            by_hand: Vec::new(),
             upkeep: Upkeep::default(),
         }
     }

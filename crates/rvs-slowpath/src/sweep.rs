@@ -35,6 +35,9 @@ impl SlowPath {
     pub fn sweep(&mut self, now: Now, out: &mut impl Dispatch) -> Wait {
         self.next_sweep = now + self.limits.sweep_every;
         self.credit_all(out);
+        if !self.upkeep.paused {
+            self.judge_by_hand(out);
+        }
         let flows = self.flows.len();
         self.upkeep.average = (self.upkeep.average + flows) / 2;
         self.upkeep.most = self.upkeep.most.max(flows);

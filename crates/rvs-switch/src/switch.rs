@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
-use rvs_dpif::{AckToken, WorkerId};
-use rvs_flow::{DpPort, OfPort};
+use rvs_dpif::{AckToken, Actions, FlowId, WorkerId};
+use rvs_flow::{DpPort, FlowKey, Mask, OfPort};
 use rvs_l2::FdbKey;
 use rvs_ovsdb::client::Follower;
 use rvs_ovsdb::database::{Database, Delta};
@@ -497,6 +497,35 @@ impl<R: Rim> Switch<R> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .flush(&mut self.rim);
+        self.wait(wait);
+    }
+
+    /// Puts a flow into the caches by hand.
+    ///
+    /// # Errors
+    /// In the words of the system's error.
+    pub fn put_flow(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        what: (&FlowKey, Mask<FlowKey>),
+        actions: Actions,
+        replaces: bool,
+    ) -> Result<FlowId, &'static str> {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let put = slow.put(now, worker, what, actions, replaces, &mut self.rim);
+        drop(slow);
+        put.map(|(id, wait)| {
+            self.wait(wait);
+            id
+        })
+    }
+
+    /// Takes one flow out of the caches.
+    pub fn take_out_flow(&mut self, id: FlowId) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = slow.take_out(id, &mut self.rim);
+        drop(slow);
         self.wait(wait);
     }
 

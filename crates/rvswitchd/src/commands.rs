@@ -2,11 +2,12 @@
 //!
 //! Commands named `rvs/...` answer in JSON, which `rvs-ctl` renders; the others answer in the text that stock tools print.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rvs_dpif::{ActionText, DropReason};
+use rvs_dpif::{ActionText, DropReason, FlowId};
 use rvs_flow::{DpPort, OdpFlow};
 use rvs_packet::Now;
 use rvs_pipeline::BridgeId;
@@ -63,6 +64,8 @@ pub struct Daemon {
     pub ufid: bool,
     /// What `dpif/set-dp-features` was told.
     pub features: stock::Features,
+    /// Numbers that people gave to flows that they put in.
+    pub named_flows: BTreeMap<FlowId, String>,
     /// What `dpctl/add-dp` made.
     pub handmade: stock::Handmade,
 }
@@ -200,6 +203,7 @@ impl Daemon {
             reconnect: Vec::new(),
             ufid: true,
             features: stock::Features::default(),
+            named_flows: BTreeMap::new(),
             handmade: stock::Handmade::default(),
         }
     }

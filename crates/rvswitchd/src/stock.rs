@@ -5,8 +5,10 @@
 //! `netdev@ovs-netdev` too.
 
 mod features;
+mod flows;
 mod handmade;
 mod ports;
+mod rules;
 
 pub use features::Features;
 pub use handmade::Handmade;
@@ -14,13 +16,10 @@ pub use handmade::Handmade;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use rvs_classifier::Filter;
 use rvs_dpif::{ActionText, FlowId};
 use rvs_flow::{DpPort, FlowKey, Mask, Match, OdpFlow, OfPort, PipelineKey, PortNames};
-use rvs_openflow::text::Words;
-use rvs_openflow::Version;
 use rvs_packet::Now;
-use rvs_pipeline::{Bridge, BridgeId};
+use rvs_pipeline::BridgeId;
 use rvs_slowpath::{InstalledFlow, SlowPath};
 use rvs_switch::config::IfaceKind;
 use rvs_switch::ports::{BridgeState, IfaceState};
@@ -56,9 +55,6 @@ pub fn is_datapath(daemon: &Daemon, name: &str) -> bool {
     }
 }
 
-/// A priority that is not written out.
-const USUAL_PRIORITY: u16 = 0x8000;
-
 type Answer = Result<Value, String>;
 
 pub const COMMANDS: &[Command] = &[
@@ -66,7 +62,7 @@ pub const COMMANDS: &[Command] = &[
         name: "bridge/dump-flows",
         usage: "BRIDGE",
         params: (1, 2),
-        run: bridge_flows,
+        run: rules::show,
     },
     Command {
         name: "bridge/reconnect",
@@ -79,6 +75,12 @@ pub const COMMANDS: &[Command] = &[
         usage: "DATAPATH [IFACE...]",
         params: (1, usize::MAX),
         run: handmade::add,
+    },
+    Command {
+        name: "dpctl/add-flow",
+        usage: "[DATAPATH] FLOW ACTIONS",
+        params: (2, 3),
+        run: flows::add,
     },
     Command {
         name: "dpctl/add-if",
@@ -99,10 +101,28 @@ pub const COMMANDS: &[Command] = &[
         run: handmade::delete_ports,
     },
     Command {
+        name: "dpctl/get-flow",
+        usage: "[-m] [--names] [DATAPATH] UFID",
+        params: (1, 5),
+        run: flows::get,
+    },
+    Command {
+        name: "dpctl/mod-flow",
+        usage: "[--may-create] [--clear] [-s] [DATAPATH] FLOW ACTIONS",
+        params: (2, 6),
+        run: flows::modify,
+    },
+    Command {
         name: "dpctl/set-if",
         usage: "DATAPATH IFACE...",
         params: (2, usize::MAX),
         run: handmade::set_ports,
+    },
+    Command {
+        name: "dpctl/del-flow",
+        usage: "[-s] [DATAPATH] FLOW",
+        params: (1, 3),
+        run: flows::delete,
     },
     Command {
         name: "dpctl/del-flows",
@@ -442,7 +462,7 @@ fn flow(
     let names = |dp: DpPort| Some(daemon.port_name(dp));
     let mut key = OdpFlow::new(&f.flow.key, &f.flow.mask);
     if style.more {
-        let _ = write!(text, "{}, ", ufid(f.flow.id));
+        let _ = write!(text, "{}, ", flows::called(daemon, f.flow.id));
         key = key.verbose();
     }
     if style.names {
@@ -493,62 +513,6 @@ pub fn delete_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     }
     daemon.switch.flush_flows();
     Ok(json!(""))
-}
-
-fn bridge_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
-    let names: Vec<&String> = params.iter().filter(|p| !p.starts_with('-')).collect();
-    let [name] = names[..] else {
-        return Err("the name of one bridge is expected".to_owned());
-    };
-    daemon.switch.credit();
-    let slow = daemon.switch.slow();
-    let world = slow.world();
-    let bridge = world
-        .bridge_by_name(name)
-        .ok_or_else(|| "Unknown bridge".to_owned())?;
-    Ok(json!(rules(bridge, clock::now())))
-}
-
-/// Every rule of the bridge, hidden ones too, by table and priority.
-fn rules(bridge: &Bridge, now: Now) -> String {
-    let words = Words::new(Version::Of13);
-    let mut text = String::new();
-    for table in bridge.tables.iter() {
-        let rules = table.read();
-        let mut lines: Vec<(u16, String)> = Vec::new();
-        for found in rules.select(bridge.version, Filter::All) {
-            let rule = found.payload();
-            let matching = rvs_flow::Match::new(&found.value(), *found.mask());
-            let mut line = String::new();
-            if table.id.0 != 0 {
-                let _ = write!(line, "table_id={}, ", table.id.0);
-            }
-            let _ = write!(
-                line,
-                "duration={}s, n_packets={}, n_bytes={}, ",
-                now.since(rule.created).as_secs(),
-                rule.counters.packets(),
-                rule.counters.bytes()
-            );
-            let said = matching.display(words.ports).to_string();
-            let priority =
-                (rule.priority != USUAL_PRIORITY).then(|| format!("priority={}", rule.priority));
-            let parts: Vec<String> = priority
-                .into_iter()
-                .chain(Some(said).filter(|s| !s.is_empty()))
-                .collect();
-            let _ = writeln!(
-                line,
-                "{},actions={}",
-                parts.join(","),
-                words.instructions(&rule.instructions)
-            );
-            lines.push((rule.priority, line));
-        }
-        lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        lines.iter().for_each(|(_, line)| text.push_str(line));
-    }
-    text
 }
 
 #[cfg(test)]
