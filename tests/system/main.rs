@@ -44,6 +44,7 @@ mod storage;
 mod survive;
 mod survive_changes;
 mod tier0;
+mod tier0_keeps;
 mod tier0_trouble;
 mod tools;
 mod trace;
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         survive_changes::a_port_that_moved_away_is_let_go,
         survive_changes::another_program_takes_over,
         survive_changes::its_file_system_is_unmounted,
+        survive_changes::its_file_system_comes_late,
         survive_changes::a_controller_that_comes_back_finds_no_frame_lost,
         survive_changes::a_tree_is_grown_anew,
         storage::garbage_database,
@@ -200,6 +202,11 @@ fn main() -> ExitCode {
         tier0::foreign_programs_keep_a_port_out,
         tier0::devices_come_and_go,
         tier0::port_counters_mean_the_same_in_every_tier,
+        tier0_keeps::new_connections_of_known_hosts_never_go_up,
+        tier0_keeps::rules_groups_and_addresses_live_on,
+        tier0_keeps::internal_ports_take_part,
+        tier0_keeps::no_socket_listens_beside_it,
+        tier0_keeps::a_full_map_costs_speed_only,
         tier0_trouble::no_memory_for_its_maps,
         tier0_trouble::a_policy_against_it,
         tier0_trouble::a_verifier_that_refuses,
@@ -209,6 +216,7 @@ fn main() -> ExitCode {
         tier0_trouble::a_program_taken_off_comes_back,
         tier0_trouble::a_drop_taken_off_comes_back_and_the_qdisc_goes,
         tier0_trouble::a_drop_lost_among_too_many_events_comes_back,
+        tier0_trouble::a_device_that_goes_and_comes_back,
         tier0_trouble::a_foreign_xdp_program_keeps_a_port_out,
         tier0_trouble::clsact_vlans,
         tier0_trouble::clsact_every_action,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use rvs_tests::lab::within;
 use rvs_tests::wire::client;
-use rvs_tests::{eventually, Lab};
+use rvs_tests::{eventually, Daemon, Lab};
 
-use crate::survive::{lasting, pins, programs, remembered, survival_of, whole, Stream, NAMES};
+use crate::survive::{
+    know_each_other, lasting, pins, programs, remembered, survival_of, whole, Stream, NAMES,
+};
 
 /// Who moved a port away must not be left with a program of ours.
 pub fn a_port_that_moved_away_is_let_go(lab: &Lab) {
@@ -92,6 +94,39 @@ pub fn its_file_system_is_unmounted(lab: &Lab) {
     whole(&covered.end(), 2900);
     stream.stop();
     let stream = Stream::start(lab, 7104, 8);
+    stream.in_the_kernel(&switch);
+    remembered(&switch, 0);
+    switch.kill9();
+    std::thread::sleep(Duration::from_millis(300));
+    switch.again();
+    assert!(switch.counter("kcache_adopted") > 0, "{}", switch.log());
+    whole(&stream.end(), 3900);
+}
+
+/// There is no bpf file system when the daemon starts: all works but survival, which comes with it.
+pub fn its_file_system_comes_late(lab: &Lab) {
+    lab.sh("mkdir bpf");
+    let bpf = lab.path("bpf");
+    let arguments = format!("--bridge br1 --bpffs {}", bpf.display());
+    let mut switch = Daemon::start(lab, &arguments);
+    switch.expects(&["flows in the kernel end with the daemon"]);
+    lab.namespaces(&["red", "green"]);
+    lab.host("red", "veth-r", "eth0", "10.0.0.1/24");
+    lab.host("green", "veth-g", "eth0", "10.0.0.2/24");
+    know_each_other(lab, "eth0", "eth0");
+    switch.ctl("add-port br1 veth-r");
+    switch.ctl("add-port br1 veth-g");
+    lab.ping("red", "10.0.0.2");
+    assert!(survival_of(&switch).contains("no bpf file system"));
+    let said = |what: &str| switch.log().lines().filter(|l| l.contains(what)).count();
+    assert_eq!(said("no bpf file system"), 1, "{}", switch.log());
+    assert_eq!(switch.counter("kcache_names_lost"), 1);
+    lab.sh("mount -t bpf none bpf");
+    within(Duration::from_secs(10), "names are given", || {
+        survival_of(&switch).contains("go on for")
+    });
+    assert_eq!(said("flows in the kernel outlive the daemon"), 1);
+    let stream = Stream::start(lab, 7106, 8);
     stream.in_the_kernel(&switch);
     remembered(&switch, 0);
     switch.kill9();

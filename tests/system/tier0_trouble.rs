@@ -243,6 +243,33 @@ pub fn a_drop_taken_off_comes_back_and_the_qdisc_goes(lab: &Lab) {
     assert!(!left.contains("clsact"), "{left}");
 }
 
+/// The device of a port goes while the kernel forwards to it, and comes back.
+pub fn a_device_that_goes_and_comes_back(lab: &Lab) {
+    let switch = red_and_green(lab, "br1");
+    lab.ping("red", "10.0.0.2");
+    ping(lab, "red", "10.0.0.2", 20);
+    in_the_kernel(&switch, "veth-g");
+    let before = switch.counter("kcache_demoted");
+    let _pings = lab.spawn("pings", "ip netns exec red ping -n -i 0.01 10.0.0.2");
+    lab.sh("ip link del veth-g");
+    eventually("it is noticed", || {
+        switch
+            .interface("veth-g", "error")
+            .contains("No such device")
+    });
+    assert!(switch.counter("kcache_demoted") > before);
+    let log = switch.log();
+    let lines = log
+        .lines()
+        .filter(|l| l.contains("the device of interface veth-g is gone"));
+    assert_eq!(lines.count(), 1, "{log}");
+    lab.host("green", "veth-g", "eth0-g", "10.0.0.2/24");
+    switch.wait_port("veth-g");
+    lab.ping("red", "10.0.0.2");
+    waits_for_reason(&switch, "veth-g", "");
+    in_the_kernel(&switch, "veth-g");
+}
+
 pub fn a_foreign_xdp_program_keeps_a_port_out(lab: &Lab) {
     let switch = red_and_green(lab, "br1");
     switch.expects(&["the kernel cache keeps off it"]);

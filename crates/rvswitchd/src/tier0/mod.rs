@@ -122,6 +122,9 @@ struct State {
     collected: Now,
     /// The masks were too many at the last promotion.
     masks_short: bool,
+    /// A flow found no room since the last look, and whether that was said.
+    full: bool,
+    said_full: bool,
 }
 
 impl Tier0 {
@@ -158,6 +161,8 @@ impl Tier0 {
             tidied: Now::ZERO,
             collected: Now::ZERO,
             masks_short: false,
+            full: false,
+            said_full: false,
         };
         state.set_silence();
         let inner = Inner {
@@ -401,6 +406,7 @@ impl State {
                     *n += 1;
                 }
                 self.masks_short |= refusal == Refusal::Masks;
+                self.full |= refusal == Refusal::Full;
                 // The others are refused for good.
                 if matches!(
                     refusal,
@@ -418,6 +424,7 @@ impl State {
         let held = self.held.get(&port).copied().unwrap_or(0);
         let (len, capacity) = (self.cache.len(), self.cache.capacity());
         if len * 10 >= capacity * 9 && held * 2 >= capacity {
+            self.full = true;
             return false;
         }
         let from = self.due.max(now);
@@ -499,6 +506,7 @@ impl State {
     /// Makes room before it is missing, and lets those ask again that found none.
     fn tidy(&mut self) {
         let (len, capacity) = (self.cache.len(), self.cache.capacity());
+        self.say_when_full(len, capacity);
         if len * 16 >= capacity * 15 {
             self.evict_coldest(capacity / 8);
         }
@@ -514,6 +522,15 @@ impl State {
                 flow.stats.set_standing(Standing::Unasked);
             }
         }
+    }
+
+    /// Once, and again only after a quarter of it was free.
+    fn say_when_full(&mut self, len: usize, capacity: usize) {
+        let full = std::mem::take(&mut self.full);
+        if full && !self.said_full {
+            tracing::info!("the kernel cache is full ({len} flows of {capacity}): what finds no room is switched in user space");
+        }
+        self.said_full = full || self.said_full && len * 4 >= capacity * 3;
     }
 
     fn evict_coldest(&mut self, how_many: usize) {
