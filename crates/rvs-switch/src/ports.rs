@@ -442,7 +442,9 @@ impl Topology {
         let Some(b) = self.bridges.get_mut(&bridge) else {
             return;
         };
+        let name = b.cfg.name.clone();
         if let Some(iface) = b.ifaces_mut().find(|i| i.cfg.uuid == uuid) {
+            tracing::info!(target: "bridge", "bridge {name}: the device of interface {} is gone", iface.cfg.name);
             iface.open = None;
             iface.error = Some(format!(
                 "could not open network device {} (No such device)",

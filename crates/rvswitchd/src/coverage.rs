@@ -127,6 +127,7 @@ pub fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
     for (name, n) in daemon.switch.rim.devices.refusals() {
         add(name, n);
     }
+    add("kcache_names_lost", daemon.survival.lost());
     add("letters_lost", daemon.switch.rim.wires.control.lost());
     let slow = daemon.switch.slow();
     let c = slow.counters();

@@ -31,10 +31,12 @@ const COARSE: u64 = 8_000_000_000;
 pub struct Survival {
     /// Where things have names, or why they have none.
     pins: Result<Pins, String>,
-    /// The bpf file system asked for, and whose names they are, as long as it makes sense to try.
+    /// The bpf file system asked for, and whose names they are.
     asked: Option<(PathBuf, String)>,
     file: PathBuf,
     written: String,
+    /// How often what was to have names had none any more, or got none.
+    lost: u64,
 }
 
 /// What is written.
@@ -80,6 +82,7 @@ impl Survival {
         let mut file = database.as_os_str().to_owned();
         file.push(".survive");
         Self {
+            lost: u64::from(bpffs.is_some() && pins.is_err()),
             pins,
             asked: bpffs.map(|dir| (dir.to_owned(), instance.to_owned())),
             file: file.into(),
@@ -135,8 +138,8 @@ impl Survival {
             Ok(()) => true,
             Err(e) => {
                 tracing::warn!("flows in the kernel end with the daemon: {e}");
+                self.lost += 1;
                 self.pins = Err(e.to_string());
-                self.asked = None;
                 false
             }
         }
@@ -153,6 +156,7 @@ impl Survival {
                 let text = format!("the names in {} are gone", pins.dir().display());
                 tracing::warn!("flows in the kernel end with the daemon: {text}");
                 tier0.forget_names();
+                self.lost += 1;
                 self.pins = Err(text);
             }
             return false;
@@ -177,6 +181,11 @@ impl Survival {
             }
             _ => false,
         }
+    }
+
+    /// How often what was to have names had none any more, or got none.
+    pub const fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Where things have names, or why they have none.
