@@ -178,8 +178,9 @@ pub struct LearnedFlow {
     pub delete_learned: bool,
     /// No more than this many flows of that cookie in that table; 0 for no limit.
     pub limit: u32,
-    /// Cookie of the flow that taught it.
-    pub teacher: u64,
+    /// The actions of a flow itself taught it, not a bucket's, nor a controller's: a flow that teaches such is to be there still when
+    /// it is made.
+    pub by_flow: bool,
 }
 
 /// What to do with a punted copy.

@@ -40,7 +40,8 @@ pub(super) struct Index {
     /// Learned flows and when they were learned last.
     learned: Map<FlowId, Now>,
     learned_by: Map<(TableId, u64), u32>,
-    /// How many flows have a learn action with `delete_learned` for that table and cookie.
+    /// How many flows have a learn action for that table and cookie, and how many one with `delete_learned`.
+    taught: Map<(TableId, u64), u32>,
     teachers: Map<(TableId, u64), u32>,
     /// Tables and cookies that may have lost their last teacher.
     pub(super) orphans: Vec<(TableId, u64)>,
@@ -60,6 +61,7 @@ impl Index {
             by_meter: BTreeMap::new(),
             learned: Map::with_hasher(hasher.clone()),
             learned_by: Map::with_hasher(hasher.clone()),
+            taught: Map::with_hasher(hasher.clone()),
             teachers: Map::with_hasher(hasher.clone()),
             orphans: Vec::new(),
             evictable: Map::with_hasher(hasher.clone()),
@@ -138,11 +140,16 @@ impl Index {
         uses::each_of(&rule.instructions, &mut |a| match a {
             Action::Group(g) => link(&mut self.by_group, *g, id, add),
             Action::Meter(m) => link(&mut self.by_meter, *m, id, add),
-            Action::Learn(l) if l.delete_learned => {
+            Action::Learn(l) => {
                 let key = (l.table, l.cookie);
                 if add {
+                    *self.taught.entry(key).or_default() += 1;
+                } else {
+                    release(&mut self.taught, key);
+                }
+                if add && l.delete_learned {
                     *self.teachers.entry(key).or_default() += 1;
-                } else if release(&mut self.teachers, key) {
+                } else if l.delete_learned && release(&mut self.teachers, key) {
                     self.orphans.push(key);
                 }
             }
@@ -159,9 +166,9 @@ impl Index {
         all
     }
 
-    /// True when a flow is there that teaches flows of that cookie in that table, which go with the last one that does.
+    /// True when a flow is there that teaches flows of that cookie in that table.
     pub(super) fn is_taught(&self, table: TableId, cookie: u64) -> bool {
-        self.teachers.contains_key(&(table, cookie))
+        self.taught.contains_key(&(table, cookie))
     }
 
     pub(super) fn by_group(&self, id: GroupId) -> impl ExactSizeIterator<Item = FlowId> + '_ {

@@ -27,8 +27,8 @@ pub(super) struct Lessons {
 
 impl Ofproto {
     /// Adds the flow of a learn action, or makes the one that is there young again. `used` is when the last packet came that
-    /// taught it. A flow that does not fit (limits, missing groups) is not learned, nor one that was to go with its teacher where the
-    /// teacher has gone first. While a change is made in slices it waits.
+    /// taught it. A flow that does not fit (limits, missing groups) is not learned, nor one whose last teacher has gone meanwhile: who
+    /// deletes that and waits for a barrier finds nothing come later. While a change is made in slices it waits.
     pub fn learn(&mut self, now: Now, flow: &Arc<LearnedFlow>, used: Now, plant: &mut impl Plant) {
         if flow.table > TableId::MAX {
             return;
@@ -74,7 +74,7 @@ impl Ofproto {
     fn learn_now(&mut self, now: Now, flow: &LearnedFlow, used: Now, plant: &mut impl Plant) {
         // A transaction under way may take teachers away.
         self.finish(plant);
-        if flow.delete_learned && !self.index.is_taught(flow.table, flow.cookie) {
+        if flow.by_flow && !self.index.is_taught(flow.table, flow.cookie) {
             return;
         }
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {

@@ -51,6 +51,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
         if let Some(result) = what.result {
             self.write(result, 1);
         }
+        let rule = self.at.rule.as_ref().map(|r| &r.instructions);
+        let by_flow = rule.is_some_and(|i| teaches(&i.apply, what) || teaches(&i.write, what));
         let flow = Arc::new(LearnedFlow {
             table: what.table,
             priority: what.priority,
@@ -62,7 +64,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             send_flow_removed: what.send_flow_removed,
             delete_learned: what.delete_learned,
             limit: what.limit,
-            teacher: self.at.cookie,
+            by_flow,
         });
         self.note(|| TraceEvent::Aside("learned a flow".into()));
         self.effects.push(CachedEffect::LearnFlow {
@@ -70,4 +72,12 @@ impl<T: Trace> Ctx<'_, '_, T> {
             flow,
         });
     }
+}
+
+fn teaches(actions: &[Action], what: &Learn) -> bool {
+    actions.iter().any(|a| match a {
+        Action::Learn(l) => **l == *what,
+        Action::Clone(inner) => teaches(inner, what),
+        _ => false,
+    })
 }

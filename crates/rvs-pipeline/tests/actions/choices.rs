@@ -249,6 +249,7 @@ fn learn_makes_a_flow_out_of_the_packet() {
         .collect();
     let want = Match::parse("dl_dst=02:00:00:00:00:01", &NoPortNames).unwrap();
     assert_eq!(learned[0].matching, want);
+    assert!(learned[0].by_flow);
     assert_eq!(
         *learned[0].instructions.apply,
         [Action::load(reg(0, 0, 15), 6), out(1)]

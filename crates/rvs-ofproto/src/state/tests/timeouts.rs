@@ -158,7 +158,7 @@ fn learned(text: &str, cookie: u64) -> Arc<LearnedFlow> {
         send_flow_removed: true,
         delete_learned: false,
         limit: 2,
-        teacher: 0,
+        by_flow: false,
     })
 }
 
@@ -253,7 +253,7 @@ fn learned_flows_go_with_their_teacher() {
 /// A flow that is to go with its teacher; table 1, cookie 7.
 fn kept_by_its_teacher(text: &str) -> Arc<LearnedFlow> {
     let mut flow = (*learned(text, 7)).clone();
-    (flow.delete_learned, flow.limit) = (true, 0);
+    (flow.delete_learned, flow.by_flow, flow.limit) = (true, true, 0);
     Arc::new(flow)
 }
 
@@ -267,11 +267,17 @@ fn a_dead_teacher_teaches_nothing() {
     lab.all(&[
         &format!("add priority=1,in_port=1,{TEACH}"),
         "del-strict priority=1,in_port=1",
+        "add table=3,in_port=1,actions=learn(table=2,cookie=0x7,NXM_OF_IN_PORT[])",
+        "del table=3",
     ]);
     let late = kept_by_its_teacher("in_port=1");
-    lab.state.learn(lab.now, &late, lab.now, &mut lab.plant);
-    assert_eq!(lab.dump(), [""; 0]);
-    // What would stay without its teacher is learned.
+    let mut stays = (*late).clone();
+    stays.delete_learned = false;
+    for late in [late, Arc::new(stays)] {
+        lab.state.learn(lab.now, &late, lab.now, &mut lab.plant);
+        assert_eq!(lab.dump(), [""; 0]);
+    }
+    // Frames of controllers teach without a flow.
     lab.state
         .learn(lab.now, &learned("in_port=1", 7), lab.now, &mut lab.plant);
     assert_eq!(lab.dump().len(), 1);
