@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rvs_tests::lab::{within, Background};
+use rvs_tests::wire::client;
 use rvs_tests::{eventually, Lab};
 
 /// The daemon on the run directory where every stock tool looks without being told.
@@ -117,29 +118,35 @@ pub fn loops(lab: &Lab) {
     );
 }
 
-/// `RVS_STARTS` networks, 10 without it; a hundred take longer than a test may (`RVS_STARTS=100 RVS_TOO_LONG=600`).
-fn starts() -> usize {
-    let given = std::env::var("RVS_STARTS")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    given.unwrap_or(10)
-}
-
-/// Networks come and go; the daemon stays as it was.
+/// A hundred networks come and go, a few by `mn`, the others without starting Python anew for each; nothing is left, and the
+/// daemon stays as it was.
 pub fn many_starts_and_stops(lab: &Lab) {
     let switch = drop_in(lab, "");
     let files = || lab.sh(&format!("ls /proc/{}/fd | wc -l", switch.pid()));
     mn(lab, "--switch ovsbr --controller none --test none");
     let before = files();
-    for _ in 0..starts() {
+    for _ in 0..4 {
         mn(
             lab,
             "--switch ovsbr --controller none --topo linear,3 --test none",
         );
     }
+    let mut networks = lab.spawn(
+        "networks",
+        &format!(
+            "unshare --mount --pid --fork --mount-proc --kill-child bash -c 'mount -t tmpfs none /tmp; exec /usr/bin/python3 - 95' <{}",
+            client("networks.py").display()
+        ),
+    );
+    within(Duration::from_secs(240), "the last network is gone", || {
+        networks.ended().is_some()
+    });
+    assert_eq!(networks.out(), "done\n", "{}", networks.err());
+    nothing_left(lab);
     within(
         Duration::from_secs(5),
         "as many files are open as before",
         || files() == before,
     );
+    assert!(!switch.err().contains("|WARN|"), "{}", switch.err());
 }
