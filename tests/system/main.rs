@@ -278,6 +278,7 @@ fn main() -> ExitCode {
         life::idle_costs_no_cpu,
         managers::a_hundred_monitors_cost_little,
         life::memory_at_rest,
+        life::memory_of_a_burst_goes_back,
         offload::throughput_is_in_the_right_class,
         tier0::shaping_holds,
         meters::rates_hold_for_tcp_and_udp,

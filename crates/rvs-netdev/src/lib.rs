@@ -45,3 +45,8 @@ pub use pcap::{PcapError, PcapSink, PcapSource};
 pub use sink::PortSink;
 pub use stats::PortStats;
 pub use traits::{FrameSink, FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
+
+/// Gives memory that the process has freed back to the system.
+pub fn give_back_memory() {
+    sys::heap::trim();
+}

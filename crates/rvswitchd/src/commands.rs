@@ -33,6 +33,7 @@ use crate::qos;
 use crate::spanning;
 use crate::stock;
 use crate::survive::Survival;
+use crate::thrift::Thrift;
 use crate::trace;
 use crate::upkeep;
 use crate::vlog;
@@ -68,6 +69,7 @@ pub struct Daemon {
     pub named_flows: BTreeMap<FlowId, String>,
     /// What `dpctl/add-dp` made.
     pub handmade: stock::Handmade,
+    pub thrift: Thrift,
 }
 
 pub type Answer = Result<Value, String>;
@@ -205,6 +207,7 @@ impl Daemon {
             features: stock::Features::default(),
             named_flows: BTreeMap::new(),
             handmade: stock::Handmade::default(),
+            thrift: Thrift::default(),
         }
     }
 

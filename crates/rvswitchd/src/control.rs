@@ -490,6 +490,7 @@ impl Control {
             self.daemon.keep_names();
             self.daemon.remember();
             self.daemon.hold_no_longer(now);
+            self.daemon.be_thrifty(now);
         }
         if now >= self.next_statistics() {
             self.last_statistics = now;

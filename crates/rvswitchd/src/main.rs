@@ -37,6 +37,7 @@ mod spin;
 mod standby;
 mod stock;
 mod survive;
+mod thrift;
 mod tier0;
 mod trace;
 mod upkeep;

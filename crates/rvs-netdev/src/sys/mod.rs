@@ -4,6 +4,7 @@
 //! comments say why nobody outside has to care. What can be done through `nix` is done outside.
 #![allow(unsafe_code)]
 
+pub(crate) mod heap;
 pub(crate) mod mmsg;
 pub(crate) mod netlink;
 pub(crate) mod opt;
