@@ -13,6 +13,9 @@ use crate::key::{FlowKey, Present, FRAG_ANY, FRAG_LATER, TCI_PRESENT};
 
 /// Octets behind the transport header when no length is wanted.
 pub const PAYLOAD: usize = 64;
+
+/// FIN, SYN and RST: segments that open or close a connection carry nothing.
+const TCP_OPENS_OR_CLOSES: u16 = 0x007;
 /// Octets of the longest frame that is made.
 pub const MAX: usize = 65_535;
 
@@ -163,7 +166,13 @@ fn transport(key: &FlowKey, payload: &dyn Fn(usize, usize) -> Vec<u8>) -> Vec<u8
         _ => return payload(0, 0),
     };
     if !key.present.any(Present::ND) {
-        let usual = if at.is_some() { PAYLOAD } else { 0 };
+        let opens_or_closes =
+            key.nw_proto == IpProto::TCP.0 && key.tcp_flags.get() & TCP_OPENS_OR_CLOSES != 0;
+        let usual = if at.is_some() && !opens_or_closes {
+            PAYLOAD
+        } else {
+            0
+        };
         h.extend(payload(h.len(), usual));
     }
     match at {
@@ -241,6 +250,11 @@ mod tests {
         assert_eq!(compose(&key, None).len(), 106);
         key.nw_proto = IpProto::TCP.0;
         assert_eq!(compose(&key, None).len(), 118);
+        for (flags, length) in [(0x002, 54), (0x011, 54), (0x014, 54), (0x018, 118)] {
+            key.tcp_flags = flags.into();
+            assert_eq!(compose(&key, None).len(), length, "{flags:#x}");
+        }
+        key.tcp_flags = 0.into();
         key.nw_proto = IpProto::UDP.0;
         assert_eq!(compose(&key, Some(200)).len(), 200);
         assert_eq!(compose(&key, Some(usize::MAX)).len(), MAX);
