@@ -217,7 +217,7 @@ pub fn states_and_traces(lab: &Lab) {
     let elsewhere = TCP.replace("(1)", "(77)");
     suite.refuses(
         &format!("ovs-appctl ofproto/trace '{elsewhere}'"),
-        "no bridge has a port 77",
+        "no OpenFlow port for datapath port 77",
     );
     for flow in [
         "priority=40000,dl_type=0x2000,actions=resubmit(,1),output:2",

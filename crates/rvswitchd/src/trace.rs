@@ -158,7 +158,8 @@ fn arrival_at<'w>(
             .map(|(dp, _)| *dp),
     };
     let found = dp.and_then(|dp| Some((dp, world.port(dp)?)));
-    let (dp, (bridge, port)) = found.ok_or_else(|| format!("no bridge has a port {name}"))?;
+    let (dp, (bridge, port)) =
+        found.ok_or_else(|| format!("no OpenFlow port for datapath port {name}"))?;
     key.flow.in_port = dp.0;
     key.of_port = port.of.0;
     Ok((bridge, key))
@@ -190,7 +191,7 @@ pub fn key_of(flow: &str, ports: &dyn PortNames) -> Result<(PipelineKey, bool), 
     for term in terms(flow) {
         let (key, value) = term.map_err(|e| syntax(&e))?;
         if !parser.take(key, value).map_err(|e| syntax(&e))? {
-            return Err(syntax(&format!("{key} is no match field")));
+            return Err(syntax(&format!("unknown field {key}")));
         }
     }
     let matching = parser.finish(ports).map_err(|e| syntax(&e))?;

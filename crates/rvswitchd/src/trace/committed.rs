@@ -271,19 +271,21 @@ fn wide(m: Masked<u8>) -> Masked<u16> {
 struct Fields(Vec<String>);
 
 impl Fields {
-    fn add<V: PartialEq + Copy>(
+    /// Of a field that was written in part, only that part is said.
+    fn add<V: Bits>(
         &mut self,
         name: &str,
         [now, base, written]: [V; 3],
         whole: V,
         show: impl Fn(V) -> String,
     ) {
+        let (now, base) = (now.and(written), base.and(written));
         if now == base {
             return;
         }
         let mask = match written == whole {
             true => String::new(),
-            false => format!("/{}", show(written)),
+            false => format!("/{}", written.as_mask(show(written))),
         };
         self.0.push(format!("{name}={}{mask}", show(now)));
     }
@@ -292,6 +294,44 @@ impl Fields {
         if !self.0.is_empty() {
             list.push(format!("set({header}({}))", self.0.join(",")));
         }
+    }
+}
+
+/// The value of a field.
+trait Bits: PartialEq + Copy {
+    fn and(self, mask: Self) -> Self;
+
+    /// How it looks as a mask, given how it looks as a value.
+    fn as_mask(self, text: String) -> String {
+        text
+    }
+}
+
+impl Bits for u8 {
+    fn and(self, mask: Self) -> Self {
+        self & mask
+    }
+}
+
+impl Bits for u16 {
+    fn and(self, mask: Self) -> Self {
+        self & mask
+    }
+
+    fn as_mask(self, _: String) -> String {
+        format!("{self:#x}")
+    }
+}
+
+impl Bits for u32 {
+    fn and(self, mask: Self) -> Self {
+        self & mask
+    }
+}
+
+impl<const N: usize> Bits for [u8; N] {
+    fn and(self, mask: Self) -> Self {
+        std::array::from_fn(|i| self[i] & mask[i])
     }
 }
 
@@ -332,7 +372,10 @@ fn commit_network(k: &FlowKey, b: &FlowKey, w: &FlowKey, list: &mut Vec<String>)
     let mac = |a: [u8; 6]| MacAddr(a).to_string();
     let v4 = |a: [u8; 4]| std::net::Ipv4Addr::from(a).to_string();
     let v6 = |a: [u8; 16]| std::net::Ipv6Addr::from(a).to_string();
-    let hex = |v: u8| format!("{v:#x}");
+    let hex = |v: u8| match v {
+        0 => "0".to_owned(),
+        v => format!("{v:#x}"),
+    };
     let ttl = [k.nw_ttl, b.nw_ttl, u8::MAX];
     let tos = [k.nw_tos, b.nw_tos, w.nw_tos];
     let mut f = Fields::default();
@@ -456,6 +499,21 @@ mod tests {
         list.extend([out(1), out(2)]);
         let wanted = "set(ipv4(src=1.2.3.4,tos=0x4/0xfc,ttl=63)),set(tcp(dst=80)),1,2";
         assert_eq!(text("tcp,nw_ttl=64", &list), wanted);
+        // Of a part that is written only the part is said.
+        let part = [
+            SetField::Ipv4Src(Masked::new([1, 2, 0, 0], [0xff, 0xff, 0, 0])),
+            SetField::NwTos(Masked::new(4, 0xfc)),
+            SetField::TpSrc(Masked::new(0x100, 0xff00)),
+        ];
+        let mut list = part.map(DpAction::Set).to_vec();
+        list.push(out(1));
+        assert_eq!(
+            text(
+                "tcp,nw_src=9.9.9.9,nw_tos=252,nw_ecn=3,tp_src=0x1234",
+                &list
+            ),
+            "set(ipv4(src=1.2.0.0/255.255.0.0,tos=0x4/0xfc)),set(tcp(src=256/0xff00)),1"
+        );
         // What a frame lacks, has already, or does not take anywhere is not listed.
         assert_eq!(text("arp", &list), "1,2");
         assert_eq!(text("dl_src=02:00:00:00:00:01", &[eth_src(1), out(1)]), "1");
