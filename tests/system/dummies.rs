@@ -194,3 +194,57 @@ pub fn drops_have_the_names_of_the_field(lab: &Lab) {
     );
     suite.stop();
 }
+
+/// Names of devices that Open vSwitch makes for itself are nobody's, and scripts find that in the log.
+pub fn names_are_reserved(lab: &Lab) {
+    let suite = Suite::start(lab);
+    for name in ["ovs-netdev", "gre_sys", "vxlan_sys_4789"] {
+        let said = suite.sh(&format!("ovs-vsctl add-port br0 {name} 2>&1"));
+        assert!(
+            said.starts_with(&format!(
+                "ovs-vsctl: Error detected while setting up '{name}'.  See"
+            )),
+            "{said}"
+        );
+        let row = suite.sh(&format!("ovs-vsctl get interface {name} ofport error"));
+        assert_eq!(row, "-1\n[]\n");
+        let log = suite.sh("cat ovs-vswitchd.log; : >ovs-vswitchd.log");
+        assert_eq!(
+            log.matches(&format!(
+                "|bridge|WARN|could not create interface {name}, name is reserved\n"
+            ))
+            .count(),
+            1,
+            "{log}"
+        );
+        suite.sh(&format!("ovs-vsctl del-port {name}"));
+    }
+    suite.stop();
+}
+
+/// A queue may write the DSCP of what it sends, at its port and of IP alone; the frame leaves elsewhere as it was.
+pub fn queues_write_the_dscp(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-ofctl add-flow br0 \
+         actions=output:LOCAL,enqueue:2:1,enqueue:2:2,enqueue:2:2,enqueue:2:1,output:2,mod_nw_tos:0,output:2,output:LOCAL; \
+         ovs-vsctl set port p2 qos=@q -- --id=@q create qos type=linux-htb queues=1=@a,2=@b \
+         -- --id=@a create queue dscp=1 -- --id=@b create queue dscp=2",
+    );
+    let trace = |flow: &str| suite.sh(&format!("ovs-appctl ofproto/trace br0 {flow} | tail -1"));
+    assert_eq!(
+        trace("in_port=1,icmp,nw_tos=252,nw_ecn=3,nw_ttl=64"),
+        "Datapath actions: 100,set(ipv4(tos=0x4/0xfc)),set(skb_priority(0x1)),2,set(ipv4(tos=0x8/0xfc)),\
+         set(skb_priority(0x2)),2,2,set(ipv4(tos=0x4/0xfc)),set(skb_priority(0x1)),2,set(ipv4(tos=0xfc/0xfc)),\
+         set(skb_priority(0)),2,set(ipv4(tos=0/0xfc)),2,100\n"
+    );
+    assert_eq!(
+        trace("in_port=1,arp"),
+        "Datapath actions: 100,set(skb_priority(0x1)),2,set(skb_priority(0x2)),2,2,set(skb_priority(0x1)),2,\
+         set(skb_priority(0)),2,2,100\n"
+    );
+    suite.sh("ovs-vsctl clear queue $(ovs-vsctl --bare --columns=_uuid find queue dscp=1) dscp");
+    assert!(trace("in_port=1,icmp,nw_tos=252,nw_ttl=64")
+        .starts_with("Datapath actions: 100,set(skb_priority(0x1)),2,set(ipv4(tos=0x8"));
+    suite.stop();
+}

@@ -152,6 +152,8 @@ fn main() -> ExitCode {
         dummy::ports_swap_their_numbers,
         dummy::bundles_wait_as_long_as_the_database_says,
         dummies::ports_are_joined,
+        dummies::names_are_reserved,
+        dummies::queues_write_the_dscp,
         dummies::drops_have_the_names_of_the_field,
         dummies::ports_are_counted_and_flows_chosen,
         dummies::a_second_one_takes_over,

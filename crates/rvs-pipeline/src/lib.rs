@@ -31,7 +31,7 @@ pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports
 pub use table::{Counters, Rule, RuleFlags, Table, Tables};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
 pub use translate::limits::STACK;
-pub use translate::output::{queue_priority, QUEUES};
+pub use translate::output::{frame_priority, queue_priority, QUEUES};
 pub use translate::{translate, translate_actions};
 pub use translation::{
     CachedEffect, Deps, FrozenRest, FrozenState, FrozenStates, FrozenThen, GroupDep, LearnedFlow,

@@ -106,6 +106,8 @@ pub struct Port {
     pub mtu: u32,
     /// Of patch ports.
     pub traffic: Arc<PortTraffic>,
+    /// What queues write into the DSCP of what they send: a queue's priority, as translations choose it, and the six bits.
+    pub dscp: Arc<[(u32, u8)]>,
 }
 
 impl Port {
@@ -131,6 +133,7 @@ impl Port {
             stp: StpState::Disabled,
             mtu: 1500,
             traffic: Arc::default(),
+            dscp: Arc::default(),
         }
     }
 

@@ -88,7 +88,6 @@ const INERT: &[(&str, &[&str])] = &[
             "mac",
         ],
     ),
-    ("Queue", &["dscp"]),
     (
         "sFlow",
         &["agent", "header", "polling", "sampling", "targets"],

@@ -44,7 +44,7 @@ impl IfaceState {
         let name = &self.cfg.name;
         let error = match &self.cfg.peer {
             None => {
-                format!("{name}: patch type requires valid 'peer' argument (options:peer=PORT)")
+                format!("{name}: patch type requires valid 'peer' argument")
             }
             Some(peer) if peer == name => format!("{name}: patch peer must not be self"),
             Some(_) => {

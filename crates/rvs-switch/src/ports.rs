@@ -354,6 +354,9 @@ impl Topology {
         if self.by_dp.len() + self.patches.len() >= MAX_PORTS {
             return iface.refuse(format!("the switch has {MAX_PORTS} ports already"), changes);
         }
+        if is_reserved(&iface.cfg.name) {
+            return iface.refuse_name(changes);
+        }
         match &iface.cfg.kind {
             IfaceKind::Unknown(kind) => {
                 let error = format!(
@@ -486,6 +489,22 @@ impl Topology {
         self.join_patches(changes);
         self.follow_mtus(platform, changes);
     }
+}
+
+/// Names that Open vSwitch keeps for devices of its own. Whoever has both keeps clear of them, and so do its tests.
+fn is_reserved(name: &str) -> bool {
+    const WHOLE: [&str; 2] = ["ovs-netdev", "ovs-dummy"];
+    const BEGINNINGS: [&str; 8] = [
+        "gre_sys",
+        "erspan_sys",
+        "ip6gre_sys",
+        "ip6erspan_sys",
+        "genev_sys",
+        "lisp_sys",
+        "stt_sys",
+        "vxlan_sys",
+    ];
+    WHOLE.contains(&name) || BEGINNINGS.iter().any(|b| name.starts_with(b))
 }
 
 /// The ports of a bridge; new ones last, by name, so that they are numbered the same way every time.

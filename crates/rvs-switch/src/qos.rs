@@ -3,10 +3,11 @@
 //! A port that names no QoS row is left as it is: whatever discipline is on its device is somebody else's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rvs_ovsdb::database::{Database, Delta};
 use rvs_ovsdb::{RowRef, Uuid};
-use rvs_pipeline::QUEUES;
+use rvs_pipeline::{frame_priority, QUEUES};
 
 use crate::ports::row;
 
@@ -50,6 +51,8 @@ pub struct Queue {
     /// In bits.
     pub burst: Option<u64>,
     pub priority: u32,
+    /// Written into what the queue sends.
+    pub dscp: Option<u8>,
 }
 
 impl QosKind {
@@ -103,12 +106,20 @@ impl Queue {
             max_rate: number(row, "max-rate"),
             burst: number(row, "burst"),
             priority: u32::try_from(priority).unwrap_or(u32::MAX),
+            dscp: row.opt_int("dscp").and_then(|d| u8::try_from(d).ok()),
         }
     }
 }
 
 fn number(row: RowRef<'_>, key: &str) -> Option<u64> {
     row.map_value("other_config", key)?.parse().ok()
+}
+
+/// What a port's queues write into the DSCP, by the priority of their frames.
+pub(crate) fn dscp(qos: Option<&Qos>, dummy: bool) -> Arc<[(u32, u8)]> {
+    let queues = qos.into_iter().flat_map(|q| &q.queues);
+    let marks = queues.filter_map(|(n, queue)| Some((frame_priority(*n, dummy)?, queue.dscp?)));
+    marks.collect()
 }
 
 /// Numbers and rows of the queues that can be.

@@ -8,6 +8,7 @@ use crate::config::BridgeConfig;
 use crate::mirrors;
 use crate::patch::Patch;
 use crate::ports::{BridgeState, IfaceState};
+use crate::qos;
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
 /// `config` tells what a controller has configured of a port, `stp` what the spanning tree says of it, `peer` where the other
@@ -40,6 +41,7 @@ pub fn ports(
                     },
                     live: link.admin_up && link.link_up,
                     mac: link.mac,
+                    dscp: qos::dscp(p.qos.as_ref(), state.cfg.dummy),
                     ..Port::device(i.of_port, *dp, &i.cfg.name)
                 },
                 (None, Some(patch)) => Port {

@@ -116,9 +116,10 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
     } else {
         wire_port(iface.of_port)
     };
+    let error = iface.error.as_deref().filter(|e| !e.is_empty());
     let mut columns = vec![
         ("ofport", Datum::scalar(ofport)),
-        ("error", iface.error.as_deref().map_or_else(none, text)),
+        ("error", error.map_or_else(none, text)),
     ];
     match iface.link() {
         Some(link) => {

@@ -273,7 +273,8 @@ impl<R: Rim> Switch<R> {
     /// Publishes what changed, and writes it into the database.
     fn apply(&mut self, changes: &Changes) {
         for warning in &changes.warnings {
-            tracing::warn!("{warning}");
+            // Where scripts look for it.
+            tracing::warn!(target: "bridge", "{warning}");
         }
         self.policers.follow(changes, &self.topology, &mut self.rim);
         for dp in &changes.closed {

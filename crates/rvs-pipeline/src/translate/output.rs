@@ -1,11 +1,15 @@
 //! Frames that leave, by number.
 
 use rvs_dpif::{DpAction, DropReason};
+use rvs_flow::field::{FieldId, SubField};
 use rvs_flow::OfPort;
 
 use super::ctx::Ctx;
 use crate::ports::{Port, PortKind};
 use crate::trace::{Trace, TraceEvent};
+
+/// The bits of `nw_tos` that are the DSCP.
+const DSCP: u128 = 0xfc;
 
 /// Queues of a port are numbered below this.
 pub const QUEUES: u32 = 0xf000;
@@ -17,6 +21,11 @@ pub const fn queue_priority(queue: u32) -> Option<u32> {
     } else {
         None
     }
+}
+
+/// The priority of a frame that goes to a queue: the queue's class, of a dummy its number.
+pub fn frame_priority(queue: u32, dummy: bool) -> Option<u32> {
+    queue_priority(queue).map(|class| if dummy { queue } else { class })
 }
 
 impl<'a, T: Trace> Ctx<'a, '_, T> {
@@ -43,22 +52,34 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     /// The frame leaves on a port that takes it, and is mirrored.
     pub(super) fn leave(&mut self, port: &'a Port, max_len: Option<u16>) {
         match port.kind {
-            PortKind::Device(dp) => self.emit(match max_len {
-                None => DpAction::Output(dp),
-                Some(max_len) => DpAction::OutputTruncated { port: dp, max_len },
-            }),
+            PortKind::Device(dp) => {
+                let was = self.mark(port);
+                self.emit(match max_len {
+                    None => DpAction::Output(dp),
+                    Some(max_len) => DpAction::OutputTruncated { port: dp, max_len },
+                });
+                if let Some(tos) = was {
+                    self.write_field(FieldId::NwTos, tos, DSCP);
+                }
+            }
             PortKind::Patch { peer } => self.cross_patch(port, peer),
         }
         self.mirror_departure(port);
     }
 
+    /// Writes the DSCP that the frame's queue has at this port, and returns what the frame had: it leaves elsewhere as it was.
+    fn mark(&mut self, port: &Port) -> Option<u128> {
+        let queue = port.dscp.iter().find(|(queue, _)| *queue == self.priority);
+        let dscp = u128::from(queue?.1) << 2;
+        let tos = self.read(SubField::whole(FieldId::NwTos))?;
+        self.write_field(FieldId::NwTos, dscp, DSCP);
+        Some(tos & DSCP)
+    }
+
     /// What leaves from here on goes to this queue of its port. A queue that no port can have changes nothing.
     pub(super) fn set_queue(&mut self, queue: u32) {
-        let known = queue_priority(queue).map(|class| match self.at.bridge {
-            Some(bridge) if bridge.settings.dummy => queue,
-            _ => class,
-        });
-        if let Some(priority) = known {
+        let dummy = self.at.bridge.is_some_and(|b| b.settings.dummy);
+        if let Some(priority) = frame_priority(queue, dummy) {
             self.set_priority(priority);
         }
     }

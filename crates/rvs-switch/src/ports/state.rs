@@ -24,7 +24,7 @@ pub struct IfaceState {
     pub open: Option<(DpPort, LinkInfo)>,
     /// The end of a patch, when it is one and names its other end.
     pub patch: Option<Patch>,
-    /// Why it is not open.
+    /// Why it is not open. Empty where its row is to say no more than that it is not.
     pub error: Option<String>,
     /// How often carrier or administrative state changed since it was opened.
     pub link_resets: u64,
@@ -55,6 +55,17 @@ impl IfaceState {
                 .warnings
                 .push(format!("Interface {}: {error}", self.cfg.name));
             self.error = Some(error);
+        }
+    }
+
+    /// Says in the log alone, as the field does, that its name is another's.
+    pub(super) fn refuse_name(&mut self, changes: &mut Changes) {
+        if self.error.replace(String::new()).is_none() {
+            changes.ifaces.insert(self.cfg.uuid);
+            changes.warnings.push(format!(
+                "could not create interface {}, name is reserved",
+                self.cfg.name
+            ));
         }
     }
 

@@ -291,6 +291,7 @@ mod tests {
             max_rate: Some(max),
             burst: None,
             priority: 3,
+            dscp: None,
         };
         let qos = Qos {
             kind: QosKind::Htb,

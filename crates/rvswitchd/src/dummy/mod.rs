@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// MTU of a port without a wish.
 const MTU: u32 = 1500;
+/// MTUs that a port takes.
+const MTUS: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// MAC of the first port; the others count up.
 const FIRST_MAC: u64 = 0xaa55_aa55_0000;
 
@@ -198,7 +200,7 @@ impl Platform for Dummies {
         let has = matches!(spec.kind, IfaceKind::Dummy | IfaceKind::Internal);
         if !(has || self.everything) {
             return Err(PortError(format!(
-                "could not open network device {} (No such device); with --enable-dummy there are only dummy and internal ports",
+                "could not open network device {} (No such device)",
                 spec.name
             )));
         }
@@ -262,6 +264,9 @@ impl Platform for Dummies {
 
     fn adjust(&mut self, dp: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
         let gone = || PortError("the port is not open".to_owned());
+        if spec.mtu.is_some_and(|mtu| !MTUS.contains(&mtu)) {
+            return Err(PortError("failed to set MTU: Invalid argument".to_owned()));
+        }
         let dummy = self.open.get_mut(&dp).ok_or_else(gone)?;
         if dummy.options != spec.options {
             dummy.port.set_captures(Self::captures(spec)?);
