@@ -301,6 +301,7 @@ pub fn what_there_is_none_of(lab: &Lab) {
         ("bond/show veth-r", "no such bond"),
         ("cfm/show veth-r", "no such CFM object"),
         ("lacp/show veth-r", "no such lacp object"),
+        ("lacp/show-stats veth-r", "no such lacp object"),
         ("ovs/route/lookup 1.2.3.4", "Not found"),
         (
             "bond/show a b",

@@ -248,3 +248,21 @@ pub fn queues_write_the_dscp(lab: &Lab) {
         .starts_with("Datapath actions: 100,set(skb_priority(0x1)),2,set(ipv4(tos=0x8"));
     suite.stop();
 }
+
+/// A dummy has a queue 0, of which nothing is known.
+pub fn dummies_have_a_queue(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-vsctl del-port p1 -- del-port p2");
+    let queue = "1 queues\n  port LOCAL queue 0: bytes=?, pkts=?, errors=?, duration=?\n";
+    for ask in ["br0", "br0 ALL 0", "-OOpenFlow13 br0 LOCAL 0"] {
+        let told = suite.sh(&format!("ovs-ofctl queue-stats {ask}"));
+        assert!(told.ends_with(queue), "{ask}: {told}");
+    }
+    suite.refuses(
+        "ovs-ofctl queue-stats br0 LOCAL 5 >&2; false",
+        "OFPQOFC_BAD_QUEUE",
+    );
+    let config = suite.sh("ovs-ofctl -OOpenFlow14 queue-get-config br0");
+    assert!(config.ends_with(": port=LOCAL\nqueue 0:\n"), "{config}");
+    suite.stop();
+}

@@ -154,6 +154,7 @@ fn main() -> ExitCode {
         dummies::ports_are_joined,
         dummies::names_are_reserved,
         dummies::queues_write_the_dscp,
+        dummies::dummies_have_a_queue,
         dummies::drops_have_the_names_of_the_field,
         dummies::ports_are_counted_and_flows_chosen,
         dummies::a_second_one_takes_over,

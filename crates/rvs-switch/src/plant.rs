@@ -169,24 +169,30 @@ impl<R: Rim> Plant for SwitchPlant<'_, R> {
     fn queues(&mut self, now: Now, bridge: BridgeId, port: OfPort) -> Vec<(Queue, QueueStats)> {
         let Some((dp, wish)) = self.iface(bridge, port).and_then(|i| {
             let (dp, _) = i.open.as_ref()?;
-            Some((*dp, i.qos().cloned()?))
+            Some((*dp, i.qos().cloned()))
         }) else {
             return Vec::new();
         };
         let counters = self.rim.queues(dp).into_iter();
         let told = counters.filter_map(|c| {
-            let up = now.since(c.since);
+            let up = c.since.map(|since| now.since(since));
             let stats = QueueStats {
                 port,
                 queue: c.queue,
                 tx_bytes: c.tx_bytes,
                 tx_packets: c.tx_packets,
                 tx_errors: c.tx_dropped,
-                duration_sec: u32::try_from(up.as_secs()).unwrap_or(u32::MAX),
-                duration_nsec: up.subsec_nanos(),
+                duration_sec: up.map_or(u32::MAX, |up| {
+                    u32::try_from(up.as_secs()).unwrap_or(u32::MAX)
+                }),
+                duration_nsec: up.map_or(u32::MAX, |up| up.subsec_nanos()),
             };
-            let asked = wish.queues.get(&c.queue)?;
-            let share = |rate: Option<u64>| tenths_of_percent(rate?, wish.max_rate?);
+            // A dummy has a queue that nobody has asked for.
+            let (asked, whole) = match &wish {
+                Some(wish) => (wish.queues.get(&c.queue)?.clone(), wish.max_rate),
+                None => Default::default(),
+            };
+            let share = |rate: Option<u64>| tenths_of_percent(rate?, whole?);
             let queue = Queue {
                 port,
                 id: c.queue,

@@ -97,8 +97,8 @@ pub struct QueueCounters {
     pub tx_bytes: u64,
     /// Frames that found it full.
     pub tx_dropped: u64,
-    /// Since when there is this queue.
-    pub since: Now,
+    /// Since when there is this queue, where that is known.
+    pub since: Option<Now>,
 }
 
 /// Something happened to a device.

@@ -27,6 +27,12 @@ pub const COMMANDS: &[Command] = &[
         params: (0, 1),
         run: lacp,
     },
+    Command {
+        name: "lacp/show-stats",
+        usage: "[PORT]",
+        params: (0, 1),
+        run: lacp,
+    },
 ];
 
 fn all(daemon: &Daemon) -> Vec<Bond> {

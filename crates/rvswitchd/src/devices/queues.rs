@@ -230,7 +230,7 @@ impl Devices {
                 tx_packets: c.packets,
                 tx_bytes: c.bytes,
                 tx_dropped: c.drops,
-                since: *since,
+                since: Some(*since),
             })
         });
         let mut all: Vec<_> = told.collect();

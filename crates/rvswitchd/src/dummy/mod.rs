@@ -21,7 +21,9 @@ use rvs_flow::DpPort;
 use rvs_packet::MacAddr;
 use rvs_slowpath::UpcallQueues;
 use rvs_switch::config::IfaceKind;
-use rvs_switch::platform::{LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec};
+use rvs_switch::platform::{
+    LinkInfo, Platform, PortCounters, PortError, PortEvent, PortSpec, QueueCounters,
+};
 
 use self::port::{Captures, DummyPort, DummyRx};
 use crate::egress::TxPort;
@@ -282,6 +284,18 @@ impl Platform for Dummies {
 
     fn set_up(&mut self, dp: DpPort, up: bool) {
         self.change(dp, |link| (link.admin_up, link.link_up) = (up, up));
+    }
+
+    /// One, of which nothing is known, as the field's have.
+    fn queues(&mut self, dp: DpPort) -> Vec<QueueCounters> {
+        let one = QueueCounters {
+            queue: 0,
+            tx_packets: PortCounters::NOT_COUNTED,
+            tx_bytes: PortCounters::NOT_COUNTED,
+            tx_dropped: PortCounters::NOT_COUNTED,
+            since: None,
+        };
+        self.open.get(&dp).map(|_| one).into_iter().collect()
     }
 
     fn counters(&mut self, dp: DpPort) -> PortCounters {
