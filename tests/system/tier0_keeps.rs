@@ -147,6 +147,7 @@ pub fn a_full_map_costs_speed_only(lab: &Lab) {
     const ROOM: u64 = 16 * 1024;
     let switch = red_and_green(lab, "br1");
     know_each_other(lab, "eth0-r", "eth0-g");
+    switch.ctl("set open . other_config:max-idle=60000");
     // What is read is a flow of its own.
     for (from, to) in [(1, 2), (2, 1)] {
         switch.ctl(&format!(
@@ -170,7 +171,7 @@ pub fn a_full_map_costs_speed_only(lab: &Lab) {
         lab.spawn(
             &format!("many-{ns}"),
             &format!(
-                "ip netns exec {ns} python3 {program} {device} {to} {FLOWS} {ROUNDS} 1500 6000"
+                "ip netns exec {ns} python3 {program} {device} {to} {FLOWS} {ROUNDS} 1000 6000"
             ),
         )
     })
@@ -194,16 +195,12 @@ pub fn a_full_map_costs_speed_only(lab: &Lab) {
         .filter(|l| l.contains("the kernel cache is full"));
     assert_eq!(lines.count(), 1, "{log}");
     let arrived = || arrived("red", "eth0-r") + arrived("green", "eth0-g") - before;
-    let drops = || ["drop_upcall_queue_full", "drop_park_timeout"].map(|name| switch.counter(name));
-    eventually(
-        "every frame has arrived, but what a slow machine could not decide in time",
-        || arrived() + drops().iter().sum::<u64>() >= 2 * FLOWS * ROUNDS,
-    );
-    println!(
-        "    {:?} frames of new flows were too many at once",
-        drops()
-    );
+    // A fifth of the flows has no room. New ones may be too many at once for a slow machine.
+    let sent = 2 * FLOWS * ROUNDS;
+    eventually("the frames have arrived", || arrived() >= sent * 9 / 10);
+    println!("    {} of {sent} frames arrived", arrived());
     // The cause is gone with the flows.
+    switch.ctl("remove open . other_config max-idle");
     within(Duration::from_secs(40), "there is room again", || {
         switch.json("dump-cache")["tiers"][0]["flows"]
             .as_u64()

@@ -265,6 +265,8 @@ pub fn a_device_that_goes_and_comes_back(lab: &Lab) {
     assert_eq!(lines.count(), 1, "{log}");
     lab.host("green", "veth-g", "eth0-g", "10.0.0.2/24");
     switch.wait_port("veth-g");
+    // It has another address.
+    lab.sh("ip -n red neigh flush dev eth0-r");
     lab.ping("red", "10.0.0.2");
     waits_for_reason(&switch, "veth-g", "");
     in_the_kernel(&switch, "veth-g");
