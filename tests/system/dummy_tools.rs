@@ -101,6 +101,13 @@ pub fn datapaths_by_hand(lab: &Lab) {
 /// nobody counts what a patch port loses.
 pub fn flows_in_the_other_s_words(lab: &Lab) {
     let suite = Suite::start(lab);
+    for _ in 0..3 {
+        suite.receive("p1", TCP);
+    }
+    // A table without a rule is looked up all the same.
+    assert!(suite
+        .sh("ovs-ofctl -OOpenFlow13 dump-tables br0")
+        .contains("  table 0:\n    active=0, lookup=3, matched=0\n"));
     suite.sh("ovs-appctl vlog/set dpif_netdev:dbg");
     suite.sh("ovs-ofctl add-flow br0 in_port=1,icmp,nw_src=10.0.0.4,actions=2");
     suite.sh("ovs-ofctl add-flow br0 in_port=2,actions=controller");

@@ -10,7 +10,7 @@ use rvs_openflow::{Group, Meter, TableId};
 use crate::mirror::Mirrors;
 use crate::numbered::{Groups, Meters};
 use crate::ports::Ports;
-use crate::table::{Counters, Table, Tables};
+use crate::table::{Counters, Table, Tables, Unused};
 
 /// A bridge of the daemon; not reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,6 +150,8 @@ pub struct Bridge {
     pub ports: Arc<Ports>,
     pub mirrors: Arc<Mirrors>,
     pub tables: Arc<Tables>,
+    /// Counts for the tables that are not among those.
+    pub unused: Arc<Unused>,
     pub table_configs: Arc<BTreeMap<TableId, TableConfig>>,
     pub groups: Groups,
     pub meters: Meters,
@@ -166,6 +168,7 @@ impl Bridge {
             ports: Arc::default(),
             mirrors: Arc::default(),
             tables: Arc::default(),
+            unused: Arc::default(),
             table_configs: Arc::default(),
             groups: Groups::default(),
             meters: Meters::default(),

@@ -28,7 +28,7 @@ pub use change::{ChangeSet, RuleChange};
 pub use mirror::{Mirror, MirrorOutput, MirrorPorts, Mirrors, MAX_MIRRORS};
 pub use numbered::{Groups, Meters, Numbered};
 pub use ports::{BadPorts, Bundle, Port, PortConfig, PortKind, PortTraffic, Ports, StpState};
-pub use table::{Counters, Rule, RuleFlags, Table, Tables};
+pub use table::{Counters, Rule, RuleFlags, Table, Tables, Unused};
 pub use trace::{NoTrace, Recorder, Trace, TraceEvent, TraceLine};
 pub use translate::limits::STACK;
 pub use translate::output::{frame_priority, queue_priority, QUEUES};

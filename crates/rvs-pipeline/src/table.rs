@@ -11,6 +11,26 @@ use rvs_packet::Now;
 
 use crate::bridge::add;
 
+/// Lookups of tables in vain that have never had a rule, and so are not there to count them.
+#[derive(Debug)]
+pub struct Unused([AtomicU64; 256]);
+
+impl Default for Unused {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; 256])
+    }
+}
+
+impl Unused {
+    pub fn count(&self, table: TableId, lookups: u64) {
+        add(&self.0[usize::from(table.0)], lookups);
+    }
+
+    pub fn lookups(&self, table: TableId) -> u64 {
+        self.0[usize::from(table.0)].load(Relaxed)
+    }
+}
+
 /// Packets and octets. Written by whoever credits cached traffic, read by anybody.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -12,7 +12,7 @@ use rvs_openflow::{
 
 use crate::bridge::{BridgeId, GroupEntry};
 use crate::ports::PortTraffic;
-use crate::table::{Rule, Table};
+use crate::table::{Rule, Table, Unused};
 
 /// What translating one key gave.
 ///
@@ -90,11 +90,12 @@ pub enum CachedEffect {
         table: Arc<Table>,
         rule: Arc<Rule>,
     },
-    /// A table was looked up in vain. `None` when the table has never had a rule.
+    /// A table was looked up in vain. `None` when the table has never had a rule; then `unused` counts it.
     TableMiss {
         bridge: BridgeId,
         id: TableId,
         table: Option<Arc<Table>>,
+        unused: Arc<Unused>,
     },
     /// A group was used, and which bucket of it (all of them in turn for a group of kind all).
     GroupHit {
@@ -132,9 +133,14 @@ impl CachedEffect {
                     table: t, rule: r, ..
                 },
             ) => Arc::ptr_eq(table, t) && Arc::ptr_eq(&rule.counters, &r.counters),
-            (Self::TableMiss { table, .. }, Self::TableMiss { table: t, .. }) => match (table, t) {
+            (
+                Self::TableMiss { table, id, .. },
+                Self::TableMiss {
+                    table: t, id: i, ..
+                },
+            ) => match (table, t) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (a, b) => a.is_none() && b.is_none(),
+                (a, b) => a.is_none() && b.is_none() && id == i,
             },
             (
                 Self::GroupHit { group, bucket, .. },

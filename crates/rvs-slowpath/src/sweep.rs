@@ -179,11 +179,12 @@ fn apply(
                 table.count(packets, packets);
                 rule.counters.count(packets, bytes, used);
             }
-            CachedEffect::TableMiss { table, .. } => {
-                if let Some(table) = table {
-                    table.count(packets, 0);
-                }
-            }
+            CachedEffect::TableMiss {
+                id, table, unused, ..
+            } => match table {
+                Some(table) => table.count(packets, 0),
+                None => unused.count(*id, packets),
+            },
             CachedEffect::GroupHit { group, bucket, .. } => {
                 group.counters.group.count(packets, bytes, used);
                 let buckets = &group.counters.buckets;

@@ -63,7 +63,7 @@ impl Ofproto {
                     max_entries: count(self.told_limit(id)),
                     config: self.table_config(&bridge, id).miss as u32,
                     active: table.map_or(0, |t| count(t.read().len())),
-                    lookups,
+                    lookups: lookups.saturating_add(bridge.unused.lookups(id)),
                     matched,
                 }
             })

@@ -210,6 +210,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
                     bridge: bridge.id,
                     id,
                     table,
+                    unused: bridge.unused.clone(),
                 });
                 self.at.table = id;
                 self.note(|| TraceEvent::Miss { table: id });
