@@ -24,6 +24,7 @@ pub struct OdpFlow<'a> {
     key: &'a FlowKey,
     mask: &'a Mask<FlowKey>,
     verbose: bool,
+    bare: bool,
     names: Option<PortName<'a>>,
 }
 
@@ -33,6 +34,7 @@ impl<'a> OdpFlow<'a> {
             key,
             mask,
             verbose: false,
+            bare: false,
             names: None,
         }
     }
@@ -40,6 +42,12 @@ impl<'a> OdpFlow<'a> {
     /// Prints what does not count too, as `value/0`: `dump-flows -m`.
     pub const fn verbose(mut self) -> Self {
         self.verbose = true;
+        self
+    }
+
+    /// Prints the key of a frame, which has no mask: everything, and a state that it has not as 0.
+    pub const fn bare(mut self) -> Self {
+        (self.verbose, self.bare) = (true, true);
         self
     }
 
@@ -57,6 +65,7 @@ impl fmt::Display for OdpFlow<'_> {
             key: *self.key,
             mask: with_types(&self.mask.0),
             verbose: self.verbose,
+            bare: self.bare,
             separate: false,
         };
         w.metadata(self)?;
@@ -89,6 +98,7 @@ struct Writer<'a, 'f> {
     key: FlowKey,
     mask: FlowKey,
     verbose: bool,
+    bare: bool,
     /// A comma goes before the next attribute or field.
     separate: bool,
 }
@@ -231,7 +241,7 @@ impl Writer<'_, '_> {
             for name in names {
                 match *name {
                     // Bits of a state are said one by one.
-                    "ct_state" if mask == u32::MAX => self.no_state()?,
+                    "ct_state" if mask == u32::MAX && !self.bare => self.no_state()?,
                     name => self.whole(name, 0, mask)?,
                 }
             }

@@ -67,7 +67,7 @@ fn log_misses(batch: &[Upcall]) {
     let exact = Mask::exact();
     for upcall in batch {
         if upcall.kind == UpcallKind::Miss {
-            let key = OdpFlow::new(&upcall.key, &exact).verbose();
+            let key = OdpFlow::new(&upcall.key, &exact).bare();
             tracing::debug!(target: FLOWS, "{}: miss upcall:\n{key}", dummy::DATAPATH_NAME);
         }
     }

@@ -175,6 +175,16 @@ fn presence_alone_names_the_types() {
     );
 }
 
+/// The states of a connection that there is not: bit by bit where they are matched, 0 in a frame's own key.
+#[test]
+fn a_frame_has_no_state() {
+    let key = FlowKey::default();
+    let exact = Mask::exact();
+    let flow = OdpFlow::new(&key, &exact);
+    assert!(flow.verbose().to_string().contains("ct_state(-new-est"));
+    assert!(flow.bare().to_string().contains("ct_state(0),ct_zone(0)"));
+}
+
 #[test]
 fn every_key_under_every_mask_has_balanced_text() {
     for seed in 0..20_000 {
