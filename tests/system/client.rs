@@ -4,6 +4,8 @@ use nix::sys::signal::Signal;
 use rvs_tests::lab::Background;
 use rvs_tests::{eventually, Lab};
 
+use crate::managers::certificates;
+
 /// A stock database server, with its files in `db/`.
 struct Server<'a> {
     lab: &'a Lab,
@@ -16,19 +18,19 @@ impl<'a> Server<'a> {
         lab.sh("mkdir db && ovsdb-tool create db/conf.db /usr/share/openvswitch/vswitch.ovsschema");
         let server = Self {
             lab,
-            process: Self::launch(lab),
+            process: Self::launch(lab, ""),
         };
         server.vsctl("--no-wait init");
         server
     }
 
-    fn launch(lab: &Lab) -> Background {
+    fn launch(lab: &Lab, more: &str) -> Background {
         let dir = lab.path("db");
         let dir = dir.display();
         let process = lab.spawn(
             "ovsdb",
             &format!(
-                "env OVS_RUNDIR={dir} OVS_DBDIR={dir} ovsdb-server -vconsole:emer --remote=punix:{dir}/db.sock {dir}/conf.db"
+                "env OVS_RUNDIR={dir} OVS_DBDIR={dir} ovsdb-server -vconsole:emer --remote=punix:{dir}/db.sock {more} {dir}/conf.db"
             ),
         );
         eventually("ovsdb-server answers", || {
@@ -44,7 +46,12 @@ impl<'a> Server<'a> {
     }
 
     fn start(&mut self) {
-        self.process = Self::launch(self.lab);
+        self.start_with("");
+    }
+
+    /// Starts it with more options.
+    fn start_with(&mut self, more: &str) {
+        self.process = Self::launch(self.lab, more);
     }
 
     fn vsctl(&self, words: &str) -> String {
@@ -57,12 +64,16 @@ impl<'a> Server<'a> {
 
     /// Our daemon as its client, with a run directory of this name.
     fn switch(&self, name: &str) -> Background {
-        let dir = self.lab.path(name);
+        let socket = self.lab.path("db/db.sock");
+        self.switch_of(name, &format!("unix:{}", socket.display()))
+    }
+
+    /// The same by another way to the server.
+    fn switch_of(&self, name: &str, database: &str) -> Background {
         let line = format!(
-            "{} --rundir {} unix:{}",
+            "{} --rundir {} {database}",
             rvs_tests::daemon::binary("rvswitchd").display(),
-            dir.display(),
-            self.lab.path("db/db.sock").display()
+            self.lab.path(name).display(),
         );
         let process = self.lab.spawn(name, &line);
         eventually("the daemon is ready", || {
@@ -143,4 +154,41 @@ pub fn a_second_daemon_waits(lab: &Lab) {
     server.vsctl("del-br br1 -- del-br br2");
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait(), 0);
+}
+
+/// Over TCP, and over TLS with the files that the command line names; without them it says what is missing.
+pub fn over_tcp_and_tls(lab: &Lab) {
+    certificates(lab);
+    let mut server = Server::new(lab);
+    server.stop();
+    server.start_with(
+        "--remote=ptcp:6640:127.0.0.1 --remote=pssl:6641:127.0.0.1 -p pki/sw.key -c pki/sw.pem -C pki/ca.pem",
+    );
+    for (bridge, database) in [
+        ("br1", "tcp:127.0.0.1:6640"),
+        (
+            "br2",
+            "-p pki/cl.key -c pki/cl.pem -C pki/ca.pem ssl:127.0.0.1:6641",
+        ),
+    ] {
+        let mut switch = server.switch_of(bridge, database);
+        server.vsctl(&format!("add-br {bridge}"));
+        assert!(lab.link(bridge).is_some(), "{}", switch.err());
+        server.vsctl(&format!("del-br {bridge}"));
+        switch.signal(Signal::SIGTERM);
+        assert_eq!(switch.wait(), 0);
+        assert!(!switch.err().contains("|WARN|"), "{}", switch.err());
+    }
+    let switch = lab.spawn(
+        "bare",
+        &format!(
+            "{} --rundir bare ssl:127.0.0.1:6641",
+            rvs_tests::daemon::binary("rvswitchd").display()
+        ),
+    );
+    eventually("it says which options are missing", || {
+        switch
+            .err()
+            .contains("--private-key, --certificate and --ca-cert")
+    });
 }

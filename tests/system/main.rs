@@ -159,6 +159,7 @@ fn main() -> ExitCode {
         dummies::ports_are_counted_and_flows_chosen,
         dummies::a_second_one_takes_over,
         client::a_second_daemon_waits,
+        client::over_tcp_and_tls,
         appctl::caches_are_kept_as_told,
         appctl::trace_packet_out,
         appctl::bridge_reconnect,

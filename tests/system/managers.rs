@@ -121,9 +121,8 @@ pub fn listened_for_and_dialled(lab: &Lab) {
     });
 }
 
-/// `pssl:` with certificates of the authority that the row SSL names.
-pub fn over_tls(lab: &Lab) {
-    let switch = Daemon::start(lab, "");
+/// An authority and what it has signed for a switch (`sw`) and a client (`cl`), in the directory `pki`.
+pub fn certificates(lab: &Lab) {
     lab.sh("mkdir pki");
     for name in ["sw", "cl"] {
         // Version 3, as the library asks for.
@@ -134,6 +133,12 @@ pub fn over_tls(lab: &Lab) {
              openssl x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -extfile ext -out {name}.pem 2>/dev/null"
         ));
     }
+}
+
+/// `pssl:` with certificates of the authority that the row SSL names.
+pub fn over_tls(lab: &Lab) {
+    let switch = Daemon::start(lab, "");
+    certificates(lab);
     let d = lab.path("pki");
     let d = d.display();
     vsctl(

@@ -152,7 +152,7 @@ impl Credentials {
     /// Reads the files anew if they changed.
     fn refresh(&mut self) -> Result<SslConfig, String> {
         let files = self.files.clone().ok_or(
-            "TLS needs the files of table SSL: set them by set-ssl PRIVATE-KEY CERTIFICATE CA-CERT",
+            "TLS needs the files of table SSL: set them by set-ssl PRIVATE-KEY CERTIFICATE CA-CERT (for a DATABASE: --private-key, --certificate and --ca-cert)",
         )?;
         let paths = [&files.private_key, &files.certificate, &files.ca_cert];
         let stamps = paths.map(|p| Stamp::of(p));
