@@ -155,7 +155,8 @@ fn nested_tags_names_and_malformed_headers() {
     let name = |p: DpPort| Some(format!("veth{p}"));
     assert_eq!(
         OdpFlow::new(&key, &mask).with_names(&name).to_string(),
-        "skb_mark(0),recirc_id(0),in_port(veth3),packet_type(ns=0,id=0),\
+        "skb_priority(0),skb_mark(0),ct_state(-new-est-rel-rpl-inv-trk-snat-dnat),ct_zone(0),ct_mark(0),\
+         ct_label(0),recirc_id(0),dp_hash(0),in_port(veth3),packet_type(ns=0,id=0),\
          eth(src=00:01:01:01:01:00,dst=00:02:02:02:02:00),eth_type(0x88a8),vlan(vid=6,pcp=3),\
          encap(eth_type(0x8100),vlan(vid=7,pcp=1),encap(eth_type(0x0800),malformed(l3)))"
     );
