@@ -505,12 +505,12 @@ mod tests {
             SetField::NwTos(Masked::new(4, 0xfc)),
             SetField::TpSrc(Masked::new(0x100, 0xff00)),
         ];
-        let mut list = part.map(DpAction::Set).to_vec();
-        list.push(out(1));
+        let mut partly = part.map(DpAction::Set).to_vec();
+        partly.push(out(1));
         assert_eq!(
             text(
                 "tcp,nw_src=9.9.9.9,nw_tos=252,nw_ecn=3,tp_src=0x1234",
-                &list
+                &partly
             ),
             "set(ipv4(src=1.2.0.0/255.255.0.0,tos=0x4/0xfc)),set(tcp(src=256/0xff00)),1"
         );
