@@ -83,6 +83,11 @@ def bundles_are_done_whole_or_not(b):
     passes([(1, OTHER)], {4: [OTHER]}, "after the failure")
 
 
+@rule(6)
+def bundles_are_atomic_and_ordered(b):
+    same(b.ask(multipart(6, 19, bytes(8))), struct.pack("!H6x", 3), "what bundles can do")
+
+
 @rule(*NEW)
 def a_chain_of_groups_has_an_end(b):
     v = b.version

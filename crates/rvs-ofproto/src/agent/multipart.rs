@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use rvs_flow::OfPort;
 use rvs_openflow::message::{
-    FlowStatsRequest, MultipartRequest, Queue, QueueSelector, QueueStats, Reply, Request,
-    TableFeatures, QUEUE_ALL,
+    BundleFeatures, BundleFeaturesRequest, BundleFlags, FlowStatsRequest, MultipartRequest, Queue,
+    QueueSelector, QueueStats, Reply, Request, TableFeatures, QUEUE_ALL,
 };
 use rvs_openflow::{ErrorCode, OfError, TableId, Version};
 use rvs_packet::Now;
@@ -29,6 +29,20 @@ fn pieces<T>(mut all: Vec<T>, reply: impl Fn(Vec<T>) -> Reply) -> VecDeque<Reply
     }
     out.push_back(reply(all));
     out
+}
+
+/// Bundles are done at once, all or nothing, and in order.
+///
+/// # Errors
+/// The request sets how far ahead a commit may be scheduled, and none can be.
+fn bundle_features(q: BundleFeaturesRequest) -> Result<BundleFeatures, OfError> {
+    if q.flags & BundleFeaturesRequest::SET_SCHED != 0 {
+        return Err(ErrorCode::BrcMultipartBadSched
+            .because("tolerances for scheduled bundles; this switch commits when it is told to"));
+    }
+    Ok(BundleFeatures {
+        capabilities: BundleFlags(BundleFlags::ATOMIC.0 | BundleFlags::ORDERED.0),
+    })
 }
 
 fn check_table(q: &FlowStatsRequest) -> Result<(), OfError> {
@@ -112,6 +126,7 @@ impl Agent {
             }
             Request::MeterFeatures => [Reply::MeterFeatures(self.state.meter_features())].into(),
             Request::TableDesc => pieces(self.state.table_desc(plant), Reply::TableDesc),
+            Request::BundleFeatures(q) => [Reply::BundleFeatures(bundle_features(q)?)].into(),
             Request::TableFeatures(_) | Request::FlowMonitor(_) => VecDeque::new(),
         };
         Ok(Job::rows(conn, call.xid, rows))

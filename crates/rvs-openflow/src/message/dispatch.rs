@@ -193,7 +193,7 @@ impl Dialect {
             of11::ROLE_STATUS => M::RoleStatus(RoleStatus::pull(r)?),
             of11::TABLE_STATUS => M::TableStatus(TableStatus::pull(r, v)?),
             of11::REQUESTFORWARD => M::RequestForward(Box::new(RequestForward::pull(r, self)?)),
-            of11::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r)?),
+            of11::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r, v)?),
             of11::BUNDLE_ADD => M::BundleAdd(BundleAdd::pull(r, v, xid)?),
             _ => return Err(bad_type(number)),
         })
@@ -232,7 +232,7 @@ impl Dialect {
             onft::FLOW_MONITOR_CANCEL => M::FlowMonitorCancel(r.u32()?),
             onft::FLOW_MONITOR_PAUSED => M::FlowMonitorPaused,
             onft::FLOW_MONITOR_RESUMED => M::FlowMonitorResumed,
-            onft::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r)?),
+            onft::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r, self.version)?),
             onft::BUNDLE_ADD => M::BundleAdd(BundleAdd::pull(r, self.version, xid)?),
             onft::REQUESTFORWARD => M::RequestForward(Box::new(RequestForward::pull(r, self)?)),
             _ => return Err(bad_subtype("ONF", sub)),

@@ -109,6 +109,8 @@ pub(crate) mod mp {
     pub(crate) const FLOW_MONITOR: u16 = 16;
     /// Flow statistics without instructions (OpenFlow 1.5).
     pub(crate) const FLOW_STATS: u16 = 17;
+    /// OpenFlow 1.5.
+    pub(crate) const BUNDLE_FEATURES: u16 = 19;
     pub(crate) const EXPERIMENTER: u16 = 0xffff;
 }
 

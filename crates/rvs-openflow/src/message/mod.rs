@@ -44,7 +44,9 @@ use crate::error::ErrorMessage;
 use crate::model::ControllerId;
 use crate::version::Version;
 
-pub use bundle::{BundleAdd, BundleCommand, BundleControl, BundleFlags};
+pub use bundle::{
+    BundleAdd, BundleCommand, BundleControl, BundleFeatures, BundleFeaturesRequest, BundleFlags,
+};
 pub use config::{Capabilities, Features, Fragments, SwitchConfig};
 pub use desc::Desc;
 pub use dispatch::decode;

@@ -99,8 +99,8 @@ fn lacks(error: &str, said: &str) -> bool {
         "OFPBMC_BAD_FIELD" => any(&["ipv6_exthdr", "pbb_isid", "pbb_uca"]),
         // An empty table description or table features reply is a message of one octet too few for it.
         "OFPBRC_BAD_LEN" => any(&["TableDesc([])", "TableFeatures([])"]),
-        // Counters without instructions (1.5) are not in it.
-        "OFPBRC_BAD_STAT" => any(&["FlowCounters"]),
+        // Of 1.5 it has neither counters without instructions nor what bundles can do.
+        "OFPBRC_BAD_STAT" => any(&["FlowCounters", "BundleFeatures"]),
         // It takes OFPFMF_NO_ABBREV for unknown.
         "OFPMOFC_BAD_FLAGS" => any(&["FlowMonitor"]),
         // It wants one bucket of an indirect group to be inserted or removed, even by number.
@@ -172,6 +172,10 @@ const STRICTER: &[(&str, &str)] = &[
     ),
     ("OFPBPC_BAD_EXPERIMENTER", "likewise"),
     (
+        "NXST_NOT_CONFIGURED",
+        "it asks for IPFIX, which we do not export",
+    ),
+    (
         "OFPBPC_BAD_VALUE",
         "ovs-ofctl prints odd eviction flags and vacancies",
     ),
@@ -225,6 +229,10 @@ const LAXER: &[(&str, &str)] = &[
         "lengths of 1.5's meter features, monitors and padding",
     ),
     ("OFPBMC_BAD_LEN", "padding of OXS"),
+    (
+        "OFPFMFC_BAD_FLAGS",
+        "unknown flags in a reply are the switch's own",
+    ),
 ];
 
 #[test]

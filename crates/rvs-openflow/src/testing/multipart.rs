@@ -8,11 +8,11 @@ use super::control::{group, meter, queue, table};
 use super::messages::{cookie, port_desc};
 use super::{match_in, name, real_port, u32_of, u64_of};
 use crate::message::{
-    AggregateStats, Desc, Dialect, FlowChange, FlowEvent, FlowFlags, FlowFormat,
-    FlowMonitorRequest, FlowRemovedReason, FlowStats, FlowStatsForm, FlowStatsRequest, FlowUpdate,
-    GroupFeatures, GroupStats, MeterFeatures, MeterStats, MonitorCommand, MonitorFlags,
-    PacketCount, PortStats, QueueSelector, QueueStats, Reply, Request, TableFeatures,
-    TableProperty, TableStats, QUEUE_ALL,
+    AggregateStats, BundleFeatures, BundleFeaturesRequest, BundleFlags, Desc, Dialect, FlowChange,
+    FlowEvent, FlowFlags, FlowFormat, FlowMonitorRequest, FlowRemovedReason, FlowStats,
+    FlowStatsForm, FlowStatsRequest, FlowUpdate, GroupFeatures, GroupStats, MeterFeatures,
+    MeterStats, MonitorCommand, MonitorFlags, PacketCount, PortStats, QueueSelector, QueueStats,
+    Reply, Request, TableFeatures, TableProperty, TableStats, QUEUE_ALL,
 };
 use crate::model::{GroupId, Instructions, MeterId, TableId};
 use crate::version::Version;
@@ -80,7 +80,7 @@ pub fn request(e: &mut Entropy<'_>, d: &Dialect) -> Request {
         e.u8().into()
     });
     let named = matches!(v, Version::Of10 | Version::Of15);
-    match e.below(18) {
+    match e.below(19) {
         0 => Request::Desc,
         1 => Request::Flow(flow_request(e, d)),
         2 => Request::Aggregate(flow_request(e, d)),
@@ -100,6 +100,9 @@ pub fn request(e: &mut Entropy<'_>, d: &Dialect) -> Request {
         14 if v >= Version::Of14 => Request::QueueDesc(queues(e)),
         15 => Request::FlowMonitor((0..e.below(3)).map(|_| monitor(e, d)).collect()),
         16 if v >= Version::Of15 => Request::FlowCounters(flow_request(e, d)),
+        17 if v >= Version::Of15 => {
+            Request::BundleFeatures(BundleFeaturesRequest { flags: u32_of(e) })
+        }
         _ if v >= Version::Of15 => Request::PortDesc(port),
         _ => Request::PortDesc(OfPort::ANY),
     }
@@ -109,7 +112,7 @@ pub fn request(e: &mut Entropy<'_>, d: &Dialect) -> Request {
 pub fn reply(e: &mut Entropy<'_>, d: &Dialect) -> Reply {
     let v = d.version;
     let n = e.below(4);
-    match e.below(18) {
+    match e.below(19) {
         0 => Reply::Desc(Box::new(Desc {
             manufacturer: name(e, 255),
             hardware: name(e, 20),
@@ -160,6 +163,9 @@ pub fn reply(e: &mut Entropy<'_>, d: &Dialect) -> Reply {
         16 if v >= Version::Of15 => {
             Reply::FlowCounters((0..n).map(|_| flow_counters(e, d)).collect())
         }
+        17 if v >= Version::Of15 => Reply::BundleFeatures(BundleFeatures {
+            capabilities: BundleFlags(e.u16()),
+        }),
         _ => Reply::PortDesc((0..n).map(|_| port_desc(e, v)).collect()),
     }
 }

@@ -549,6 +549,9 @@ fn reply(r: &Reply, w: &Words<'_>) -> String {
                 let _ = writeln!(text, " {}", update_text(u, w));
             }
         }
+        Reply::BundleFeatures(f) => {
+            return format!(" capabilities={}\n", bundle_flags(f.capabilities))
+        }
         other => return format!(" {} entries\n", other.len()),
     }
     text

@@ -274,6 +274,7 @@ fn every_multipart_is_answered() {
         }
         if version >= Version::Of15 {
             all.push(Request::FlowCounters(flows()));
+            all.push(Request::BundleFeatures(BundleFeaturesRequest::default()));
         }
         all
     };
@@ -296,6 +297,19 @@ fn every_multipart_is_answered() {
             assert!(replies.iter().all(same), "{version} {request:?}");
         }
     }
+}
+
+#[test]
+fn bundles_are_atomic_and_ordered_and_never_scheduled() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of15);
+    let ask = |flags| Request::BundleFeatures(BundleFeaturesRequest { flags });
+    let capabilities = BundleFlags(3);
+    let able = Reply::BundleFeatures(BundleFeatures { capabilities });
+    assert_eq!(rig.multipart(c, ask(1)), [able]);
+    let set = ask(BundleFeaturesRequest::SET_SCHED);
+    let m = Message::MultipartRequest(MultipartRequest::new(set));
+    assert_eq!(rig.error(c, &m), ErrorCode::BrcMultipartBadSched);
 }
 
 #[test]

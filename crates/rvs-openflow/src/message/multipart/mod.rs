@@ -57,6 +57,7 @@ enum Kind {
     FlowMonitor,
     /// OpenFlow 1.5.
     FlowCounters,
+    BundleFeatures,
 }
 
 impl Kind {
@@ -80,6 +81,7 @@ impl Kind {
             Self::QueueDesc => "QUEUE_DESC",
             Self::FlowMonitor => "FLOW_MONITOR",
             Self::FlowCounters => "FLOW_STATS",
+            Self::BundleFeatures => "BUNDLE_FEATURES",
         }
     }
 
@@ -128,7 +130,7 @@ const fn nx(kind: Kind, first: u8, last: u8, sub: u32) -> Row {
     }
 }
 
-const ROWS: [Row; 25] = [
+const ROWS: [Row; 26] = [
     std(Kind::Desc, 1, 6, mp::DESC),
     std(Kind::Flow, 1, 6, mp::FLOW),
     nx(Kind::NxFlow, 1, 1, nxst::FLOW),
@@ -159,6 +161,7 @@ const ROWS: [Row; 25] = [
     },
     std(Kind::FlowMonitor, 5, 6, mp::FLOW_MONITOR),
     std(Kind::FlowCounters, 6, 6, mp::FLOW_STATS),
+    std(Kind::BundleFeatures, 6, 6, mp::BUNDLE_FEATURES),
 ];
 
 fn rows(version: Version) -> impl Iterator<Item = &'static Row> {

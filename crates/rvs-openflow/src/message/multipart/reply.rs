@@ -2,6 +2,7 @@
 
 use super::{entries, Kind};
 use crate::error::OfError;
+use crate::message::bundle::BundleFeatures;
 use crate::message::desc::Desc;
 use crate::message::flow_stats::{AggregateStats, FlowStats, FlowStatsForm};
 use crate::message::group::{pull_group_desc, put_group_desc};
@@ -42,6 +43,8 @@ pub enum Reply {
     FlowMonitor(Vec<FlowUpdate>),
     /// Flows without instructions, cookies, flags and timeouts (OpenFlow 1.5).
     FlowCounters(Vec<FlowStats>),
+    /// OpenFlow 1.5.
+    BundleFeatures(BundleFeatures),
 }
 
 impl Reply {
@@ -67,6 +70,7 @@ impl Reply {
             Self::QueueDesc(_) => Kind::QueueDesc,
             Self::FlowMonitor(_) => Kind::FlowMonitor,
             Self::FlowCounters(_) => Kind::FlowCounters,
+            Self::BundleFeatures(_) => Kind::BundleFeatures,
         }
     }
 
@@ -94,6 +98,7 @@ impl Reply {
             Kind::QueueDesc => Self::QueueDesc(entries(r, |r| Queue::pull_desc(r, v))?),
             Kind::FlowMonitor => Self::FlowMonitor(entries(r, |r| FlowUpdate::pull(r, v))?),
             Kind::FlowCounters => Self::FlowCounters(entries(r, FlowStats::pull_counters)?),
+            Kind::BundleFeatures => Self::BundleFeatures(BundleFeatures::pull(r)?),
         })
     }
 
@@ -103,7 +108,8 @@ impl Reply {
             Self::Desc(_)
             | Self::Aggregate(..)
             | Self::GroupFeatures(_)
-            | Self::MeterFeatures(_) => 1,
+            | Self::MeterFeatures(_)
+            | Self::BundleFeatures(_) => 1,
             Self::Flow(_, v) | Self::FlowCounters(v) => v.len(),
             Self::Table(v) => v.len(),
             Self::Port(v) => v.len(),
@@ -145,6 +151,7 @@ impl Reply {
             Self::QueueDesc(q) => q[i].put_desc(w),
             Self::FlowMonitor(u) => u[i].put(w, v),
             Self::FlowCounters(f) => f[i].put_counters(w),
+            Self::BundleFeatures(f) => f.put(w),
         }
     }
 }

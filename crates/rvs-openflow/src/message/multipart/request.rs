@@ -4,6 +4,7 @@ use rvs_flow::OfPort;
 
 use super::{entries, Kind};
 use crate::error::OfError;
+use crate::message::bundle::BundleFeaturesRequest;
 use crate::message::flow_stats::{FlowStatsForm, FlowStatsRequest};
 use crate::message::monitor::FlowMonitorRequest;
 use crate::message::port::{pull_port, put_port};
@@ -41,6 +42,8 @@ pub enum Request {
     FlowMonitor(Vec<FlowMonitorRequest>),
     /// Flow statistics without instructions (OpenFlow 1.5).
     FlowCounters(Box<FlowStatsRequest>),
+    /// OpenFlow 1.5.
+    BundleFeatures(BundleFeaturesRequest),
 }
 
 impl Request {
@@ -67,6 +70,7 @@ impl Request {
             Self::QueueDesc(_) => Kind::QueueDesc,
             Self::FlowMonitor(_) => Kind::FlowMonitor,
             Self::FlowCounters(_) => Kind::FlowCounters,
+            Self::BundleFeatures(_) => Kind::BundleFeatures,
         }
     }
 
@@ -79,6 +83,7 @@ impl Request {
             Kind::Aggregate => Self::Aggregate(flows(r)?),
             Kind::NxAggregate => Self::Aggregate(Box::new(FlowStatsRequest::pull_nicira(r)?)),
             Kind::FlowCounters => Self::FlowCounters(flows(r)?),
+            Kind::BundleFeatures => Self::BundleFeatures(BundleFeaturesRequest::pull(r)?),
             Kind::Table => Self::Table,
             Kind::Port => {
                 let port = pull_port(r, version)?;
@@ -143,6 +148,7 @@ impl Request {
                 }
             }
             Self::FlowMonitor(m) => m.iter().for_each(|m| m.put(w, version)),
+            Self::BundleFeatures(q) => q.put(w),
         }
     }
 
