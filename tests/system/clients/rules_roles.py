@@ -8,7 +8,9 @@ from openflow import Bridge
 
 EQUAL, PRIMARY, SECONDARY = 1, 2, 3
 IS_SECONDARY, STALE = (1, 10), (11, 0)
-ROLE_STATUS, REQUEST_FORWARD = 30, 32
+ROLE_STATUS, REQUEST_FORWARD, CONTROLLER_STATUS = 30, 32, 35
+ID_IN_USE = (11, 4)
+ASKED, CHANNEL, ROLE, SHORT_ID = 0, 1, 2, 5
 
 
 class Controller(Bridge):
@@ -83,6 +85,51 @@ def a_newer_primary_takes_the_place_of_the_older(management):
         b.close()
 
 
+def status(octets):
+    """(short id, role, reason, is down, URI) of each controller."""
+    found = []
+    while octets:
+        length, *about = struct.unpack_from("!HHIBB6x", octets)
+        kind, size = struct.unpack_from("!HH", octets, 16)
+        same(kind, 0, "the property that is the URI")
+        same(length, 16 + size + -size % 8, "the length of a controller's status")
+        found.append((*about, octets[20 : 16 + size].decode()))
+        octets = octets[length:]
+    return found
+
+
+def controllers_hear_how_the_others_fare(management):
+    beside = os.path.dirname(management.path)
+    first, second = (os.path.join(beside, name) for name in ("c1", "c2"))
+    a, b = (Controller(path, 6) for path in (first, second))
+    try:
+        named = lambda b, role, short_id, generation: b.ask(message(6, 24, struct.pack("!IH2xQ", role, short_id, generation)))  # noqa: E731
+        start = int(time.time()) * 16
+        # Whether b came before or after a was ready to hear of it is not told here.
+        a.barrier()
+        b.barrier()
+        a.heard.clear()
+        same(struct.unpack("!IH2xQ", named(b, PRIMARY, 7, start)), (PRIMARY, 7, start), "the role and short id of the second")
+        heard = [status(a.wait(CONTROLLER_STATUS)[8:]) for _ in range(2)]
+        uri = "unix:" + second
+        same(heard, [[(7, PRIMARY, ROLE, 0, uri)], [(7, PRIMARY, SHORT_ID, 0, uri)]], "what the first hears of the second")
+        a.refuses(message(6, 24, struct.pack("!IH2xQ", EQUAL, 7, 0)), ID_IN_USE)
+        both = sorted(status(a.ask(multipart(6, 18))), key=lambda c: c[-1])
+        same(both, [(0, EQUAL, ASKED, 0, "unix:" + first), (7, PRIMARY, ASKED, 0, uri)], "how both fare")
+        b.silent(CONTROLLER_STATUS)
+        b.close()
+        same(status(a.wait(CONTROLLER_STATUS)[8:]), [(7, PRIMARY, CHANNEL, 1, uri)], "what the first hears when the second is gone")
+        # It asks to hear no more (of this its role hears nothing).
+        a.do(message(6, 28, struct.pack("!HHIHHI", 15, 8, 0, 14, 8, 0)))
+        b = Controller(second, 6)
+        b.barrier()
+        a.silent(CONTROLLER_STATUS)
+    finally:
+        a.close()
+        b.close()
+
+
 def rules():
     DEVICES.append(Devices(PORTS))
-    return [("a newer primary takes the place of the older", v, a_newer_primary_takes_the_place_of_the_older) for v in NEW]
+    between = [("controllers hear how the others fare", 6, controllers_hear_how_the_others_fare)]
+    return between + [("a newer primary takes the place of the older", v, a_newer_primary_takes_the_place_of_the_older) for v in NEW]

@@ -13,6 +13,7 @@ use super::bundle::{BundleUse, Long};
 use super::connection::{Connection, Request, Step};
 use super::continuation::Continuations;
 use super::limits::{ASIDE, REPLY_BACKLOG, TURN_ENTRIES, TURN_MESSAGES, TURN_OCTETS};
+use super::roster::Entry;
 use super::status::{CloseReason, ConnKind, ConnOptions, ConnStatus};
 use crate::plant::Plant;
 use crate::state::Ofproto;
@@ -44,6 +45,8 @@ pub struct Agent {
     pub(super) id: BridgeId,
     pub(super) identity: Identity,
     pub(super) conns: BTreeMap<ConnId, Box<Connection>>,
+    /// Controllers that the configuration names.
+    pub(super) roster: Vec<Entry>,
     pub(super) continuations: Continuations,
     /// Of the last request for primary or secondary role.
     pub(super) generation: Option<u64>,
@@ -69,6 +72,7 @@ impl Agent {
             id,
             identity,
             conns: BTreeMap::new(),
+            roster: Vec::new(),
             continuations: Continuations::new(hasher),
             generation: None,
             fragments: Fragments::Normal,
@@ -205,6 +209,7 @@ impl Agent {
         }
         more |= self.state.shrink(now, plant);
         self.hand_out(now, None);
+        self.tell_controllers();
         self.tell_wishes(None, plant);
         self.copy_to_snoops();
         more |= self.bundle_use.tidy();

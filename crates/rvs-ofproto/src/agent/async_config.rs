@@ -13,23 +13,30 @@ const INVALID_TTL: u32 = 1 << 2;
 const DELETE: u32 = 1 << 2;
 const FINER_DELETES: u32 = 0x30;
 
+/// What a secondary hears too, until it says otherwise.
+const OF_ALL_ROLES: [AsyncKind; 3] = [
+    AsyncKind::PortStatus,
+    AsyncKind::RoleStatus,
+    AsyncKind::ControllerStatus,
+];
+
 /// The masks of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AsyncMasks {
     /// By [`AsyncKind`]: while primary or equal, and while secondary.
-    masks: [[u32; 2]; 6],
+    masks: [[u32; 2]; AsyncKind::ALL.len()],
 }
 
 impl Default for AsyncMasks {
     /// Until the controller says otherwise: everything but expired TTLs and other controllers' requests; a secondary hears
-    /// of ports and of its role.
+    /// of ports, of its role and of how the others fare.
     fn default() -> Self {
         let all = |kind: AsyncKind| kind.reasons(Version::Of15);
-        let mut masks = [[0; 2]; 6];
+        let mut masks = [[0; 2]; AsyncKind::ALL.len()];
         masks[AsyncKind::PacketIn as usize] = [all(AsyncKind::PacketIn) & !INVALID_TTL, 0];
         masks[AsyncKind::FlowRemoved as usize] = [all(AsyncKind::FlowRemoved), 0];
         masks[AsyncKind::TableStatus as usize] = [all(AsyncKind::TableStatus), 0];
-        for kind in [AsyncKind::PortStatus, AsyncKind::RoleStatus] {
+        for kind in OF_ALL_ROLES {
             masks[kind as usize] = [all(kind); 2];
         }
         Self { masks }
@@ -53,7 +60,8 @@ impl AsyncMasks {
     /// The masks in the reasons of `version`.
     pub(super) fn report(&self, version: Version) -> AsyncConfig {
         let mut config = AsyncConfig::default();
-        for kind in AsyncKind::ALL {
+        let known = |k: &AsyncKind| k.reasons(version) != 0;
+        for kind in AsyncKind::ALL.into_iter().filter(known) {
             for secondary in [false, true] {
                 let mut known = kind.reasons(version);
                 if kind == AsyncKind::FlowRemoved && version < Version::Of14 {
@@ -121,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secondary_hears_of_ports_and_its_role() {
+    fn a_secondary_hears_of_ports_and_roles() {
         let m = AsyncMasks::default();
         for kind in AsyncKind::ALL {
             let hears = (0..32).any(|r| m.wants(kind, r, true));
-            let should = matches!(kind, AsyncKind::PortStatus | AsyncKind::RoleStatus);
+            let should = OF_ALL_ROLES.contains(&kind);
             assert_eq!(hears, should, "{kind:?}");
         }
         assert!(!m.wants(AsyncKind::PortStatus, 32, true));

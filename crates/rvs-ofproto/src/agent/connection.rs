@@ -63,6 +63,8 @@ pub(super) struct Connection {
     pub(super) kind: ConnKind,
     pub(super) dialect: Dialect,
     pub(super) role: Role,
+    /// What it calls itself (OpenFlow 1.5); 0 for nothing.
+    pub(super) short_id: u16,
     pub(super) masks: AsyncMasks,
     /// A length for misses. No frame is cut to it, for none is kept here to send the rest of; but a service connection that
     /// sets one asks for messages.
@@ -109,6 +111,7 @@ impl Connection {
             kind,
             dialect: Dialect::new(newest),
             role: Role::Equal,
+            short_id: 0,
             masks: AsyncMasks::default(),
             miss_send_len: match kind {
                 ConnKind::Primary => MISS_SEND_LEN,

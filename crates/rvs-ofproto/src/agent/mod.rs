@@ -33,6 +33,7 @@ mod outbox;
 mod packet_in;
 mod queue;
 mod role;
+mod roster;
 mod status;
 #[cfg(test)]
 mod tests;

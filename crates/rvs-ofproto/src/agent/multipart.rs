@@ -126,6 +126,9 @@ impl Agent {
             }
             Request::MeterFeatures => [Reply::MeterFeatures(self.state.meter_features())].into(),
             Request::TableDesc => pieces(self.state.table_desc(plant), Reply::TableDesc),
+            Request::ControllerStatus => {
+                pieces(self.controllers(Some(conn)), Reply::ControllerStatus)
+            }
             Request::BundleFeatures(q) => [Reply::BundleFeatures(bundle_features(q)?)].into(),
             Request::TableFeatures(_) | Request::FlowMonitor(_) => VecDeque::new(),
         };

@@ -32,6 +32,13 @@ impl Agent {
         xid: u32,
         m: RoleMessage,
     ) -> Result<(), OfError> {
+        let is_other = |c: &Connection| c.short_id == m.short_id && c.is_open();
+        if m.short_id != 0 && self.conns.values().any(|c| is_other(c)) {
+            return Err(ErrorCode::RrfcIdInUse.because(format!(
+                "short id {}, by which another controller goes",
+                m.short_id
+            )));
+        }
         if let (Role::Primary | Role::Secondary, Some(new)) = (m.role, m.generation_id) {
             if let Some(old) = self.generation.filter(|old| is_stale(new, *old)) {
                 return Err(ErrorCode::RrfcStale.because(format!(
@@ -47,8 +54,13 @@ impl Agent {
             conn.role = m.role;
             self.wishes_changed = true;
         }
+        if m.short_id != 0 {
+            conn.short_id = m.short_id;
+            self.wishes_changed = true;
+        }
         let reply = RoleMessage {
             role: conn.role,
+            short_id: conn.short_id,
             generation_id: self.generation.filter(|_| !m.nicira),
             nicira: m.nicira,
         };

@@ -3,10 +3,11 @@
 use super::kind::{self, nxt, of10, of11, onft};
 use super::number::Number;
 use super::{
-    queue, AsyncConfig, BundleAdd, BundleControl, Dialect, Features, FlowFormat, FlowMod,
-    FlowRemoved, GroupMod, Header, Hello, Message, MeterMod, MultipartReply, MultipartRequest,
-    PacketIn, PacketInFormat, PacketOut, PortMod, PortStatus, QueueConfig, RequestForward,
-    RoleMessage, RoleStatus, SwitchConfig, TableConfig, TableStatus, TlvTableMod, TlvTableReply,
+    queue, AsyncConfig, BundleAdd, BundleControl, ControllerStatus, Dialect, Features, FlowFormat,
+    FlowMod, FlowRemoved, GroupMod, Header, Hello, Message, MeterMod, MultipartReply,
+    MultipartRequest, PacketIn, PacketInFormat, PacketOut, PortMod, PortStatus, QueueConfig,
+    RequestForward, RoleMessage, RoleStatus, SwitchConfig, TableConfig, TableStatus, TlvTableMod,
+    TlvTableReply,
 };
 use crate::error::{ErrorCode, ErrorMessage, OfError, NICIRA, ONF};
 use crate::framer::{RawHeader, HEADER_LEN};
@@ -171,8 +172,8 @@ impl Dialect {
             of11::QUEUE_GET_CONFIG_REPLY if v <= Version::Of13 => {
                 M::QueueGetConfigReply(Box::new(QueueConfig::pull(r, v)?))
             }
-            of11::ROLE_REQUEST if v >= Version::Of12 => M::RoleRequest(RoleMessage::pull(r)?),
-            of11::ROLE_REPLY if v >= Version::Of12 => M::RoleReply(RoleMessage::pull(r)?),
+            of11::ROLE_REQUEST if v >= Version::Of12 => M::RoleRequest(RoleMessage::pull(r, v)?),
+            of11::ROLE_REPLY if v >= Version::Of12 => M::RoleReply(RoleMessage::pull(r, v)?),
             of11::GET_ASYNC_REQUEST if v >= Version::Of13 => M::GetAsyncRequest,
             of11::GET_ASYNC_REPLY if v >= Version::Of13 => M::GetAsyncReply(self.pull_async(r)?),
             of11::SET_ASYNC if v >= Version::Of13 => M::SetAsync(self.pull_async(r)?),
@@ -195,6 +196,9 @@ impl Dialect {
             of11::REQUESTFORWARD => M::RequestForward(Box::new(RequestForward::pull(r, self)?)),
             of11::BUNDLE_CONTROL => M::BundleControl(BundleControl::pull(r, v)?),
             of11::BUNDLE_ADD => M::BundleAdd(BundleAdd::pull(r, v, xid)?),
+            of11::CONTROLLER_STATUS if v >= Version::Of15 => {
+                M::ControllerStatus(Box::new(ControllerStatus::pull(r)?))
+            }
             _ => return Err(bad_type(number)),
         })
     }
@@ -325,7 +329,7 @@ impl Dialect {
             M::MeterMod(m) => m.put(w),
             M::QueueGetConfigRequest(p) => queue::put_config_request(w, *p, v),
             M::QueueGetConfigReply(q) => q.put(w, v),
-            M::RoleRequest(r) | M::RoleReply(r) => r.put(w),
+            M::RoleRequest(r) | M::RoleReply(r) => r.put(w, v),
             M::RoleStatus(r) => r.put(w),
             M::GetAsyncReply(c) | M::SetAsync(c) => {
                 if v >= Version::Of14 {
@@ -336,6 +340,7 @@ impl Dialect {
             }
             M::TableStatus(t) => t.put(w, v),
             M::RequestForward(f) => f.put(w, self),
+            M::ControllerStatus(c) => c.put(w),
             M::BundleControl(b) => b.put(w),
             M::BundleAdd(b) => b.put(w),
             M::MultipartRequest(q) => q.put(w, v),

@@ -49,6 +49,7 @@ pub(crate) mod of11 {
     pub(crate) const REQUESTFORWARD: u8 = 32;
     pub(crate) const BUNDLE_CONTROL: u8 = 33;
     pub(crate) const BUNDLE_ADD: u8 = 34;
+    pub(crate) const CONTROLLER_STATUS: u8 = 35;
 }
 
 /// Nicira's messages (`NXT_*`).
@@ -110,6 +111,7 @@ pub(crate) mod mp {
     /// Flow statistics without instructions (OpenFlow 1.5).
     pub(crate) const FLOW_STATS: u16 = 17;
     /// OpenFlow 1.5.
+    pub(crate) const CONTROLLER_STATUS: u16 = 18;
     pub(crate) const BUNDLE_FEATURES: u16 = 19;
     pub(crate) const EXPERIMENTER: u16 = 0xffff;
 }

@@ -9,6 +9,7 @@
 mod attack_tests;
 mod bundle;
 mod config;
+mod controller_status;
 mod desc;
 mod dispatch;
 mod flow;
@@ -48,6 +49,7 @@ pub use bundle::{
     BundleAdd, BundleCommand, BundleControl, BundleFeatures, BundleFeaturesRequest, BundleFlags,
 };
 pub use config::{Capabilities, Features, Fragments, SwitchConfig};
+pub use controller_status::{ControllerReason, ControllerStatus};
 pub use desc::Desc;
 pub use dispatch::decode;
 pub use flow::{FlowCommand, FlowFlags, FlowMod, FlowRemoved, FlowRemovedReason};
@@ -169,6 +171,7 @@ pub enum Message {
     SetAsync(Box<AsyncConfig>),
     TableStatus(TableStatus),
     RequestForward(Box<RequestForward>),
+    ControllerStatus(Box<ControllerStatus>),
     BundleControl(BundleControl),
     BundleAdd(BundleAdd),
     MultipartRequest(MultipartRequest),

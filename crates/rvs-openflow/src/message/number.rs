@@ -124,6 +124,12 @@ impl Dialect {
             M::BundleControl(_) => {
                 since14(v, of11::BUNDLE_CONTROL, onft::BUNDLE_CONTROL, "a bundle")
             }
+            M::ControllerStatus(_) => from(
+                v,
+                Version::Of15,
+                of11::CONTROLLER_STATUS,
+                "a controller status",
+            ),
             M::BundleAdd(_) => since14(v, of11::BUNDLE_ADD, onft::BUNDLE_ADD, "a bundle"),
             M::SetFlowFormat(_) if is10 => nx(nxt::SET_FLOW_FORMAT),
             M::SetFlowFormat(_) => Lacking("a flow format"),

@@ -99,8 +99,11 @@ fn lacks(error: &str, said: &str) -> bool {
         "OFPBMC_BAD_FIELD" => any(&["ipv6_exthdr", "pbb_isid", "pbb_uca"]),
         // An empty table description or table features reply is a message of one octet too few for it.
         "OFPBRC_BAD_LEN" => any(&["TableDesc([])", "TableFeatures([])"]),
-        // Of 1.5 it has neither counters without instructions nor what bundles can do.
-        "OFPBRC_BAD_STAT" => any(&["FlowCounters", "BundleFeatures"]),
+        // Of 1.5 it has neither counters without instructions, nor what bundles can do, nor controllers' status.
+        "OFPBRC_BAD_STAT" => any(&["FlowCounters", "BundleFeatures", "ControllerStatus"]),
+        "OFPBRC_BAD_TYPE" => any(&["ControllerStatus"]),
+        // The last of the masks is for news of controllers.
+        "OFPACFC_UNSUPPORTED" => any(&["Async"]) && !any(&["[None, None]] }"]),
         // It takes OFPFMF_NO_ABBREV for unknown.
         "OFPMOFC_BAD_FLAGS" => any(&["FlowMonitor"]),
         // It wants one bucket of an indirect group to be inserted or removed, even by number.

@@ -24,6 +24,8 @@ pub struct RoleMessage {
     pub role: Role,
     /// Orders requests for primary and secondary; `None` (all ones) until the first. Nicira's form has none.
     pub generation_id: Option<u64>,
+    /// What the controller calls itself, for others to know it by (OpenFlow 1.5); 0 for nothing.
+    pub short_id: u16,
     /// `NXT_ROLE_*`; a reply has the request's form. The only one before 1.2.
     pub nicira: bool,
 }
@@ -32,7 +34,7 @@ fn bad_role(n: u32) -> OfError {
     ErrorCode::RrfcBadRole.because(format!("role {n} is not known"))
 }
 
-fn role_from(n: u32) -> Result<Role, OfError> {
+pub(super) fn role_from(n: u32) -> Result<Role, OfError> {
     Ok(match n {
         0 => Role::NoChange,
         1 => Role::Equal,
@@ -42,7 +44,7 @@ fn role_from(n: u32) -> Result<Role, OfError> {
     })
 }
 
-const fn role_number(r: Role) -> u32 {
+pub(super) const fn role_number(r: Role) -> u32 {
     match r {
         Role::NoChange => 0,
         Role::Equal => 1,
@@ -56,13 +58,15 @@ fn generation(v: u64) -> Option<u64> {
 }
 
 impl RoleMessage {
-    pub(crate) fn pull(r: &mut Reader<'_>) -> Result<Self, OfError> {
+    pub(crate) fn pull(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let role = role_from(r.u32()?)?;
-        r.skip(4)?;
+        let id = r.u16()?;
+        r.skip(2)?;
         let generation_id = generation(r.u64()?);
         Ok(Self {
             role,
             generation_id,
+            short_id: if version >= Version::Of15 { id } else { 0 },
             nicira: false,
         })
     }
@@ -76,14 +80,20 @@ impl RoleMessage {
                 n => return Err(bad_role(n)),
             },
             generation_id: None,
+            short_id: 0,
             nicira: true,
         })
     }
 
-    pub(crate) fn put(&self, w: &mut Writer) {
+    pub(crate) fn put(&self, w: &mut Writer, version: Version) {
         if !self.nicira {
             w.u32(role_number(self.role));
-            w.zeros(4);
+            w.u16(if version >= Version::Of15 {
+                self.short_id
+            } else {
+                0
+            });
+            w.zeros(2);
             return w.u64(self.generation_id.unwrap_or(u64::MAX));
         }
         w.u32(match self.role {
@@ -143,6 +153,11 @@ impl RoleStatus {
     }
 }
 
+/// `OFPACPT_CONT_STATUS_MASTER`.
+const CONTROLLER_STATUS: u16 = 15;
+/// `OFPACPT_FLOW_STATS_*`.
+const FLOW_STATS: [u16; 2] = [12, 13];
+
 /// Kinds of asynchronous messages, in the order of their properties in 1.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AsyncKind {
@@ -153,17 +168,28 @@ pub enum AsyncKind {
     RoleStatus,
     TableStatus,
     RequestForward,
+    /// OpenFlow 1.5.
+    ControllerStatus,
 }
 
 impl AsyncKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PacketIn,
         Self::PortStatus,
         Self::FlowRemoved,
         Self::RoleStatus,
         Self::TableStatus,
         Self::RequestForward,
+        Self::ControllerStatus,
     ];
+
+    /// The number of its property for primaries and equals; that for secondaries is one less. Statistics that flows trigger stand before the last.
+    const fn property(self) -> u16 {
+        match self {
+            Self::ControllerStatus => CONTROLLER_STATUS,
+            _ => 2 * self as u16 + 1,
+        }
+    }
 
     /// The reasons that the kind has in `version`.
     pub const fn reasons(self, version: Version) -> u32 {
@@ -174,6 +200,8 @@ impl AsyncKind {
             Self::FlowRemoved => 0x3f,
             Self::TableStatus => 0x18,
             Self::RequestForward => 0x3,
+            Self::ControllerStatus if matches!(version, Version::Of15) => 0x7f,
+            Self::ControllerStatus => 0,
         }
     }
 }
@@ -183,7 +211,7 @@ impl AsyncKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AsyncConfig {
     /// By [`AsyncKind`]: while primary or equal, and while secondary.
-    pub masks: [[Option<u32>; 2]; 6],
+    pub masks: [[Option<u32>; 2]; AsyncKind::ALL.len()],
 }
 
 impl AsyncConfig {
@@ -219,7 +247,14 @@ impl AsyncConfig {
     pub(crate) fn pull_props(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let mut c = Self::default();
         while let Some((kind, mut p)) = props::pull(r)? {
-            let Some(which) = AsyncKind::ALL.get(usize::from(kind / 2)) else {
+            let new = version >= Version::Of15;
+            if new && FLOW_STATS.contains(&kind) {
+                return Err(ErrorCode::AcfcUnsupported
+                    .because("statistics that flows trigger; this switch sends none"));
+            }
+            let mut kinds = AsyncKind::ALL.iter();
+            let which = kinds.find(|k| k.property() | 1 == kind | 1);
+            let Some(which) = which.filter(|k| new || **k != AsyncKind::ControllerStatus) else {
                 return Err(props::unknown(kind, "asynchronous configuration"));
             };
             let mask = p.u32()?;
@@ -236,10 +271,10 @@ impl AsyncConfig {
     }
 
     pub(crate) fn put_props(&self, w: &mut Writer) {
-        for (i, kind) in AsyncKind::ALL.into_iter().enumerate() {
+        for kind in AsyncKind::ALL {
             for secondary in [true, false] {
                 if let Some(mask) = self.get(kind, secondary) {
-                    let number = 2 * i as u16 + u16::from(!secondary);
+                    let number = kind.property() - u16::from(secondary);
                     props::put(w, number, |w| w.u32(mask));
                 }
             }

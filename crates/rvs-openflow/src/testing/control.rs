@@ -5,12 +5,13 @@ use rvs_flow::{FieldId, OfPort};
 
 use super::actions::actions;
 use super::messages::{flow_mod, packet_in};
-use super::{real_port, u32_of, u64_of};
+use super::{name, real_port, u32_of, u64_of};
 use crate::message::{
-    AsyncConfig, AsyncKind, BundleAdd, BundleCommand, BundleControl, BundleFlags, Dialect,
-    GroupCommand, GroupMod, Message, MeterCommand, MeterMod, Queue, QueueConfig, RequestForward,
-    Role, RoleMessage, RoleReason, RoleStatus, TableConfig, TableMiss, TableReason, TableStatus,
-    TlvCommand, TlvMap, TlvTableMod, TlvTableReply, Vacancy, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST,
+    AsyncConfig, AsyncKind, BundleAdd, BundleCommand, BundleControl, BundleFlags, ControllerReason,
+    ControllerStatus, Dialect, GroupCommand, GroupMod, Message, MeterCommand, MeterMod, Queue,
+    QueueConfig, RequestForward, Role, RoleMessage, RoleReason, RoleStatus, TableConfig, TableMiss,
+    TableReason, TableStatus, TlvCommand, TlvMap, TlvTableMod, TlvTableReply, Vacancy, BUCKET_ALL,
+    BUCKET_FIRST, BUCKET_LAST,
 };
 use crate::model::{
     Band, BandKind, Bucket, Group, GroupId, GroupKind, Meter, MeterId, MeterUnit, Selection,
@@ -30,8 +31,9 @@ pub(super) fn control_message(e: &mut Entropy<'_>, d: &Dialect) -> Message {
         6 if v >= Version::Of11 => M::TableMod(table_mod(e, v)),
         7 if v <= Version::Of13 => M::QueueGetConfigRequest(real_port(e)),
         8 if v <= Version::Of13 => M::QueueGetConfigReply(Box::new(queue_config(e, v))),
-        9 => M::RoleRequest(role(e, v)),
-        10 => M::RoleReply(role(e, v)),
+        9 if e.one_in(2) => M::RoleRequest(role(e, v)),
+        9 => M::RoleReply(role(e, v)),
+        10 if v >= Version::Of15 => M::ControllerStatus(Box::new(controller_status(e))),
         11 if from14 => M::RoleStatus(RoleStatus {
             role: e.pick(&[Role::Equal, Role::Primary, Role::Secondary]),
             reason: e.pick(&[RoleReason::PrimaryRequest, RoleReason::Config]),
@@ -312,13 +314,36 @@ fn role(e: &mut Entropy<'_>, v: Version) -> RoleMessage {
             role
         },
         generation_id: if nicira { None } else { generation(e) },
+        short_id: if v >= Version::Of15 && !nicira {
+            e.u16()
+        } else {
+            0
+        },
         nicira,
+    }
+}
+
+pub(super) fn controller_status(e: &mut Entropy<'_>) -> ControllerStatus {
+    ControllerStatus {
+        short_id: e.u16(),
+        role: e.pick(&[Role::Equal, Role::Primary, Role::Secondary]),
+        reason: e.pick(&[
+            ControllerReason::Request,
+            ControllerReason::Channel,
+            ControllerReason::Removed,
+        ]),
+        up: e.one_in(2),
+        uri: name(e, 30),
     }
 }
 
 fn async_config(e: &mut Entropy<'_>, v: Version) -> AsyncConfig {
     let mut c = AsyncConfig::default();
-    let kinds = if v >= Version::Of14 { 6 } else { 3 };
+    let kinds = match v {
+        Version::Of15 => 7,
+        Version::Of14 => 6,
+        _ => 3,
+    };
     for kind in &AsyncKind::ALL[..kinds] {
         for secondary in [false, true] {
             let mask = u32::from(e.u8()) & kind.reasons(v);

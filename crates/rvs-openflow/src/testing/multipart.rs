@@ -4,7 +4,7 @@ use rvs_flow::testing::Entropy;
 use rvs_flow::OfPort;
 
 use super::actions::{actions, instructions};
-use super::control::{group, meter, queue, table};
+use super::control::{controller_status, group, meter, queue, table};
 use super::messages::{cookie, port_desc};
 use super::{match_in, name, real_port, u32_of, u64_of};
 use crate::message::{
@@ -100,6 +100,7 @@ pub fn request(e: &mut Entropy<'_>, d: &Dialect) -> Request {
         14 if v >= Version::Of14 => Request::QueueDesc(queues(e)),
         15 => Request::FlowMonitor((0..e.below(3)).map(|_| monitor(e, d)).collect()),
         16 if v >= Version::Of15 => Request::FlowCounters(flow_request(e, d)),
+        17 if v >= Version::Of15 && e.one_in(2) => Request::ControllerStatus,
         17 if v >= Version::Of15 => {
             Request::BundleFeatures(BundleFeaturesRequest { flags: u32_of(e) })
         }
@@ -162,6 +163,9 @@ pub fn reply(e: &mut Entropy<'_>, d: &Dialect) -> Reply {
         15 => Reply::FlowMonitor((0..n).map(|_| update(e, d)).collect()),
         16 if v >= Version::Of15 => {
             Reply::FlowCounters((0..n).map(|_| flow_counters(e, d)).collect())
+        }
+        17 if v >= Version::Of15 && e.one_in(2) => {
+            Reply::ControllerStatus((0..n).map(|_| controller_status(e)).collect())
         }
         17 if v >= Version::Of15 => Reply::BundleFeatures(BundleFeatures {
             capabilities: BundleFlags(e.u16()),

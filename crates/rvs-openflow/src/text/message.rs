@@ -133,6 +133,7 @@ const fn plain_name(m: &Message) -> &'static str {
         M::SetAsync(_) => "SET_ASYNC",
         M::TableStatus(_) => "TABLE_STATUS",
         M::RequestForward(_) => "REQUESTFORWARD",
+        M::ControllerStatus(_) => "CONTROLLER_STATUS",
         M::BundleControl(_) => "BUNDLE_CONTROL",
         M::BundleAdd(_) => "BUNDLE_ADD_MESSAGE",
         M::MultipartRequest(_) => "MULTIPART_REQUEST",

@@ -25,8 +25,16 @@ pub trait Host {
     fn openflow_epoch(&self) -> u64;
     fn openflow_configs(&self) -> Vec<OpenflowConfig>;
     fn ssl(&self) -> Option<SslConfig>;
-    /// A new connection of the bridge's agent; `None`: the bridge isn't up.
-    fn connect(&mut self, now: Now, bridge: BridgeId, manner: &Manner) -> Option<ConnId>;
+    /// The controllers of a bridge, by URI.
+    fn set_controllers(&mut self, bridge: BridgeId, uris: &[String]);
+    /// A new connection of the bridge's agent, to the controller of this URI if it is one; `None`: the bridge isn't up.
+    fn connect(
+        &mut self,
+        now: Now,
+        bridge: BridgeId,
+        manner: &Manner,
+        uri: Option<&str>,
+    ) -> Option<ConnId>;
     /// Probe and options of `manner`, from now on.
     fn adjust(&mut self, now: Now, bridge: BridgeId, conn: ConnId, manner: &Manner);
     fn input(&mut self, bridge: BridgeId, conn: ConnId, bytes: &[u8]);
@@ -71,9 +79,23 @@ impl<R: Rim> Host for Switch<R> {
         Self::ssl(self)
     }
 
-    fn connect(&mut self, now: Now, bridge: BridgeId, m: &Manner) -> Option<ConnId> {
+    fn set_controllers(&mut self, bridge: BridgeId, uris: &[String]) {
+        self.with_agent(bridge, |agent, _| agent.set_controllers(uris));
+    }
+
+    fn connect(
+        &mut self,
+        now: Now,
+        bridge: BridgeId,
+        m: &Manner,
+        uri: Option<&str>,
+    ) -> Option<ConnId> {
         self.with_agent(bridge, |agent, _| {
-            agent.connect(now, m.kind, m.versions, m.probe, m.options)
+            let conn = agent.connect(now, m.kind, m.versions, m.probe, m.options);
+            if let Some(uri) = uri {
+                agent.belongs_to(conn, uri);
+            }
+            conn
         })
     }
 

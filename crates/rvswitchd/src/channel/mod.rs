@@ -196,6 +196,11 @@ impl Channels {
         self.bridges = configs.iter().map(|c| c.bridge).collect();
         self.desk.configure(&configs);
         let mut wanted = post::wanted(&configs, &self.rundir);
+        for bridge in &self.bridges {
+            let of_bridge = wanted.iter().filter(|(key, _)| key.0 == *bridge);
+            let uris: Vec<String> = of_bridge.filter_map(|(_, s)| s.uri.clone()).collect();
+            host.set_controllers(*bridge, &uris);
+        }
         let is_kept = |key: &PostKey, post: &Post| {
             wanted
                 .get(key)
@@ -310,8 +315,10 @@ impl Channels {
             let mut turn = link.take(now, host, &mut buffer);
             if matches!(turn, Turn::Opened) {
                 let post = self.posts.get(&link.post);
-                let manner = post.map(|p| &p.spec.manner);
-                link.conn = manner.and_then(|m| host.connect(now, link.post.0, m));
+                link.conn = post.and_then(|p| {
+                    let uri = p.spec.uri.as_deref();
+                    host.connect(now, link.post.0, &p.spec.manner, uri)
+                });
                 turn = match link.conn {
                     Some(_) => {
                         // TLS may have the first message already, and no poll would tell of it.

@@ -35,6 +35,8 @@ pub struct Spec {
     /// Or why there can't be one.
     pub target: Result<Target, String>,
     pub manner: Manner,
+    /// By what name controllers hear of this one.
+    pub uri: Option<String>,
     pub max_backoff: Duration,
 }
 
@@ -100,6 +102,7 @@ fn service(config: &OpenflowConfig, kind: ConnKind, suffix: &str, rundir: &Path)
             probe: None,
             options: ConnOptions::default(),
         },
+        uri: None,
         max_backoff: ControllerConfig::DEFAULT_MAX_BACKOFF,
     }
 }
@@ -123,7 +126,16 @@ fn controller(config: &OpenflowConfig, row: &ControllerConfig, rundir: &Path) ->
                 burst_limit: row.rate_limit.map(|r| r.1),
             },
         },
+        uri: (kind == ConnKind::Primary).then(|| uri(&row.target)),
         max_backoff: row.max_backoff,
+    }
+}
+
+/// A target as OpenFlow writes it, which has a word of its own for TLS.
+fn uri(target: &str) -> String {
+    match target.strip_prefix("ssl:") {
+        Some(rest) => format!("tls:{rest}"),
+        None => target.to_owned(),
     }
 }
 

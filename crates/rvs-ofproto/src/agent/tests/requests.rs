@@ -274,6 +274,7 @@ fn every_multipart_is_answered() {
         }
         if version >= Version::Of15 {
             all.push(Request::FlowCounters(flows()));
+            all.push(Request::ControllerStatus);
             all.push(Request::BundleFeatures(BundleFeaturesRequest::default()));
         }
         all

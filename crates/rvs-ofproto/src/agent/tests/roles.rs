@@ -6,6 +6,7 @@ fn role(role: Role, generation_id: Option<u64>) -> Message {
     Message::RoleRequest(RoleMessage {
         role,
         generation_id,
+        short_id: 0,
         nicira: false,
     })
 }
@@ -125,6 +126,7 @@ fn nicira_roles_are_for_1_0() {
         Message::RoleRequest(RoleMessage {
             role,
             generation_id: None,
+            short_id: 0,
             nicira: true,
         })
     };
@@ -256,4 +258,89 @@ fn other_controllers_requests_are_forwarded_to_those_who_ask() {
     };
     assert_eq!((f.xid, &f.request), (21, &m));
     assert!(rig.hear(a).is_empty(), "not to who asked");
+}
+
+/// A controller of 1.5 that the configuration names, past its handshake.
+fn named(rig: &mut Rig, uri: &str) -> Client {
+    let conn = rig.connect(ConnKind::Primary, VersionSet::ALL);
+    rig.agent.belongs_to(conn, uri);
+    let dialect = Dialect::new(Version::Of15);
+    let versions = VersionSet::default().with(Version::Of15);
+    let c = Client { conn, dialect };
+    rig.say(c, 1, &Message::Hello(Hello { versions }));
+    let heard = rig.hear(c);
+    assert!(matches!(heard[..], [(_, Message::Hello(_))]), "{heard:?}");
+    c
+}
+
+/// What it heard of others: reason, URI, up, role and short id.
+fn told(rig: &mut Rig, c: Client) -> Vec<(ControllerReason, String, bool, Role, u16)> {
+    rig.turn();
+    let of = |m| match m {
+        Message::ControllerStatus(s) => (s.reason, s.uri, s.up, s.role, s.short_id),
+        m => panic!("{m:?}"),
+    };
+    rig.hear(c).into_iter().map(|(_, m)| of(m)).collect()
+}
+
+#[test]
+fn controllers_hear_how_the_others_fare() {
+    use ControllerReason as Why;
+    let mut rig = Rig::new();
+    let uris = ["tcp:a", "tcp:b", "tcp:c"].map(str::to_owned);
+    rig.agent.set_controllers(&uris[..2]);
+    let a = named(&mut rig, "tcp:a");
+    assert!(told(&mut rig, a).is_empty(), "nothing of itself");
+    let b = named(&mut rig, "tcp:b");
+    let of_b = |why, up, role, id| (why, "tcp:b".to_owned(), up, role, id);
+    assert_eq!(
+        told(&mut rig, a),
+        [of_b(Why::Channel, true, Role::Equal, 0)]
+    );
+    let ask = |role, short_id| {
+        Message::RoleRequest(RoleMessage {
+            role,
+            generation_id: Some(1),
+            short_id,
+            nicira: false,
+        })
+    };
+    let Message::RoleReply(r) = rig.ask_one(b, &ask(Role::Primary, 7)) else {
+        panic!()
+    };
+    assert_eq!((r.role, r.short_id), (Role::Primary, 7));
+    let now = |why| of_b(why, true, Role::Primary, 7);
+    assert_eq!(told(&mut rig, a), [now(Why::Role), now(Why::ShortId)]);
+    let code = rig.error(a, &ask(Role::Equal, 7));
+    assert_eq!(code, ErrorCode::RrfcIdInUse);
+    let [Reply::ControllerStatus(all)] = &rig.multipart(a, Request::ControllerStatus)[..] else {
+        panic!()
+    };
+    let all = all
+        .iter()
+        .map(|s| (&*s.uri, s.up, s.role, s.short_id, s.reason));
+    let all: Vec<_> = all.collect();
+    assert_eq!(
+        all,
+        [
+            ("tcp:a", true, Role::Equal, 0, Why::Request),
+            ("tcp:b", true, Role::Primary, 7, Why::Request)
+        ]
+    );
+    rig.agent.set_controllers(&uris);
+    let added = (Why::Added, uris[2].clone(), false, Role::Equal, 0);
+    assert_eq!(told(&mut rig, a), [added]);
+    rig.agent.disconnect(b.conn);
+    let down = |why| of_b(why, false, Role::Primary, 7);
+    assert_eq!(told(&mut rig, a), [down(Why::Channel)]);
+    // It stops listening.
+    let mut wish = AsyncConfig::default();
+    wish.set(AsyncKind::ControllerStatus, false, 1 << Why::Removed as u32);
+    rig.done(a, &Message::SetAsync(Box::new(wish)));
+    named(&mut rig, "tcp:b");
+    assert!(told(&mut rig, a).is_empty());
+    rig.agent.set_controllers(&uris[..1]);
+    let gone: Vec<_> = told(&mut rig, a).into_iter().map(|t| (t.0, t.1)).collect();
+    let removed = |n: usize| (Why::Removed, uris[n].clone());
+    assert_eq!(gone, [removed(1), removed(2)]);
 }

@@ -57,6 +57,7 @@ enum Kind {
     FlowMonitor,
     /// OpenFlow 1.5.
     FlowCounters,
+    ControllerStatus,
     BundleFeatures,
 }
 
@@ -81,6 +82,7 @@ impl Kind {
             Self::QueueDesc => "QUEUE_DESC",
             Self::FlowMonitor => "FLOW_MONITOR",
             Self::FlowCounters => "FLOW_STATS",
+            Self::ControllerStatus => "CONTROLLER_STATUS",
             Self::BundleFeatures => "BUNDLE_FEATURES",
         }
     }
@@ -130,7 +132,7 @@ const fn nx(kind: Kind, first: u8, last: u8, sub: u32) -> Row {
     }
 }
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 27] = [
     std(Kind::Desc, 1, 6, mp::DESC),
     std(Kind::Flow, 1, 6, mp::FLOW),
     nx(Kind::NxFlow, 1, 1, nxst::FLOW),
@@ -161,6 +163,7 @@ const ROWS: [Row; 26] = [
     },
     std(Kind::FlowMonitor, 5, 6, mp::FLOW_MONITOR),
     std(Kind::FlowCounters, 6, 6, mp::FLOW_STATS),
+    std(Kind::ControllerStatus, 6, 6, mp::CONTROLLER_STATUS),
     std(Kind::BundleFeatures, 6, 6, mp::BUNDLE_FEATURES),
 ];
 

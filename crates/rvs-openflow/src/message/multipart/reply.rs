@@ -3,6 +3,7 @@
 use super::{entries, Kind};
 use crate::error::OfError;
 use crate::message::bundle::BundleFeatures;
+use crate::message::controller_status::ControllerStatus;
 use crate::message::desc::Desc;
 use crate::message::flow_stats::{AggregateStats, FlowStats, FlowStatsForm};
 use crate::message::group::{pull_group_desc, put_group_desc};
@@ -44,6 +45,8 @@ pub enum Reply {
     /// Flows without instructions, cookies, flags and timeouts (OpenFlow 1.5).
     FlowCounters(Vec<FlowStats>),
     /// OpenFlow 1.5.
+    ControllerStatus(Vec<ControllerStatus>),
+    /// OpenFlow 1.5.
     BundleFeatures(BundleFeatures),
 }
 
@@ -70,6 +73,7 @@ impl Reply {
             Self::QueueDesc(_) => Kind::QueueDesc,
             Self::FlowMonitor(_) => Kind::FlowMonitor,
             Self::FlowCounters(_) => Kind::FlowCounters,
+            Self::ControllerStatus(_) => Kind::ControllerStatus,
             Self::BundleFeatures(_) => Kind::BundleFeatures,
         }
     }
@@ -98,6 +102,7 @@ impl Reply {
             Kind::QueueDesc => Self::QueueDesc(entries(r, |r| Queue::pull_desc(r, v))?),
             Kind::FlowMonitor => Self::FlowMonitor(entries(r, |r| FlowUpdate::pull(r, v))?),
             Kind::FlowCounters => Self::FlowCounters(entries(r, FlowStats::pull_counters)?),
+            Kind::ControllerStatus => Self::ControllerStatus(entries(r, ControllerStatus::pull)?),
             Kind::BundleFeatures => Self::BundleFeatures(BundleFeatures::pull(r)?),
         })
     }
@@ -123,6 +128,7 @@ impl Reply {
             Self::TableDesc(v) => v.len(),
             Self::QueueDesc(v) => v.len(),
             Self::FlowMonitor(v) => v.len(),
+            Self::ControllerStatus(v) => v.len(),
         }
     }
 
@@ -151,6 +157,7 @@ impl Reply {
             Self::QueueDesc(q) => q[i].put_desc(w),
             Self::FlowMonitor(u) => u[i].put(w, v),
             Self::FlowCounters(f) => f[i].put_counters(w),
+            Self::ControllerStatus(c) => c[i].put(w),
             Self::BundleFeatures(f) => f.put(w),
         }
     }

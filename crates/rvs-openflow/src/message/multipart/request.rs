@@ -43,6 +43,8 @@ pub enum Request {
     /// Flow statistics without instructions (OpenFlow 1.5).
     FlowCounters(Box<FlowStatsRequest>),
     /// OpenFlow 1.5.
+    ControllerStatus,
+    /// OpenFlow 1.5.
     BundleFeatures(BundleFeaturesRequest),
 }
 
@@ -70,6 +72,7 @@ impl Request {
             Self::QueueDesc(_) => Kind::QueueDesc,
             Self::FlowMonitor(_) => Kind::FlowMonitor,
             Self::FlowCounters(_) => Kind::FlowCounters,
+            Self::ControllerStatus => Kind::ControllerStatus,
             Self::BundleFeatures(_) => Kind::BundleFeatures,
         }
     }
@@ -83,6 +86,7 @@ impl Request {
             Kind::Aggregate => Self::Aggregate(flows(r)?),
             Kind::NxAggregate => Self::Aggregate(Box::new(FlowStatsRequest::pull_nicira(r)?)),
             Kind::FlowCounters => Self::FlowCounters(flows(r)?),
+            Kind::ControllerStatus => Self::ControllerStatus,
             Kind::BundleFeatures => Self::BundleFeatures(BundleFeaturesRequest::pull(r)?),
             Kind::Table => Self::Table,
             Kind::Port => {
@@ -125,7 +129,8 @@ impl Request {
             | Self::Table
             | Self::GroupFeatures
             | Self::MeterFeatures
-            | Self::TableDesc => {}
+            | Self::TableDesc
+            | Self::ControllerStatus => {}
             Self::Flow(q) | Self::Aggregate(q) | Self::FlowCounters(q) => q.put(w, version),
             Self::Port(p) => {
                 put_port(w, *p, version);

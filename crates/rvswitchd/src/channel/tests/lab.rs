@@ -62,7 +62,15 @@ impl Host for Switch {
         self.ssl.clone()
     }
 
-    fn connect(&mut self, now: Now, _: BridgeId, manner: &Manner) -> Option<ConnId> {
+    fn set_controllers(&mut self, _: BridgeId, _: &[String]) {}
+
+    fn connect(
+        &mut self,
+        now: Now,
+        _: BridgeId,
+        manner: &Manner,
+        _: Option<&str>,
+    ) -> Option<ConnId> {
         self.last += 1;
         let conn = Conn {
             manner: *manner,
