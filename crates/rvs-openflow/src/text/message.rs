@@ -14,10 +14,10 @@ use super::port::{config_names, desc_text, or_zero, stats_text};
 use super::Words;
 use crate::framer::RawHeader;
 use crate::message::{
-    kind, BundleAdd, BundleCommand, BundleControl, BundleFlags, Capabilities, Features,
-    FlowCommand, FlowFlags, FlowFormat, FlowMod, FlowStatsRequest, Fragments, GroupCommand,
-    GroupMod, Message, MeterCommand, PacketInFormat, PortChange, PortMod, Reply, Request, Role,
-    RoleMessage, SwitchConfig, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST,
+    kind, BundleAdd, BundleCommand, BundleControl, BundleFlags, Capabilities, ControllerReason,
+    ControllerStatus, Features, FlowCommand, FlowFlags, FlowFormat, FlowMod, FlowStatsRequest,
+    Fragments, GroupCommand, GroupMod, Message, MeterCommand, PacketInFormat, PortChange, PortMod,
+    Reply, Request, Role, RoleMessage, SwitchConfig, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST,
 };
 use crate::model::{GroupId, MeterId, TableId};
 use crate::version::{Version, VersionSet};
@@ -189,6 +189,7 @@ pub fn body(m: &Message, dialect: &Dialect, w: &Words<'_>) -> String {
         }
         Message::QueueGetConfigRequest(port) => format!(" port={}\n", w.port(*port)),
         Message::RoleRequest(r) | Message::RoleReply(r) => role(r),
+        Message::ControllerStatus(c) => controller_status(c),
         Message::BundleControl(b) => bundle_control(b),
         Message::BundleAdd(b) => bundle_add(b, dialect),
         Message::MultipartRequest(r) => format!("{}\n", request(&r.body, w)),
@@ -410,13 +411,36 @@ fn port_mod(p: &PortMod) -> String {
     )
 }
 
-fn role(r: &RoleMessage) -> String {
-    let name = match r.role {
+const fn role_name(r: Role) -> &'static str {
+    match r {
         Role::NoChange => "nochange",
         Role::Equal => "equal",
         Role::Primary => "primary",
         Role::Secondary => "secondary",
+    }
+}
+
+fn controller_status(c: &ControllerStatus) -> String {
+    let reason = match c.reason {
+        ControllerReason::Request => "request",
+        ControllerReason::Channel => "channel_status",
+        ControllerReason::Role => "role",
+        ControllerReason::Added => "added",
+        ControllerReason::Removed => "removed",
+        ControllerReason::ShortId => "short_id",
+        ControllerReason::Experimenter => "experimenter",
     };
+    let channel = if c.up { "up" } else { "down" };
+    format!(
+        " uri={} channel={channel} role={} short_id={} reason={reason}\n",
+        c.uri,
+        role_name(c.role),
+        c.short_id
+    )
+}
+
+fn role(r: &RoleMessage) -> String {
+    let name = role_name(r.role);
     let generation = r.generation_id.map(|g| format!(" generation_id={g}"));
     format!(" role={name}{}\n", generation.unwrap_or_default())
 }
@@ -549,6 +573,10 @@ fn reply(r: &Reply, w: &Words<'_>) -> String {
             for u in all {
                 let _ = writeln!(text, " {}", update_text(u, w));
             }
+        }
+        Reply::ControllerStatus(all) => {
+            all.iter()
+                .for_each(|c| text.push_str(&controller_status(c)));
         }
         Reply::BundleFeatures(f) => {
             return format!(" capabilities={}\n", bundle_flags(f.capabilities))

@@ -144,6 +144,29 @@ fn statistics_are_named_by_who_defined_them() {
 }
 
 #[test]
+fn news_of_controllers_are_told_in_one_line_each() {
+    let of = |reason| ControllerStatus {
+        short_id: 7,
+        role: Role::Primary,
+        reason,
+        up: false,
+        uri: "tls:192.0.2.1".to_owned(),
+    };
+    let news = Message::ControllerStatus(Box::new(of(ControllerReason::Channel)));
+    let line = "uri=tls:192.0.2.1 channel=down role=primary short_id=7 reason=";
+    assert_eq!(
+        said(Version::Of15, &news),
+        format!("OFPT_CONTROLLER_STATUS (OF1.5) (xid=0x7): {line}channel_status")
+    );
+    let all = Reply::ControllerStatus(vec![of(ControllerReason::Request)]);
+    let all = Message::MultipartReply(MultipartReply::new(all));
+    assert_eq!(
+        said(Version::Of15, &all),
+        format!("OFPST_CONTROLLER_STATUS reply (OF1.5) (xid=0x7):\n {line}request")
+    );
+}
+
+#[test]
 fn what_can_not_be_read_is_said_as_such() {
     let text = wire_text(&Dialect::new(Version::Of13), &[4, 14, 0, 8, 0, 0, 0, 9]);
     assert!(
