@@ -124,6 +124,7 @@ fn main() -> ExitCode {
         schema::status_reads_as_there,
         refusals::bridges_and_ports,
         refusals::devices_that_cannot_be_ports,
+        refusals::reserved_names,
         refusals::tags,
         refusals::usage,
         refusals::daemon_not_running,

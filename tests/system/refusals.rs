@@ -1,7 +1,7 @@
 //! Commands that make no sense: one line that names cause and cure, and nothing changes.
 
 use rvs_tests::daemon::ctl;
-use rvs_tests::{Daemon, Lab};
+use rvs_tests::{eventually, Daemon, Lab};
 
 pub fn bridges_and_ports(lab: &Lab) {
     let switch = Daemon::start(lab, "--bridge br1");
@@ -81,6 +81,36 @@ pub fn devices_that_cannot_be_ports(lab: &Lab) {
     // What is in the way removed, the same command works.
     lab.sh("ip link set v0 nomaster");
     switch.ctl("add-port br1 v0");
+}
+
+/// As with Open vSwitch the row's `error` stays empty; who asked is told all the same.
+pub fn reserved_names(lab: &Lab) {
+    let switch = Daemon::start(lab, "--bridge br1");
+    switch.expects(&["name is reserved"]);
+    for name in [
+        "vxlan_sys_4789",
+        "gtpu_sys",
+        "udp_sys_6635",
+        "ovs-system",
+        "ovs-netdev",
+    ] {
+        let add = format!("add-port br1 {name}");
+        for command in [
+            add.clone(),
+            format!("{add} -- set interface {name} type=internal"),
+            format!("add-br {name}"),
+        ] {
+            switch.refuses(&command, 1, &[name, "reserved", "choose another"]);
+        }
+        assert!(lab.link(name).is_none(), "{name}");
+    }
+    // Who does not wait for the switch has a port that says why it is none.
+    switch.ctl("--no-wait add-port br1 stt_sys");
+    eventually("the switch has seen it", || {
+        switch.interface("stt_sys", "ofport") == "-1"
+    });
+    assert_eq!(switch.interface("stt_sys", "error"), "[]");
+    assert!(switch.ctl("doctor").contains("name is reserved"));
 }
 
 pub fn tags(lab: &Lab) {

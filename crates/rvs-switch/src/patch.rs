@@ -12,7 +12,7 @@ use rvs_packet::MacAddr;
 use rvs_pipeline::PortTraffic;
 
 use crate::platform::{LinkInfo, PortCounters};
-use crate::ports::{Changes, IfaceState, Topology};
+use crate::ports::{Changes, IfaceState, Refusal, Topology};
 
 /// An open end of a patch.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl IfaceState {
             }
         };
         self.patch = None;
-        self.refuse(error, changes);
+        self.refuse(Refusal::Because(error), changes);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::numbers::Numbers;
 use crate::platform::{LinkInfo, Platform, PortEvent, PortSpec};
 use crate::qos;
 
-pub use state::{BridgeState, Changes, IfaceState, PortState, Touched};
+pub use state::{BridgeState, Changes, IfaceState, PortState, Refusal, Touched};
 
 /// Ports of the daemon, open or waiting. Past it a port is refused with an error in its row.
 pub const MAX_PORTS: usize = 4096;
@@ -352,17 +352,18 @@ impl Topology {
         changes: &mut Changes,
     ) {
         if self.by_dp.len() + self.patches.len() >= MAX_PORTS {
-            return iface.refuse(format!("the switch has {MAX_PORTS} ports already"), changes);
+            let error = format!("the switch has {MAX_PORTS} ports already");
+            return iface.refuse(Refusal::Because(error), changes);
         }
         if is_reserved(&iface.cfg.name) {
-            return iface.refuse_name(changes);
+            return iface.refuse(Refusal::ReservedName, changes);
         }
         match &iface.cfg.kind {
             IfaceKind::Unknown(kind) => {
                 let error = format!(
                     "interface type {kind} is not supported (system, internal, tap and patch are)"
                 );
-                return iface.refuse(error, changes);
+                return iface.refuse(Refusal::Because(error), changes);
             }
             IfaceKind::Patch => {
                 self.patches.insert(iface.cfg.name.clone(), iface.cfg.uuid);
@@ -389,7 +390,7 @@ impl Topology {
                 changes.ifaces.insert(iface.cfg.uuid);
                 changes.opened.push(dp);
             }
-            Err(e) => iface.refuse(e.0, changes),
+            Err(e) => iface.refuse(Refusal::Because(e.0), changes),
         }
     }
 
@@ -449,10 +450,10 @@ impl Topology {
         if let Some(iface) = b.ifaces_mut().find(|i| i.cfg.uuid == uuid) {
             tracing::info!(target: "bridge", "bridge {name}: the device of interface {} is gone", iface.cfg.name);
             iface.open = None;
-            iface.error = Some(format!(
+            iface.error = Some(Refusal::Because(format!(
                 "could not open network device {} (No such device)",
                 iface.cfg.name
-            ));
+            )));
         }
     }
 
@@ -493,15 +494,19 @@ impl Topology {
 
 /// Names that Open vSwitch keeps for devices of its own. Whoever has both keeps clear of them, and so do its tests.
 fn is_reserved(name: &str) -> bool {
-    const WHOLE: [&str; 2] = ["ovs-netdev", "ovs-dummy"];
-    const BEGINNINGS: [&str; 8] = [
+    // The devices of its datapaths, one for each type.
+    const WHOLE: [&str; 3] = ["ovs-system", "ovs-netdev", "ovs-dummy"];
+    const BEGINNINGS: [&str; 11] = [
         "gre_sys",
         "erspan_sys",
         "ip6gre_sys",
         "ip6erspan_sys",
         "genev_sys",
+        "gtpu_sys",
         "lisp_sys",
+        "srv6_sys",
         "stt_sys",
+        "udp_sys",
         "vxlan_sys",
     ];
     WHOLE.contains(&name) || BEGINNINGS.iter().any(|b| name.starts_with(b))

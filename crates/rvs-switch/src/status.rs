@@ -9,7 +9,7 @@ use rvs_packet::MacAddr;
 
 use crate::mirrors::MirrorState;
 use crate::platform::{LinkInfo, PortCounters};
-use crate::ports::{BridgeState, IfaceState};
+use crate::ports::{BridgeState, IfaceState, Refusal};
 
 /// New values of columns of one row.
 #[derive(Debug)]
@@ -116,11 +116,11 @@ pub fn interface(iface: &IfaceState) -> RowStatus {
     } else {
         wire_port(iface.of_port)
     };
-    let error = iface.error.as_deref().filter(|e| !e.is_empty());
-    let mut columns = vec![
-        ("ofport", Datum::scalar(ofport)),
-        ("error", error.map_or_else(none, text)),
-    ];
+    let error = match &iface.error {
+        None | Some(Refusal::ReservedName) => none(),
+        Some(Refusal::Because(why)) => text(why.clone()),
+    };
+    let mut columns = vec![("ofport", Datum::scalar(ofport)), ("error", error)];
     match iface.link() {
         Some(link) => {
             columns.extend(link_columns(link));

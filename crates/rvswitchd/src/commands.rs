@@ -441,7 +441,7 @@ pub fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
                 "port": port.cfg.name,
                 "interface": iface.cfg.name,
                 "ofport": iface.of_port.to_u16(),
-                "error": iface.error,
+                "error": iface.error.as_ref().map(ToString::to_string),
                 "link": iface.link().map(|l| json!({
                     "admin": l.admin_up, "carrier": l.link_up, "mtu": l.mtu, "mac": l.mac.to_string(), "note": l.note,
                 })),

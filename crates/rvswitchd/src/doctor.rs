@@ -63,7 +63,7 @@ pub fn run(daemon: &mut Daemon, _: &[String]) -> Answer {
         .filter_map(|(_, i)| {
             i.error
                 .as_ref()
-                .map(|e| json!({"port": i.cfg.name, "error": e}))
+                .map(|e| json!({"port": i.cfg.name, "error": e.to_string()}))
         })
         .collect();
     Ok(json!({

@@ -200,6 +200,15 @@ impl<'a> Session<'a> {
                 continue;
             };
             let Some(error) = row.opt_str("error") else {
+                if row.opt_int("ofport") == Some(-1) {
+                    // As with Open vSwitch, only names that it keeps for itself are refused without a word.
+                    let name = row.str("name");
+                    let error = format!(
+                        "{name} can't be a port: its name is reserved for Open vSwitch's own devices; choose another"
+                    );
+                    refused.push((name.to_owned(), error));
+                    continue;
+                }
                 // It is open; there may be something to know about it.
                 if let Some(note) = row.map_value("status", "note") {
                     eprintln!("rvs-ctl: {note}");

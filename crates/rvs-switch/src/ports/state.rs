@@ -1,6 +1,7 @@
 //! Bridges, ports and interfaces as they are, and what a change touched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use rvs_flow::{DpPort, OfPort};
 use rvs_ovsdb::Uuid;
@@ -13,6 +14,26 @@ use crate::patch::Patch;
 use crate::platform::{LinkInfo, Platform, PortSpec};
 use crate::qos::Qos;
 
+/// Why an interface is not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its name is one that Open vSwitch keeps for devices of its own. As there, the log says so and the row does not.
+    ReservedName,
+    /// In words that name cause and cure.
+    Because(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReservedName => {
+                "its name is reserved for Open vSwitch's own devices; choose another"
+            }
+            Self::Because(text) => text,
+        })
+    }
+}
+
 /// An interface as it is.
 #[derive(Debug)]
 pub struct IfaceState {
@@ -24,8 +45,7 @@ pub struct IfaceState {
     pub open: Option<(DpPort, LinkInfo)>,
     /// The end of a patch, when it is one and names its other end.
     pub patch: Option<Patch>,
-    /// Why it is not open. Empty where its row is to say no more than that it is not.
-    pub error: Option<String>,
+    pub error: Option<Refusal>,
     /// How often carrier or administrative state changed since it was opened.
     pub link_resets: u64,
 }
@@ -48,25 +68,20 @@ impl IfaceState {
     }
 
     /// Says why it is not open, once for each reason.
-    pub(crate) fn refuse(&mut self, error: String, changes: &mut Changes) {
-        if self.error.as_ref() != Some(&error) {
-            changes.ifaces.insert(self.cfg.uuid);
-            changes
-                .warnings
-                .push(format!("Interface {}: {error}", self.cfg.name));
-            self.error = Some(error);
+    pub(crate) fn refuse(&mut self, why: Refusal, changes: &mut Changes) {
+        if self.error.as_ref() == Some(&why) {
+            return;
         }
-    }
-
-    /// Says in the log alone, as the field does, that its name is another's.
-    pub(super) fn refuse_name(&mut self, changes: &mut Changes) {
-        if self.error.replace(String::new()).is_none() {
-            changes.ifaces.insert(self.cfg.uuid);
-            changes.warnings.push(format!(
-                "could not create interface {}, name is reserved",
-                self.cfg.name
-            ));
-        }
+        let name = &self.cfg.name;
+        changes.ifaces.insert(self.cfg.uuid);
+        changes.warnings.push(match &why {
+            // In the field's words.
+            Refusal::ReservedName => {
+                format!("could not create interface {name}, name is reserved")
+            }
+            Refusal::Because(text) => format!("Interface {name}: {text}"),
+        });
+        self.error = Some(why);
     }
 
     /// Changes the device where the wish has changed, and only there: what its user has set since stays.
