@@ -214,3 +214,32 @@ fn more_than_the_limit_are_left_out() {
     let all: rvs_pipeline::Mirrors = (0..100).map(|_| to_port(3)).collect();
     assert_eq!(all.iter().count(), MAX_MIRRORS);
 }
+
+#[test]
+fn a_copy_has_the_dscp_that_the_frame_left_with() {
+    let mut lab = lab([None; 4], [to_port(3), to_port(4)]);
+    lab.change(|b| {
+        let dscp = [(2, 46), (3, 10)];
+        let ports = (1..=4).map(|n| {
+            let mut port = Port::device(OfPort(n), DpPort(n), "p");
+            let marks = dscp.iter().filter(|(of, _)| *of == n);
+            port.dscp = marks.map(|(_, to)| (0x1_0002, *to)).collect();
+            (port, VlanMode::default())
+        });
+        b.ports = Arc::new(Ports::singles(ports).unwrap());
+        let leaving = |n| Mirror {
+            arriving: MirrorPorts::These([].into()),
+            leaving: MirrorPorts::These([BundleId(2)].into()),
+            ..to_port(n)
+        };
+        set(b, [leaving(3), leaving(4)]);
+    });
+    does(
+        &mut lab,
+        vec![Action::SetQueue(1), out(2), Action::output(OfPort::IN_PORT)],
+    );
+    let tos = |(port, frame): (u32, Vec<u8>)| (port, frame[15] >> 2);
+    let sent: Vec<_> = lab.sent(&udp(1, 2, &[]), 1).into_iter().map(tos).collect();
+    // Port 3 has a DSCP of its own for the queue, port 4 none; what leaves elsewhere is as it was.
+    assert_eq!(sent, [(1, 0), (2, 46), (3, 10), (4, 46)]);
+}

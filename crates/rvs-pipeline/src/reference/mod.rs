@@ -4,7 +4,7 @@
 //! frame anew; every action edits the frame's octets; every output copies them. It is slow and meant to be obviously right,
 //! and it shares no code with `translate` beyond the snapshot that both read and the field registry.
 //!
-//! What it leaves out: meters let everything pass, queues do nothing, `learn` and `controller` only report.
+//! What it leaves out: meters let everything pass, queues write the DSCP and nothing else, `learn` and `controller` only report.
 
 mod edit;
 mod execute;
@@ -117,6 +117,8 @@ struct Packet<'w> {
     /// Of the bridge that the frame arrived in.
     vlan_limit: u8,
     frags: FragMode,
+    /// Of the queue that was chosen; 0: none.
+    priority: u32,
     at: Place,
 }
 
@@ -144,6 +146,7 @@ impl<'w> Packet<'w> {
             own_tags: 0,
             vlan_limit: bridge.settings.vlan_limit,
             frags: bridge.settings.frags,
+            priority: 0,
             at: Place {
                 cookie: u64::MAX,
                 ..Place::default()
@@ -354,7 +357,15 @@ impl<'w> Run<'w, '_> {
                 });
                 return number.map_or(Ok(()), |n| self.output(p, n));
             }
-            Action::Enqueue { port, .. } => return self.output(p, *port),
+            Action::Enqueue { port, queue } => {
+                let mut copy = p.clone();
+                copy.priority = output::priority_of(p.bridge, *queue).unwrap_or(p.priority);
+                return self.output(&copy, *port);
+            }
+            Action::SetQueue(queue) => {
+                p.priority = output::priority_of(p.bridge, *queue).unwrap_or(p.priority);
+            }
+            Action::PopQueue => p.priority = 0,
             Action::Controller(what) => {
                 self.packet_in(p, what.reason, what.controller);
                 if what.pause {

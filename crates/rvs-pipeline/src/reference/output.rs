@@ -1,9 +1,10 @@
 //! Frames that leave, for the wire or for another bridge.
 
+use rvs_flow::field::FieldId;
 use rvs_flow::OfPort;
 
 use super::lookup::admits;
-use super::{mirror, End, Packet, Run, Step};
+use super::{edit, mirror, End, Packet, Run, Step};
 use crate::bridge::{Bridge, BridgeId};
 use crate::ports::{Port, PortKind};
 
@@ -29,13 +30,17 @@ impl<'w> Run<'w, '_> {
         }
         match port.kind {
             PortKind::Device(dp) => {
+                let p = marked(p, port);
                 let mut frame = p.frame.bytes().to_vec();
                 frame.truncate(max_len.map_or(usize::MAX, usize::from));
                 self.out.outputs.push((dp, frame));
+                mirror::mirror(self, &p, port, true)
             }
-            PortKind::Patch { peer } => self.cross(p, peer)?,
+            PortKind::Patch { peer } => {
+                self.cross(p, peer)?;
+                mirror::mirror(self, p, port, true)
+            }
         }
-        mirror::mirror(self, p, port, true)
     }
 
     fn cross(&mut self, p: &Packet<'w>, peer: Option<(BridgeId, OfPort)>) -> Step {
@@ -53,6 +58,7 @@ impl<'w> Run<'w, '_> {
         }
         let mut there = Packet::arrived(p.frame.clone(), bridge, of);
         there.own_tags = p.own_tags;
+        there.priority = p.priority;
         there.vlan_limit = p.vlan_limit;
         there.frags = p.frags;
         self.down(true, |run| {
@@ -62,6 +68,25 @@ impl<'w> Run<'w, '_> {
                 _ => Ok(()),
             }
         })
+    }
+}
+
+/// The packet with the DSCP that its queue has at this port.
+fn marked<'w>(p: &Packet<'w>, port: &Port) -> Packet<'w> {
+    let mut p = p.clone();
+    if let Some((_, dscp)) = port.dscp.iter().find(|(queue, _)| *queue == p.priority) {
+        edit::set_field(&mut p, FieldId::IpDscp, u128::from(*dscp), 0x3f);
+    }
+    p
+}
+
+/// What `port.dscp` calls a queue.
+pub(super) fn priority_of(bridge: &Bridge, queue: u32) -> Option<u32> {
+    let class = 0x1_0001 + u64::from(queue);
+    match bridge.settings.dummy {
+        _ if class > 0x1_f000 => None,
+        true => Some(queue),
+        false => u32::try_from(class).ok(),
     }
 }
 

@@ -58,13 +58,17 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                     None => DpAction::Output(dp),
                     Some(max_len) => DpAction::OutputTruncated { port: dp, max_len },
                 });
+                // Mirrors copy what has left.
+                self.mirror_departure(port);
                 if let Some(tos) = was {
                     self.write_field(FieldId::NwTos, tos, DSCP);
                 }
             }
-            PortKind::Patch { peer } => self.cross_patch(port, peer),
+            PortKind::Patch { peer } => {
+                self.cross_patch(port, peer);
+                self.mirror_departure(port);
+            }
         }
-        self.mirror_departure(port);
     }
 
     /// Writes the DSCP that the frame's queue has at this port, and returns what the frame had: it leaves elsewhere as it was.

@@ -423,3 +423,64 @@ fn a_queue_is_remembered_by_what_goes_on_later() {
     let on = rvs_pipeline::translate_actions(&lab.view(), &key, state, &mut rvs_pipeline::NoTrace);
     assert_eq!(on.actions, [q(5), to(4), q(0), to(2), q(5), to(3)]);
 }
+
+/// Each port writes what its queue says, for itself alone; where there is no DSCP nothing is written.
+#[test]
+fn a_queue_writes_its_dscp_at_each_port_that_has_one() {
+    let port = |n: u32, marks: &[(u32, u8)]| {
+        let mut port = Port::device(OfPort(n), DpPort(n), "p");
+        port.dscp = marks.into();
+        (port, VlanMode::default())
+    };
+    let queue = |n: u32| 0x1_0001 + n;
+    let enqueue = |port, queue| Action::Enqueue {
+        port: OfPort(port),
+        queue,
+    };
+    let mut lab = all(vec![
+        enqueue(2, 0),
+        enqueue(2, 1),
+        enqueue(3, 0),
+        enqueue(3, 1),
+        out(2),
+        Action::SetQueue(2),
+        out(3),
+    ]);
+    lab.change(|b| {
+        let ports = [
+            port(1, &[]),
+            port(2, &[(queue(0), 11), (queue(1), 12)]),
+            port(3, &[(queue(0), 21), (queue(1), 0)]),
+        ];
+        b.ports = Arc::new(Ports::singles(ports).unwrap());
+    });
+    let mut ip = udp(1, 2, &[]);
+    ip[15] = 5 << 2 | 1;
+    rvs_flow::testing::fix_checksums(&mut ip);
+    let mut labelled = ip.clone();
+    labelled[12..14].copy_from_slice(&[0x88, 0x47]);
+    labelled.splice(14..14, [0, 0, 0x11, 64]);
+    let dscp = |frame: &[u8]| -> Vec<(u32, u8)> {
+        let sent = lab.sent(frame, 1).into_iter();
+        sent.map(|(port, f)| (port, f[15] >> 2)).collect()
+    };
+    assert_eq!(
+        dscp(&ip),
+        [(2, 5), (2, 11), (2, 12), (3, 0), (3, 5), (3, 21)]
+    );
+    assert!(
+        lab.sent(&ip, 1).iter().all(|(_, f)| f[15] & 3 == 1),
+        "ECN stays"
+    );
+    for other in [arp(), labelled] {
+        let sent = lab.sent(&other, 1);
+        assert_eq!(sent.len(), 6);
+        assert!(sent.iter().all(|(_, f)| *f == other));
+    }
+}
+
+fn arp() -> Vec<u8> {
+    let mut b = ether(mac(2), mac(1), &[]);
+    b[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    b
+}

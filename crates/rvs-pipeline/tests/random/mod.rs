@@ -12,8 +12,8 @@ use rvs_openflow::{
 };
 use rvs_packet::EtherType;
 use rvs_pipeline::{
-    Bridge, BridgeId, Bundle, FragMode, GroupEntry, Mirror, MirrorOutput, MirrorPorts, Mirrors,
-    Miss, Port, PortKind, Ports, Rule, Settings, StpState, Tables,
+    frame_priority, Bridge, BridgeId, Bundle, FragMode, GroupEntry, Mirror, MirrorOutput,
+    MirrorPorts, Mirrors, Miss, Port, PortKind, Ports, Rule, Settings, StpState, Tables,
 };
 
 use crate::common::{mac, normal_table, table_with, vid, Lab};
@@ -48,7 +48,7 @@ fn mode(e: &mut Entropy<'_>) -> VlanMode {
 }
 
 /// Ports 1 to 4 of bridge `n` are devices `10 n + 1` and so on; port 5 is a patch to the other bridge.
-fn ports(e: &mut Entropy<'_>, n: u32) -> Ports {
+fn ports(e: &mut Entropy<'_>, n: u32, dummy: bool) -> Ports {
     let mut ports = Vec::new();
     let mut bundles = Vec::new();
     for of in 1..=5u32 {
@@ -74,6 +74,10 @@ fn ports(e: &mut Entropy<'_>, n: u32) -> Ports {
             ]);
         }
         port.live = !e.one_in(8);
+        if e.one_in(3) {
+            let queues = (0..2).filter_map(|queue| frame_priority(queue, dummy));
+            port.dscp = queues.map(|queue| (queue, e.u8() & 0x3f)).collect();
+        }
         let mut bundle = Bundle::of_port(&port, mode(e));
         bundle.protected = e.one_in(4);
         bundle.priority_tags = e.pick(&[
@@ -202,7 +206,7 @@ fn move_action(e: &mut Entropy<'_>) -> Action {
 }
 
 fn action(e: &mut Entropy<'_>, deep: u8) -> Action {
-    match e.below(34) {
+    match e.below(36) {
         0..=7 => Action::output(of_port(e)),
         8..=12 => set_action(e),
         13 | 14 => move_action(e),
@@ -238,6 +242,12 @@ fn action(e: &mut Entropy<'_>, deep: u8) -> Action {
             push: e.one_in(2),
         },
         32 if e.one_in(3) => Action::Exit,
+        33 if e.one_in(4) => Action::PopQueue,
+        33 => Action::SetQueue(e.below(2) as u32),
+        34 => Action::Enqueue {
+            port: of_port(e),
+            queue: e.below(2) as u32,
+        },
         32 if e.one_in(3) => Action::DebugRecirc,
         _ => Action::OutputReg {
             src: SubField::new(FieldId::Reg0, 0, 3).unwrap(),
@@ -344,9 +354,9 @@ pub fn lab(e: &mut Entropy<'_>) -> Lab {
     let bridges: Vec<Bridge> = (1..=2u32)
         .map(|n| {
             let mut b = Bridge::new(BridgeId(n), &format!("br{n}"));
-            b.ports = Arc::new(ports(e, n));
-            b.mirrors = Arc::new(mirrors(e));
             b.settings = Arc::new(settings(e, vlan_limit, frags));
+            b.ports = Arc::new(ports(e, n, b.settings.dummy));
+            b.mirrors = Arc::new(mirrors(e));
             b.tables = Arc::new(tables(e));
             let entries = groups(e).into_iter();
             b.groups = entries.map(|g| Arc::new(GroupEntry::new(g))).collect();
