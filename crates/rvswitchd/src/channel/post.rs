@@ -195,3 +195,37 @@ impl Post {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_told_of_by_uri_and_others_are_not() {
+        let uri_of = |target: &str, service: bool| {
+            let row = ControllerConfig {
+                uuid: Uuid::ZERO,
+                target: target.to_owned(),
+                service,
+                max_backoff: ControllerConfig::DEFAULT_MAX_BACKOFF,
+                inactivity_probe: None,
+                rate_limit: None,
+            };
+            let config = OpenflowConfig {
+                bridge: BridgeId(1),
+                uuid: Uuid::ZERO,
+                name: "br1".to_owned(),
+                versions: rvs_openflow::VersionSet::ALL,
+                fail_mode: rvs_switch::config::FailMode::Secure,
+                controllers: vec![row],
+            };
+            let mut wanted = wanted(&[config], Path::new("/run"));
+            let specs = wanted.values_mut().filter_map(|s| s.uri.take());
+            specs.collect::<Vec<_>>()
+        };
+        assert_eq!(uri_of("tcp:192.0.2.1:6653", false), ["tcp:192.0.2.1:6653"]);
+        assert_eq!(uri_of("ssl:192.0.2.1:6653", false), ["tls:192.0.2.1:6653"]);
+        assert!(uri_of("tcp:192.0.2.1:6653", true).is_empty());
+        assert!(uri_of("ptcp:6653", true).is_empty());
+    }
+}
