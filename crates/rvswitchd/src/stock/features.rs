@@ -80,6 +80,8 @@ const FEATURES: [Feature; 26] = [
     flag("nd_ext", "IPv6 ND Extension", true),
 ];
 
+const UNKNOWN: &str = "Unexpected support field";
+
 /// What features were set to.
 #[derive(Debug)]
 pub struct Features([Value; FEATURES.len()]);
@@ -91,23 +93,22 @@ impl Default for Features {
 }
 
 impl Features {
-    fn set(&mut self, at: usize, text: &str) -> Result<(), String> {
+    /// The texts are what scripts look for, letter by letter.
+    fn set(&mut self, at: usize, text: &str) -> Result<(), &'static str> {
         let (Some(feature), Some(now)) = (FEATURES.get(at), self.0.get_mut(at)) else {
-            return Err("Unexpected support field".to_owned());
+            return Err(UNKNOWN);
         };
         *now = match (feature.value, text) {
             (Value::Flag(false), "true") => {
-                return Err("Can not enable features not supported by the datapath".to_owned())
+                return Err("Can not enable features not supported by the datapth")
             }
             (Value::Flag(true), "true") => Value::Flag(true),
             (Value::Flag(_), "false") => Value::Flag(false),
-            (Value::Flag(_), _) => return Err("Boolean value expected".to_owned()),
+            (Value::Flag(_), _) => return Err("Boolean value expected"),
             (Value::Count(most), n) => match n.parse() {
                 Ok(n) if n <= most => Value::Count(n),
-                Ok(_) => {
-                    return Err("Can not set value beyond what the datapath supports".to_owned())
-                }
-                Err(_) => return Err("Integer number expected".to_owned()),
+                Ok(_) => return Err("Can not set value beyond the datapath capability"),
+                Err(_) => return Err("Integer number expected"),
             },
         };
         Ok(())
@@ -148,11 +149,16 @@ pub(super) fn set(daemon: &mut Daemon, params: &[String]) -> Answer {
         return Ok(json!(all.collect::<String>()));
     };
     let at = FEATURES.iter().position(|f| f.name == name);
-    let at = at.ok_or("Unexpected support field")?;
-    match params.get(2) {
-        None => Ok(json!(daemon.features.line(at))),
-        Some(value) => daemon.features.set(at, value).map(|()| json!("")),
-    }
+    // What is wrong with a value is the answer, and no error.
+    let answer = match (at, params.get(2)) {
+        (None, _) => UNKNOWN.to_owned(),
+        (Some(at), None) => daemon.features.line(at),
+        (Some(at), Some(value)) => match daemon.features.set(at, value) {
+            Ok(()) => String::new(),
+            Err(wrong) => wrong.to_owned(),
+        },
+    };
+    Ok(json!(answer))
 }
 
 #[cfg(test)]
@@ -170,12 +176,15 @@ mod tests {
             "recirc (Recirc) : [run time]:false, [boot time]:true\n"
         );
         assert_eq!(features.set(recirc, "true"), Ok(()));
-        assert!(features.set(recirc, "1").is_err());
+        assert_eq!(features.set(recirc, "1"), Err("Boolean value expected"));
         let tunnels = at("tnl_push_pop").unwrap_or(usize::MAX);
-        assert!(features.set(tunnels, "true").is_err());
+        let refused = Err("Can not enable features not supported by the datapth");
+        assert_eq!(features.set(tunnels, "true"), refused);
         let tags = at("max_vlan_headers").unwrap_or(usize::MAX);
         assert_eq!(features.set(tags, "1"), Ok(()));
-        assert!(features.set(tags, "3").is_err() && features.set(tags, "x").is_err());
-        assert!(features.set(usize::MAX, "true").is_err());
+        let refused = Err("Can not set value beyond the datapath capability");
+        assert_eq!(features.set(tags, "3"), refused);
+        assert_eq!(features.set(tags, "x"), Err("Integer number expected"));
+        assert_eq!(features.set(usize::MAX, "true"), Err(UNKNOWN));
     }
 }

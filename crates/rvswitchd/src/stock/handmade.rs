@@ -126,18 +126,21 @@ impl Handmade {
         Ok(())
     }
 
+    /// By name or number.
     fn remove(&mut self, datapath: &str, port: &str) -> Result<(), String> {
         let ports = self.open(datapath)?;
-        let found = ports.iter().find(|(_, p)| p.name == port);
-        match found.map(|(n, _)| *n) {
+        let named = || ports.iter().find(|(_, p)| p.name == port).map(|(n, _)| *n);
+        let number = port.parse().ok().or_else(named);
+        let failed = |why| {
+            Err(said(&format!(
+                "deleting port {port} from {datapath} failed ({why})"
+            )))
+        };
+        match number {
             None => Err(said(&format!("no port named {port}"))),
-            Some(0) => Err(said(&format!(
-                "deleting port {port} from {datapath} failed (Invalid argument)"
-            ))),
-            Some(n) => {
-                ports.remove(&n);
-                Ok(())
-            }
+            Some(0) => failed("Invalid argument"),
+            Some(n) if ports.remove(&n).is_none() => failed("No such device"),
+            Some(_) => Ok(()),
         }
     }
 
@@ -229,7 +232,7 @@ pub(super) fn delete_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     })
 }
 
-/// Does the same to every port; the first that fails ends it.
+/// Does the same to every port, those behind one that fails too; ends with all that failed.
 fn each(
     daemon: &mut Daemon,
     datapath: &str,
@@ -238,8 +241,12 @@ fn each(
 ) -> Answer {
     let all = kept(daemon, datapath)?;
     all.open(datapath)?;
-    ports.iter().try_for_each(|port| what(all, port))?;
-    Ok(json!(""))
+    let done = ports.iter().map(|port| what(all, port));
+    let failed: Vec<String> = done.filter_map(Result::err).collect();
+    match failed.is_empty() {
+        true => Ok(json!("")),
+        false => Err(failed.join("\n")),
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +257,7 @@ mod tests {
     const DP: &str = "dummy@br0";
 
     #[test]
-    fn ports_come_and_go_by_name() {
+    fn ports_come_by_name_and_go_by_number_too() {
         let mut all = Handmade::default();
         assert!(all.make("nonsense").is_err());
         all.make(DP).unwrap();
@@ -279,7 +286,14 @@ mod tests {
         );
         all.remove(DP, "vif1.0").unwrap();
         assert_eq!(all.remove(DP, "vif1.0"), Err(said("no port named vif1.0")));
-        assert!(all.remove(DP, "br0").is_err());
+        assert!(all.remove(DP, "br0").is_err() && all.remove(DP, "0").is_err());
+        assert_eq!(all.remove(DP, "2"), Ok(()));
+        assert_eq!(
+            all.remove(DP, "2"),
+            Err(said(
+                "deleting port 2 from dummy@br0 failed (No such device)"
+            ))
+        );
     }
 
     #[test]
