@@ -16,6 +16,8 @@ fn messages(suite: &Suite<'_>) -> String {
 /// Who wants to see what is said and heard reads it in the log, in the words of `ovs-ofctl`.
 pub fn messages_in_the_log(lab: &Lab) {
     let suite = Suite::start(lab);
+    // It has left the console alone.
+    assert_eq!(suite.sh("ovs-appctl rvs/log-level"), "info\n");
     suite.sh(": > ovs-vswitchd.log; ovs-appctl vlog/reopen");
     suite.sh("echo 'table=1,dl_vlan=1,importance=3,actions=drop' > flows; ovs-ofctl -OOpenFlow14 --no-names --bundle add-flows br0 flows");
     suite.sh("ovs-ofctl -OOpenFlow14 --no-names dump-flows br0");
@@ -71,6 +73,23 @@ pub fn datapaths_by_hand(lab: &Lab) {
         "set-if dummy@br0 vif1.0,type=system",
         "ovs-vswitchd: vif1.0: can't change type from tap to system\n",
     );
+    dpctl("add-if dummy@br0 vif2,type=dummy vif3,type=dummy");
+    refuses(
+        "set-if dummy@br0 vif2,type=tap nope vif3,type=tap",
+        "ovs-vswitchd: vif2: can't change type from dummy to tap\n\
+         ovs-vswitchd: nope: failed to query port in dummy@br0 (No such device)\n\
+         ovs-vswitchd: vif3: can't change type from dummy to tap\n",
+    );
+    // One by its number.
+    refuses(
+        "del-if dummy@br0 nope 2 77 vif3",
+        "ovs-vswitchd: no port named nope\n\
+         ovs-vswitchd: deleting port 77 from dummy@br0 failed (No such device)\n",
+    );
+    assert_eq!(
+        dpctl("show dummy@br0"),
+        format!("{head}  port 5: vif1.0 (tap)\n")
+    );
     dpctl("del-if dummy@br0 vif1.0");
     refuses(
         "del-if dummy@br0 vif1.0",
@@ -90,10 +109,21 @@ pub fn datapaths_by_hand(lab: &Lab) {
     );
     let shown = suite.sh("ovs-appctl dpif/show-dp-features br0");
     assert!(shown.contains("Recirc: No\n"), "{shown}");
-    suite.refuses(
-        "ovs-appctl dpif/set-dp-features br0 colour true",
-        "Unexpected support field",
-    );
+    for (words, says) in [
+        ("colour true", "Unexpected support field\n"),
+        ("recirc yes", "Boolean value expected\n"),
+        (
+            "ct_state true",
+            "Can not enable features not supported by the datapth\n",
+        ),
+        (
+            "max_vlan_headers 99",
+            "Can not set value beyond the datapath capability\n",
+        ),
+        ("max_vlan_headers x", "Integer number expected\n"),
+    ] {
+        assert_eq!(feature(words), says, "{words}");
+    }
     suite.stop();
 }
 

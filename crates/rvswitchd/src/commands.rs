@@ -316,7 +316,7 @@ fn log_level(_: &mut Daemon, params: &[String]) -> Answer {
     match params.first() {
         Some(level) => logging::set_all(level).map(|()| json!("")),
         None => {
-            let level = logging::level(logging::Place::Console, logging::OURS);
+            let level = logging::most_talkative();
             Ok(json!(format!("{}\n", level.map_or("off", |l| l.as_str()))))
         }
     }

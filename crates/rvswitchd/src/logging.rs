@@ -231,6 +231,13 @@ pub fn level(place: Place, module: &str) -> Option<Level> {
     control.as_ref()?[place as usize].of(module)
 }
 
+/// What the program says where it says most: a daemon in the background may have left the console alone.
+pub fn most_talkative() -> Option<Level> {
+    let has_file = lock(&FILE).1.is_some();
+    let in_file = level(Place::File, OURS).filter(|_| has_file);
+    level(Place::Console, OURS).max(in_file)
+}
+
 /// Writes to this file from now on too.
 ///
 /// # Errors
