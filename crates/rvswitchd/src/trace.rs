@@ -466,7 +466,6 @@ fn with_eth(said: &str) -> String {
     }
 }
 
-/// The copy for a controller as Open vSwitch's traces have it. What it would go on with has a number of its own there.
 /// A copy that a cached flow makes, if it is for controllers.
 pub fn copy_in_flow(note: &PuntNote) -> Option<String> {
     match note {
@@ -475,7 +474,8 @@ pub fn copy_in_flow(note: &PuntNote) -> Option<String> {
     }
 }
 
-/// In a trace the copy is made, and not sent.
+/// The copy for a controller as Open vSwitch's traces have it, where it is made and not sent. What it would go on with has a
+/// number of its own there.
 fn packet_in(note: &PacketInNote, traced: bool) -> String {
     format!(
         "userspace(pid=0,controller(reason={},dont_send={},continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",

@@ -3,7 +3,9 @@
 //! Flows are put in beside dummies alone: elsewhere people's traffic would follow them for half a second. They go at the next
 //! round of the slow path, unless a translation decides the same.
 
-use rvs_dpif::{DpAction, FlowId, WorkerId};
+use std::sync::Arc;
+
+use rvs_dpif::{DpAction, FlowId, Megaflow, WorkerId};
 use rvs_flow::{
     odp_text, FlowKey, Mask, Match, NoPortNames, OdpFlow, OfPort, PipelineKey, PortNames as _,
 };
@@ -57,21 +59,24 @@ pub(super) fn called(daemon: &Daemon, id: FlowId) -> String {
 
 /// The flow of this number, or in these words.
 fn find(daemon: &Daemon, text: &str) -> Option<FlowId> {
-    let slow = daemon.switch.slow();
-    let mut all = slow.flows().iter();
-    let found = match numbered(text) {
-        (Some(name), _) => all.find(|f| called(daemon, f.flow.id) == name),
-        (None, words) => match parse(daemon, words) {
-            Ok((key, mask)) if slow.flows().find(&mask.apply(&key), &mask).is_some() => {
-                return slow
-                    .flows()
-                    .find(&mask.apply(&key), &mask)
-                    .map(|f| f.flow.id)
-            }
-            _ => all.find(|f| OdpFlow::new(&f.flow.key, &f.flow.mask).to_string() == words),
-        },
+    let words = match numbered(text) {
+        (Some(name), _) => {
+            let ids = daemon.switch.slow().flows().ids();
+            return ids.into_iter().find(|id| called(daemon, *id) == name);
+        }
+        (None, words) => words,
     };
-    found.map(|f| f.flow.id)
+    let (key, mask) = parse(daemon, words).ok()?;
+    let all: Vec<Arc<Megaflow>> = {
+        let slow = daemon.switch.slow();
+        if let Some(found) = slow.flows().find(&mask.apply(&key), &mask) {
+            return Some(found.flow.id);
+        }
+        slow.flows().iter().map(|f| Arc::clone(&f.flow)).collect()
+    };
+    // A mask may have bits that the words don't say. Nobody waits for the lock while they are compared.
+    let said = |f: &Megaflow| OdpFlow::new(&f.key, &f.mask).to_string();
+    all.iter().find(|f| said(f) == words).map(|f| f.id)
 }
 
 /// A flow in the datapath's words: the port and the recirculation always count.
