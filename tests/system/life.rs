@@ -261,7 +261,6 @@ pub fn bad_options(lab: &Lab) {
     }
 }
 
-/// The ingress drop of a daemon that died falls silent: the host's own address on the uplink answers again.
 /// A daemon that is busy, or stopped for a while, is alive: the host is kept away. One that is dead is known at once.
 pub fn host_answers_again_after_kill(lab: &Lab) {
     let mut switch = Daemon::start(lab, "--bridge br1");

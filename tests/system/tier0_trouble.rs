@@ -125,7 +125,7 @@ pub fn recovery_when_the_cause_is_gone(lab: &Lab) {
 /// something meanwhile is answered.
 pub fn many_ports_move_in_slices_when_the_cause_is_gone(lab: &Lab) {
     const PORTS: usize = 200;
-    const LIMIT: Duration = Duration::from_secs(1);
+    const LIMIT: Duration = Duration::from_secs(3);
     let cause = refuse_for_a_while(lab, "ENOMEM", MAP_CREATE);
     let switch = red_and_green(lab, "br1");
     switch.expects(&["no kernel cache", "the host will see the frames"]);
