@@ -4,6 +4,7 @@ use super::tests::{fix_length, hex};
 use super::{decode, Dialect, Message, PacketOut};
 use crate::error::{ErrorCode, OfError};
 use crate::model::{Action, BundleAction, BundleAlgorithm, HashFields};
+use crate::text::message::wire_text;
 use crate::version::Version;
 use crate::wire::Writer;
 
@@ -218,6 +219,31 @@ fn nesting_is_64_levels_at_most() {
             assert!(packet_out(&clones(64)).is_ok());
             assert_eq!(code(packet_out(&clones(65))), ErrorCode::BacTooMany);
             assert_eq!(code(packet_out(&clones(4_000))), ErrorCode::BacTooMany);
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+/// An error that holds an error and so on: writing it out for the log takes neither stack nor memory for each level.
+#[test]
+fn errors_in_errors_are_written_out_to_a_depth() {
+    const LEVEL: usize = 12;
+    let nested = |depth: usize| {
+        let mut bytes = Vec::new();
+        for level in 0..depth {
+            let len = (LEVEL * (depth - level)) as u16;
+            bytes.extend_from_slice(&hex("0401"));
+            bytes.extend_from_slice(&len.to_be_bytes());
+            bytes.extend_from_slice(&hex("0000000700010002"));
+        }
+        bytes
+    };
+    std::thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn(move || {
+            let text = wire_text(&Dialect::new(Version::Of13), &nested(5461));
+            assert_eq!(text.matches("OFPT_ERROR (OF1.3) (xid=0x7):").count(), 4);
         })
         .unwrap()
         .join()

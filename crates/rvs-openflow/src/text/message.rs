@@ -38,8 +38,17 @@ pub const fn version_note(v: Version) -> &'static str {
     }
 }
 
+/// How many messages deep a message is written out: a bundled one in the bundle's in an error. What is inside that is a heading,
+/// for errors hold errors as deep as somebody likes, and each holds a copy of the rest.
+const DEPTH: usize = 3;
+
 /// A message that came or goes in this dialect, without a newline at its end.
 pub fn wire_text(dialect: &Dialect, bytes: &[u8]) -> String {
+    nested_text(dialect, bytes, DEPTH)
+}
+
+/// As [`wire_text`], with so many messages in one another; beyond them a heading.
+fn nested_text(dialect: &Dialect, bytes: &[u8], depth: usize) -> String {
     let Some(raw) = RawHeader::parse(bytes) else {
         return "a message without a header".to_owned();
     };
@@ -50,7 +59,9 @@ pub fn wire_text(dialect: &Dialect, bytes: &[u8]) -> String {
         Ok((_, m)) => {
             let name = name(&m, version, raw.kind == kind::EXPERIMENTER, dialect);
             let note = version_note(version);
-            let body = body(&m, dialect, &words);
+            let inner = depth.checked_sub(1);
+            let body = inner.map(|inner| nested_body(&m, dialect, &words, inner));
+            let body = body.unwrap_or_default();
             format!("{name}{note} (xid={:#x}):{body}", raw.xid)
         }
         Err(e) => format!(
@@ -155,9 +166,13 @@ const fn plain_name(m: &Message) -> &'static str {
 
 /// What stands behind the heading. Messages inside messages are in the same dialect.
 pub fn body(m: &Message, dialect: &Dialect, w: &Words<'_>) -> String {
+    nested_body(m, dialect, w, DEPTH)
+}
+
+fn nested_body(m: &Message, dialect: &Dialect, w: &Words<'_>, depth: usize) -> String {
     match m {
         Message::Hello(h) => format!("\n version bitmap: {}\n", versions(h.versions)),
-        Message::Error(e) => error(e, dialect, w.version),
+        Message::Error(e) => error(e, dialect, w.version, depth),
         Message::EchoRequest(data) | Message::EchoReply(data) => {
             format!(" {} bytes of payload\n", data.len())
         }
@@ -191,7 +206,7 @@ pub fn body(m: &Message, dialect: &Dialect, w: &Words<'_>) -> String {
         Message::RoleRequest(r) | Message::RoleReply(r) => role(r),
         Message::ControllerStatus(c) => controller_status(c),
         Message::BundleControl(b) => bundle_control(b),
-        Message::BundleAdd(b) => bundle_add(b, dialect),
+        Message::BundleAdd(b) => bundle_add(b, dialect, depth),
         Message::MultipartRequest(r) => format!("{}\n", request(&r.body, w)),
         Message::MultipartReply(r) => {
             let more = if r.more { " flags=[more]" } else { "" };
@@ -226,7 +241,7 @@ fn versions(set: VersionSet) -> String {
 }
 
 /// The error's name, and what was refused; a text for who could not agree on a version.
-fn error(e: &ErrorMessage, dialect: &Dialect, version: Version) -> String {
+fn error(e: &ErrorMessage, dialect: &Dialect, version: Version, depth: usize) -> String {
     let Some(code) = e.known(version) else {
         return format!(
             " ***unknown error: vendor {:#x}, type {}, code {}***\n",
@@ -244,7 +259,8 @@ fn error(e: &ErrorMessage, dialect: &Dialect, version: Version) -> String {
     let refused = RawHeader::parse(&e.data).map(|h| usize::from(h.length));
     match refused {
         Some(whole) if whole <= e.data.len() => {
-            format!(" {name}\n{}\n", wire_text(dialect, &e.data[..whole]))
+            let inner = nested_text(dialect, &e.data[..whole], depth);
+            format!(" {name}\n{inner}\n")
         }
         Some(_) => format!(" {name}\n(***truncated to {} bytes***)\n", e.data.len()),
         None => format!(" {name}\n"),
@@ -469,18 +485,22 @@ fn bundle_control(b: &BundleControl) -> String {
         BundleCommand::DiscardRequest => "DISCARD_REQUEST",
         BundleCommand::DiscardReply => "DISCARD_REPLY",
     };
-    let flags = bundle_flags(b.flags);
-    format!(
-        "\n bundle_id={:#x} type={command} flags={flags}\n",
-        b.bundle
-    )
-    .replace("=0x0 ", "=0 ")
+    let (id, flags) = (bundle_id(b.bundle), bundle_flags(b.flags));
+    format!("\n bundle_id={id} type={command} flags={flags}\n")
 }
 
-fn bundle_add(b: &BundleAdd, dialect: &Dialect) -> String {
-    let flags = bundle_flags(b.flags);
-    let inner = wire_text(dialect, &b.message);
-    format!("\n bundle_id={:#x} flags={flags}\n{inner}\n", b.bundle).replace("=0x0 ", "=0 ")
+fn bundle_add(b: &BundleAdd, dialect: &Dialect, depth: usize) -> String {
+    let (id, flags) = (bundle_id(b.bundle), bundle_flags(b.flags));
+    let inner = nested_text(dialect, &b.message, depth);
+    format!("\n bundle_id={id} flags={flags}\n{inner}\n")
+}
+
+/// As C's `%#x` has it: no prefix before zero.
+fn bundle_id(id: u32) -> String {
+    match id {
+        0 => "0".to_owned(),
+        id => format!("{id:#x}"),
+    }
 }
 
 /// What a request asks for, after its heading.
