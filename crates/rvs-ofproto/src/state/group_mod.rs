@@ -109,7 +109,7 @@ impl<P: Plant> Txn<'_, P> {
             self.link(&entry.group, false);
             self.w.bridge.groups.remove(id);
         } else if let Some(parents) = self.state.parents.remove(&id) {
-            self.step(Step::Parents(id, Some(parents)));
+            self.step(Step::Parents(id, parents));
         }
         let info = self.state.groups.remove(&id);
         self.step(Step::Group(id, info));
@@ -117,21 +117,16 @@ impl<P: Plant> Txn<'_, P> {
     }
 
     /// Notes in the groups that this one forwards to that it does so, or no longer.
-    fn link(&mut self, group: &Group, add: bool) {
+    fn link(&mut self, group: &Group, added: bool) {
         for child in children(group) {
-            let old = self.state.parents.get(&child).cloned();
-            let mut parents = old.clone().unwrap_or_default();
-            if add {
-                parents.insert(group.id);
-            } else {
-                parents.remove(&group.id);
+            let step = Step::Linked {
+                child,
+                parent: group.id,
+                added,
+            };
+            if link(&mut self.state.parents, child, group.id, added) {
+                self.step(step);
             }
-            if parents.is_empty() {
-                self.state.parents.remove(&child);
-            } else {
-                self.state.parents.insert(child, parents);
-            }
-            self.step(Step::Parents(child, old));
         }
     }
 
@@ -172,8 +167,8 @@ impl<P: Plant> Txn<'_, P> {
         Ok(())
     }
 
-    /// Groups on the longest way on from `children`; those that are not there yet may follow. Each group is walked once, however many ways lead to it; the groups
-    /// that are there hold no loop and no chain longer than the limit.
+    /// Groups on the longest way on from `children`; those that are not there yet may follow. Each group is walked once, however
+    /// many ways lead to it; the groups that are there hold no loop and no chain longer than the limit.
     fn chain_down(
         &self,
         start: GroupId,
@@ -215,6 +210,21 @@ impl<P: Plant> Txn<'_, P> {
         known.insert(id, n);
         n
     }
+}
+
+/// Adds one to those that forward to a group, or takes it away. False: nothing had to be done.
+pub(super) fn link(all: &mut Parents, child: GroupId, parent: GroupId, add: bool) -> bool {
+    if add {
+        return all.entry(child).or_default().insert(parent);
+    }
+    let Some(parents) = all.get_mut(&child) else {
+        return false;
+    };
+    let was_there = parents.remove(&parent);
+    if parents.is_empty() {
+        all.remove(&child);
+    }
+    was_there
 }
 
 /// The groups that a group forwards to.

@@ -16,7 +16,7 @@ use rvs_openflow::{FlowMatch, GroupId, MeterId, OfError, TableId};
 use rvs_packet::Now;
 use rvs_pipeline::{Bridge, ChangeSet, Rule, RuleChange, Table};
 
-use super::group_mod::GroupInfo;
+use super::group_mod::{link, GroupInfo};
 use super::index::FlowId;
 use super::limits::{CHANGES, SLICE};
 use super::meter_mod::MeterInfo;
@@ -48,7 +48,14 @@ pub(super) enum Step {
     },
     /// What was there before.
     Group(GroupId, Option<GroupInfo>),
-    Parents(GroupId, Option<BTreeSet<GroupId>>),
+    /// All those that forwarded to a group were forgotten.
+    Parents(GroupId, BTreeSet<GroupId>),
+    /// A group forwards to `child` from now on, or no longer. Its many others are not written down.
+    Linked {
+        child: GroupId,
+        parent: GroupId,
+        added: bool,
+    },
     Meter(MeterId, Option<MeterInfo>),
     Table(TableId, Option<Box<TableState>>),
     Port(OfPort, PortConfig),
@@ -201,6 +208,7 @@ impl<'a, P: Plant> Txn<'a, P> {
             Step::Emptied { .. }
             | Step::Group(..)
             | Step::Parents(..)
+            | Step::Linked { .. }
             | Step::Meter(..)
             | Step::Table(..) => {}
         }
@@ -452,7 +460,14 @@ impl<'a, P: Plant> Txn<'a, P> {
                 self.w.bridge.tables = Arc::new(self.w.bridge.tables.with(table));
             }
             Step::Group(id, old) => restore(&mut self.state.groups, id, old),
-            Step::Parents(id, old) => restore(&mut self.state.parents, id, old),
+            Step::Parents(id, old) => restore(&mut self.state.parents, id, Some(old)),
+            Step::Linked {
+                child,
+                parent,
+                added,
+            } => {
+                link(&mut self.state.parents, child, parent, !added);
+            }
             Step::Meter(id, old) => restore(&mut self.state.meters, id, old),
             Step::Table(id, old) => {
                 self.state.restore_table(id, old.as_deref());

@@ -152,6 +152,34 @@ fn a_lattice_of_groups_is_checked_quickly() {
     assert_eq!(parents, 8);
 }
 
+/// Groups that forward to one and the same cost each the same, however many there are already. Taken back, nothing is left of them.
+#[test]
+fn many_groups_forward_to_one() {
+    const MANY: u32 = 30_000;
+    let mut lab = Lab::new(Version::Of13);
+    let Ok(Mod::Group(one)) = lab.parse("add-group group_id=0,type=indirect,bucket=group:1") else {
+        panic!("a group");
+    };
+    let numbered = |id| {
+        let mut m = one.clone();
+        m.group.id = GroupId(id);
+        Mod::Group(m)
+    };
+    let ids = 2..2 + MANY;
+    let author = lab.author();
+    for taken_back in [true, false] {
+        let last = taken_back.then(|| numbered(2));
+        let all = ids.clone().map(numbered).chain(last);
+        let start = std::time::Instant::now();
+        let done = lab.state.apply(lab.now, &author, all, &mut lab.plant);
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        assert_eq!(done.is_err(), taken_back);
+        let parents = lab.state.parents.get(&GroupId(1));
+        let want = if taken_back { 0 } else { MANY as usize };
+        assert_eq!(parents.map_or(0, |p| p.len()), want);
+    }
+}
+
 #[test]
 fn buckets_are_inserted_and_removed() {
     let mut lab = Lab::new(Version::Of15);
