@@ -129,6 +129,9 @@ pub fn counters(daemon: &Daemon) -> Vec<(String, u64)> {
     }
     add("kcache_names_lost", daemon.survival.lost());
     add("letters_lost", daemon.switch.rim.wires.control.lost());
+    for (_, agent) in daemon.switch.agents() {
+        add("lessons_late", agent.state.late_lessons());
+    }
     let slow = daemon.switch.slow();
     let c = slow.counters();
     let named = [

@@ -40,8 +40,7 @@ pub(super) struct Index {
     /// Learned flows and when they were learned last.
     learned: Map<FlowId, Now>,
     learned_by: Map<(TableId, u64), u32>,
-    /// How many flows have a learn action for that table and cookie, and how many one with `delete_learned`.
-    taught: Map<(TableId, u64), u32>,
+    /// How many flows have a learn action with `delete_learned` for that table and cookie.
     teachers: Map<(TableId, u64), u32>,
     /// Tables and cookies that may have lost their last teacher.
     pub(super) orphans: Vec<(TableId, u64)>,
@@ -61,7 +60,6 @@ impl Index {
             by_meter: BTreeMap::new(),
             learned: Map::with_hasher(hasher.clone()),
             learned_by: Map::with_hasher(hasher.clone()),
-            taught: Map::with_hasher(hasher.clone()),
             teachers: Map::with_hasher(hasher.clone()),
             orphans: Vec::new(),
             evictable: Map::with_hasher(hasher.clone()),
@@ -140,16 +138,11 @@ impl Index {
         uses::each_of(&rule.instructions, &mut |a| match a {
             Action::Group(g) => link(&mut self.by_group, *g, id, add),
             Action::Meter(m) => link(&mut self.by_meter, *m, id, add),
-            Action::Learn(l) => {
+            Action::Learn(l) if l.delete_learned => {
                 let key = (l.table, l.cookie);
                 if add {
-                    *self.taught.entry(key).or_default() += 1;
-                } else {
-                    release(&mut self.taught, key);
-                }
-                if add && l.delete_learned {
                     *self.teachers.entry(key).or_default() += 1;
-                } else if l.delete_learned && release(&mut self.teachers, key) {
+                } else if release(&mut self.teachers, key) {
                     self.orphans.push(key);
                 }
             }
@@ -166,9 +159,9 @@ impl Index {
         all
     }
 
-    /// True when a flow is there that teaches flows of that cookie in that table.
-    pub(super) fn is_taught(&self, table: TableId, cookie: u64) -> bool {
-        self.taught.contains_key(&(table, cookie))
+    /// True when a flow is there with which flows of that cookie in that table are to go.
+    pub(super) fn has_teacher(&self, table: TableId, cookie: u64) -> bool {
+        self.teachers.contains_key(&(table, cookie))
     }
 
     pub(super) fn by_group(&self, id: GroupId) -> impl ExactSizeIterator<Item = FlowId> + '_ {

@@ -144,7 +144,7 @@ impl Ofproto {
     /// Deletes all flows, groups and meters, as when the set of controllers changes; then, if `standalone`, adds the flow
     /// by which the bridge is a learning switch.
     pub fn reset(&mut self, now: Now, standalone: bool, plant: &mut impl Plant) {
-        self.lessons = Lessons::default();
+        self.lessons.clear();
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
             return;
         };
