@@ -36,7 +36,7 @@ mod table;
 mod table_features;
 mod table_stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tlv;
 
 use rvs_flow::OfPort;
@@ -61,6 +61,7 @@ pub use meter::{MeterCommand, MeterFeatures, MeterMod, MeterStats};
 pub use monitor::{
     FlowChange, FlowEvent, FlowMonitorRequest, FlowUpdate, MonitorCommand, MonitorFlags,
 };
+pub(crate) use multipart::name_of as multipart_name;
 pub use multipart::{
     MultipartReply, MultipartRequest, Parts, Reassembly, Reply, Request, MULTIPART_OCTETS,
     MULTIPART_REQUESTS, MULTIPART_TIMEOUT,

@@ -164,7 +164,7 @@ pub(super) fn fix_length(bytes: &mut Vec<u8>) {
     bytes[2..4].copy_from_slice(&len);
 }
 
-pub(super) fn hex(s: &str) -> Vec<u8> {
+pub(crate) fn hex(s: &str) -> Vec<u8> {
     (0..s.len() / 2)
         .map(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap())
         .collect()

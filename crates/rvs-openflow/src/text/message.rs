@@ -2,6 +2,7 @@
 //! and what is in them. Of answers about tables, queues and features that only machines read, it says how many entries they have.
 
 mod events;
+mod raw;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,6 @@ use rvs_flow::OfPort;
 use super::flow::{Rule, FLAGS};
 use super::port::{config_names, desc_text, or_zero, stats_text};
 use super::Words;
-use crate::framer::RawHeader;
 use crate::message::{
     kind, BundleAdd, BundleCommand, BundleControl, BundleFlags, Capabilities, ControllerReason,
     ControllerStatus, Features, FlowCommand, FlowFlags, FlowFormat, FlowMod, FlowStatsRequest,
@@ -49,8 +49,9 @@ pub fn wire_text(dialect: &Dialect, bytes: &[u8]) -> String {
 
 /// As [`wire_text`], with so many messages in one another; beyond them a heading.
 fn nested_text(dialect: &Dialect, bytes: &[u8], depth: usize) -> String {
-    let Some(raw) = RawHeader::parse(bytes) else {
-        return "a message without a header".to_owned();
+    let raw = match raw::whole(bytes) {
+        Ok(raw) => raw,
+        Err(text) => return text.trim_end().to_owned(),
     };
     // A HELLO is written in the version that its sender likes best.
     let version = Version::from_wire(raw.version).unwrap_or(dialect.version);
@@ -64,12 +65,7 @@ fn nested_text(dialect: &Dialect, bytes: &[u8], depth: usize) -> String {
             let body = body.unwrap_or_default();
             format!("{name}{note} (xid={:#x}):{body}", raw.xid)
         }
-        Err(e) => format!(
-            "message of type {} (xid={:#x}): ***decode error: {}***",
-            raw.kind,
-            raw.xid,
-            e.code.name()
-        ),
+        Err(e) => raw::refused(raw, bytes, e.code),
     };
     text.trim_end().to_owned()
 }
@@ -256,15 +252,7 @@ fn error(e: &ErrorMessage, dialect: &Dialect, version: Version, depth: usize) ->
             .collect();
         return format!(" {name}\n{text}\n");
     }
-    let refused = RawHeader::parse(&e.data).map(|h| usize::from(h.length));
-    match refused {
-        Some(whole) if whole <= e.data.len() => {
-            let inner = nested_text(dialect, &e.data[..whole], depth);
-            format!(" {name}\n{inner}\n")
-        }
-        Some(_) => format!(" {name}\n(***truncated to {} bytes***)\n", e.data.len()),
-        None => format!(" {name}\n"),
-    }
+    format!(" {name}\n{}\n", nested_text(dialect, &e.data, depth))
 }
 
 fn features(f: &Features, v: Version) -> String {

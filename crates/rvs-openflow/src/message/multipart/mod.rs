@@ -173,6 +173,13 @@ fn rows(version: Version) -> impl Iterator<Item = &'static Row> {
 }
 
 /// Reads type, flags and padding.
+/// What the body of a request or reply is one of, `OFPST_FLOW`, if its start tells.
+pub(crate) fn name_of(body: &[u8], version: Version) -> Option<String> {
+    let mut r = Reader::new(body, ErrorCode::BrcBadLen);
+    let (kind, _) = pull_envelope(&mut r, version).ok()?;
+    Some(kind.full_name(version))
+}
+
 fn pull_envelope(r: &mut Reader<'_>, version: Version) -> Result<(Kind, bool), OfError> {
     let (number, flags) = (r.u16()?, r.u16()?);
     if version > Version::Of10 {
