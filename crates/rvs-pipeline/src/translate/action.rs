@@ -18,7 +18,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             if self.exit || self.halted {
                 return;
             }
-            let blind = self.mirrors_blindly() && sends(action);
+            let blind = sends(action) && (self.mirrors_blindly() || self.marks_blindly());
             if self.freeze.is_none() && (blind || looks_inside(action, self.unparsed)) {
                 self.begin_freeze(FreezeKind::Recirculate);
             }
@@ -301,7 +301,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 }
 
-/// What leaves on a port by this action has mirrors look at its tags.
+/// What leaves on a port by this action has mirrors look at its tags, and queues write its DSCP.
 fn sends(action: &Action) -> bool {
     matches!(
         action,

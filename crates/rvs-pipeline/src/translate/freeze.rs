@@ -244,10 +244,11 @@ pub(super) fn looks_inside(action: &Action, unparsed: Unparsed) -> bool {
         field.present != Present::NONE || id == FieldId::EthType || tags && field.is_vlan()
     };
     match action {
-        Action::Output { port, .. } => matches!(*port, OfPort::NORMAL | OfPort::TABLE),
+        Action::Output { port, .. } | Action::Enqueue { port, .. } => {
+            matches!(*port, OfPort::NORMAL | OfPort::TABLE)
+        }
         Action::OutputTruncated { .. }
         | Action::Controller(_)
-        | Action::Enqueue { .. }
         | Action::SetQueue(_)
         | Action::PopQueue
         | Action::Meter(_)

@@ -4,7 +4,8 @@ use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::field::{FieldId, SubField};
 use rvs_flow::OfPort;
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unparsed};
+use crate::bridge::Bridge;
 use crate::ports::{Port, PortKind};
 use crate::trace::{Trace, TraceEvent};
 
@@ -69,6 +70,12 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 self.mirror_departure(port);
             }
         }
+    }
+
+    /// Whether queues have to write where the key shows nothing.
+    pub(super) fn marks_blindly(&self) -> bool {
+        let marks = |b: &Bridge| b.ports.iter().any(|p| !p.dscp.is_empty());
+        self.unparsed != Unparsed::Nothing && self.at.bridge.is_some_and(|b| marks(b))
     }
 
     /// Writes the DSCP that the frame's queue has at this port, and returns what the frame had: it leaves elsewhere as it was.

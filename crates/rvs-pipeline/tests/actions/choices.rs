@@ -472,11 +472,25 @@ fn a_queue_writes_its_dscp_at_each_port_that_has_one() {
         lab.sent(&ip, 1).iter().all(|(_, f)| f[15] & 3 == 1),
         "ECN stays"
     );
-    for other in [arp(), labelled] {
+    for other in [arp(), labelled.clone()] {
         let sent = lab.sent(&other, 1);
         assert_eq!(sent.len(), 6);
         assert!(sent.iter().all(|(_, f)| *f == other));
     }
+    // What a pop uncovers has one too.
+    let table = table_with(
+        0,
+        [flow(
+            0,
+            1,
+            "mpls",
+            vec![Action::PopMpls(EtherType::IPV4), enqueue(2, 0), out(3)],
+        )],
+    );
+    lab.change(|b| b.tables = Arc::new(Tables::default().with(Arc::new(table))));
+    let sent = lab.sent(&labelled, 1).into_iter();
+    let dscp: Vec<_> = sent.map(|(port, f)| (port, f[15] >> 2)).collect();
+    assert_eq!(dscp, [(2, 11), (3, 5)]);
 }
 
 fn arp() -> Vec<u8> {

@@ -9,7 +9,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{ether, flow, flows, ipv4, mac, udp, vid, Fate, Lab};
+use common::{ether, flow, flows, ipv4, mac, table_with, udp, vid, Fate, Lab};
 use rvs_dpif::{DpAction, DropReason};
 use rvs_flow::field::{FieldId, NoPortNames, SubField};
 use rvs_flow::{DpPort, Match, OfPort, PipelineKey};
