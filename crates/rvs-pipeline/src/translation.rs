@@ -134,13 +134,18 @@ impl CachedEffect {
                 },
             ) => Arc::ptr_eq(table, t) && Arc::ptr_eq(&rule.counters, &r.counters),
             (
-                Self::TableMiss { table, id, .. },
                 Self::TableMiss {
-                    table: t, id: i, ..
+                    table, id, unused, ..
+                },
+                Self::TableMiss {
+                    table: t,
+                    id: i,
+                    unused: u,
+                    ..
                 },
             ) => match (table, t) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (a, b) => a.is_none() && b.is_none() && id == i,
+                (a, b) => a.is_none() && b.is_none() && id == i && Arc::ptr_eq(unused, u),
             },
             (
                 Self::GroupHit { group, bucket, .. },
@@ -381,5 +386,26 @@ impl Deps {
 pub(crate) fn push<T: PartialEq>(list: &mut Vec<T>, x: T) {
     if !list.contains(&x) {
         list.push(x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A patch that leads to another bridge now: a frame is credited to the table that it missed there.
+    #[test]
+    fn misses_of_tables_without_rules_differ_by_bridge() {
+        let miss = |bridge, id, unused: &Arc<Unused>| CachedEffect::TableMiss {
+            bridge: BridgeId(bridge),
+            id: TableId(id),
+            table: None,
+            unused: unused.clone(),
+        };
+        let (one, other) = (Arc::<Unused>::default(), Arc::default());
+        let this = miss(1, 0, &one);
+        assert!(this.counts_as(&miss(1, 0, &one)));
+        assert!(!this.counts_as(&miss(1, 1, &one)));
+        assert!(!this.counts_as(&miss(2, 0, &other)));
     }
 }
