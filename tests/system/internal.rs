@@ -186,7 +186,13 @@ pub fn mtu_follows_the_smallest_port(lab: &Lab) {
     mtu("br1", 1450);
     mtu("in0", 1234);
     switch.kill9();
+    lab.sh("ip link set v0 mtu 1400; ip link set in0 mtu 1500");
     switch.again();
-    mtu("br1", 1450);
-    mtu("in0", 1234);
+    mtu("br1", 1400);
+    mtu("in0", 1500);
+    lab.sh("ip link set v0 mtu 9000");
+    mtu("br1", 9000);
+    mtu("in0", 1500);
+    switch.ctl("del-port v0 -- del-port v1");
+    mtu("br1", 1500);
 }

@@ -3,15 +3,18 @@
 //! The user's end has the port's name, is made DOWN, and may be moved, renamed and configured at will. The switch's end is
 //! hidden: its name is `rv-` and a hash of (database, port), it stays in the daemon's namespace, and it carries everything
 //! (MTU 65535) and answers nothing (no ARP, no IPv6). The alias of the hidden end says whose it is, so that a daemon that
-//! starts finds its ports again wherever the users' ends have gone to meanwhile, and touches nobody else's devices. A veth
-//! pair dies as a whole: when the user's end or its namespace is deleted, the hidden end is gone too.
+//! starts finds its ports again wherever the users' ends have gone to meanwhile, and touches nobody else's devices. It also
+//! says which MTU the switch gave the user's end last: any other is its user's. A veth pair dies as a whole: when the user's
+//! end or its namespace is deleted, the hidden end is gone too.
 
 use rvs_packet::MacAddr;
 
 use crate::rtnl::{Change, Link, LinkRef, NotAPort, Role, Rtnl, RtnlError, VethEnd};
 
-/// Begins the alias of every hidden end; the rest is `DATABASE/PORT`.
+/// Begins the alias of every hidden end; the rest is `DATABASE/PORT`, and [`GIVEN`] and a number where an MTU was given.
 const MARK: &str = "rvswitch:";
+/// No device's name has a space.
+const GIVEN: &str = " mtu ";
 /// Begins the name of every hidden end.
 const PREFIX: &str = "rv-";
 /// The hidden end carries whatever the user's end sends.
@@ -84,8 +87,13 @@ impl InternalId {
         format!("{MARK}{}/{}", self.database, self.port)
     }
 
+    fn alias_with(&self, mtu: u32) -> String {
+        format!("{}{GIVEN}{mtu}", self.alias())
+    }
+
     fn from_alias(alias: &str) -> Option<Self> {
-        let (database, port) = alias.strip_prefix(MARK)?.split_once('/')?;
+        let (database, rest) = alias.strip_prefix(MARK)?.split_once('/')?;
+        let port = rest.split_once(GIVEN).map_or(rest, |(port, _)| port);
         Some(Self {
             database: database.to_owned(),
             port: port.to_owned(),
@@ -109,9 +117,8 @@ pub fn adopt(rtnl: &mut Rtnl, id: &InternalId) -> Result<Option<Internal>, Inter
     let Some(hidden) = rtnl.link_by_name(&name)? else {
         return Ok(None);
     };
-    let alias = id.alias();
     let ours = match hidden.alias.as_deref() {
-        Some(marked) => marked == alias,
+        Some(marked) => InternalId::from_alias(marked).as_ref() == Some(id),
         // Killed between making and marking: the address is as good as a signature.
         None => hidden.mac == Some(id.mac("hidden")),
     };
@@ -123,7 +130,8 @@ pub fn adopt(rtnl: &mut Rtnl, id: &InternalId) -> Result<Option<Internal>, Inter
             role,
         });
     }
-    claim(rtnl, id, hidden).map(Some)
+    let alias = hidden.alias.clone().unwrap_or_else(|| id.alias());
+    claim(rtnl, id, &alias, hidden).map(Some)
 }
 
 /// Makes the port. Its user's end is in this namespace and DOWN.
@@ -154,7 +162,7 @@ pub fn create(rtnl: &mut Rtnl, id: &InternalId, user: UserEnd) -> Result<Interna
     // From here on the pair exists: what fails now must not leave a half-made one behind.
     let hidden = rtnl.link_by_name(&name)?.ok_or_else(|| vanished(id))?;
     let index = hidden.index;
-    let made = claim(rtnl, id, hidden);
+    let made = claim(rtnl, id, &id.alias_with(user.mtu), hidden);
     if made.is_err() {
         let _ = rtnl.delete(index);
     }
@@ -162,8 +170,13 @@ pub fn create(rtnl: &mut Rtnl, id: &InternalId, user: UserEnd) -> Result<Interna
 }
 
 /// Marks the hidden end as ours, makes it silent, wide and up.
-fn claim(rtnl: &mut Rtnl, id: &InternalId, found: Link) -> Result<Internal, InternalError> {
-    let hidden = hide(rtnl, &id.alias(), found)?.ok_or_else(|| vanished(id))?;
+fn claim(
+    rtnl: &mut Rtnl,
+    id: &InternalId,
+    alias: &str,
+    found: Link,
+) -> Result<Internal, InternalError> {
+    let hidden = hide(rtnl, alias, found)?.ok_or_else(|| vanished(id))?;
     let user = hidden.lower.ok_or_else(|| vanished(id))?;
     Ok(Internal { hidden, user })
 }
@@ -303,6 +316,29 @@ impl Internal {
         rtnl.link(self.user)
     }
 
+    /// The MTU that the user's end was given last; `None`: nobody has noted it.
+    pub fn given_mtu(&self) -> Option<u32> {
+        let (_, mtu) = self.hidden.alias.as_deref()?.split_once(GIVEN)?;
+        mtu.parse().ok()
+    }
+
+    /// Notes which MTU the user's end was given.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn note_given_mtu(
+        &self,
+        rtnl: &mut Rtnl,
+        id: &InternalId,
+        mtu: u32,
+    ) -> Result<(), RtnlError> {
+        let change = Change {
+            alias: Some(&id.alias_with(mtu)),
+            ..Change::default()
+        };
+        rtnl.change(self.hidden.index, &change)
+    }
+
     /// Deletes the pair.
     pub fn destroy(self, rtnl: &mut Rtnl) -> Result<(), RtnlError> {
         match rtnl.delete(self.hidden.index) {
@@ -382,7 +418,8 @@ mod tests {
     #[test]
     fn the_alias_is_read_back() {
         let i = id("5f0e-41", "s1-eth1.0");
-        assert_eq!(InternalId::from_alias(&i.alias()), Some(i));
+        assert_eq!(InternalId::from_alias(&i.alias()).as_ref(), Some(&i));
+        assert_eq!(InternalId::from_alias(&i.alias_with(9000)), Some(i));
         assert_eq!(InternalId::from_alias("uplink to rack 3"), None);
     }
 }

@@ -1,7 +1,8 @@
 //! The MTU of internal interfaces that nobody has asked for: the smallest of their bridge's other ports.
 //!
-//! They follow it while they have it. An MTU that the device's user has set since stays, and so does that of a device in
-//! another namespace.
+//! They follow it while they have the MTU that the switch gave them last. One that the device's user has set since stays,
+//! and so does that of a device in another namespace. What was given is kept where the device is, so that the next daemon
+//! knows as much.
 
 use rvs_ovsdb::Uuid;
 
@@ -38,18 +39,13 @@ impl Topology {
             let Some(bridge) = self.bridges.get_mut(&uuid) else {
                 continue;
             };
-            let Some(now) = bridge.smallest_mtu() else {
-                continue;
-            };
-            let before = bridge.mtu.replace(now).unwrap_or(DEFAULT_MTU);
-            if before == now {
-                continue;
-            }
+            let now = bridge.smallest_mtu().unwrap_or(DEFAULT_MTU);
             for iface in bridge.ifaces_mut().filter(|i| i.follows()) {
                 let Some((dp, link)) = &mut iface.open else {
                     continue;
                 };
-                if link.mtu != before || link.ifindex == 0 {
+                let before = link.given_mtu.unwrap_or(DEFAULT_MTU);
+                if link.mtu != before || before == now || link.ifindex == 0 {
                     continue;
                 }
                 let wish = PortSpec {

@@ -37,6 +37,8 @@ pub struct LinkInfo {
     pub ifindex: u32,
     pub mac: MacAddr,
     pub mtu: u32,
+    /// For internal interfaces: the MTU that the switch gave the device last, in an earlier life of the daemon perhaps.
+    pub given_mtu: Option<u32>,
     pub admin_up: bool,
     /// Carrier: the other side is there and up.
     pub link_up: bool,

@@ -223,7 +223,6 @@ impl Topology {
                     cfg,
                     ports: BTreeMap::new(),
                     mirrors: Vec::new(),
-                    mtu: None,
                 }
             }
         };

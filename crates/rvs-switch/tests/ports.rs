@@ -24,6 +24,8 @@ use serde_json::{json, Value};
 struct Names {
     devices: BTreeSet<String>,
     open: BTreeMap<DpPort, String>,
+    /// What was open once, as it is; it outlives a daemon.
+    links: BTreeMap<String, LinkInfo>,
 }
 
 impl Dispatch for Names {
@@ -40,14 +42,25 @@ impl Platform for Names {
             return Err(PortError(format!("{} (No such device)", spec.name)));
         }
         self.open.insert(dp, spec.name.clone());
-        Ok(LinkInfo::default())
+        let given_mtu = (spec.kind == IfaceKind::Internal).then(|| spec.mtu.unwrap_or(1500));
+        let new = LinkInfo {
+            ifindex: 1,
+            mtu: given_mtu.unwrap_or(1500),
+            given_mtu,
+            ..LinkInfo::default()
+        };
+        Ok(self.links.entry(spec.name.clone()).or_insert(new).clone())
     }
     fn close(&mut self, dp: DpPort, _: bool) {
         self.open.remove(&dp);
     }
     fn destroy(&mut self, _: &PortSpec) {}
-    fn adjust(&mut self, _: DpPort, _: &PortSpec) -> Result<LinkInfo, PortError> {
-        Ok(LinkInfo::default())
+    fn adjust(&mut self, _: DpPort, spec: &PortSpec) -> Result<LinkInfo, PortError> {
+        let link = self.links.get_mut(&spec.name).unwrap();
+        if let Some(mtu) = spec.mtu {
+            (link.mtu, link.given_mtu) = (mtu, Some(mtu));
+        }
+        Ok(link.clone())
     }
     fn counters(&mut self, _: DpPort) -> PortCounters {
         PortCounters::default()
@@ -72,12 +85,16 @@ struct Bench {
 }
 
 impl Bench {
-    fn on(mut server: Server, devices: &[&str]) -> Self {
+    fn on(server: Server, devices: &[&str]) -> Self {
+        let mut rim = Names::default();
+        rim.devices.extend(devices.iter().map(|d| d.to_string()));
+        Self::with(server, rim)
+    }
+
+    fn with(mut server: Server, rim: Names) -> Self {
         let session = server.connect(rvs_ovsdb::Now(0), 0).unwrap();
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
         let slow = SlowPath::new(Default::default(), hasher.clone());
-        let mut rim = Names::default();
-        rim.devices.extend(devices.iter().map(|d| d.to_string()));
         let mut switch = Switch::new(server, rim, Arc::new(Mutex::new(slow)), hasher);
         switch.start();
         Self { switch, session }
@@ -134,6 +151,35 @@ impl Bench {
     fn uuid(&self, table: &str, name: &str) -> Value {
         let table = self.switch.database().table(table).unwrap();
         json!(["uuid", table.find("name", name).unwrap().uuid().to_string()])
+    }
+
+    /// The daemon ends; devices are as they were, but for those whose MTU somebody sets before the next begins.
+    fn restarted(self, set: &[(&str, u32)]) -> Self {
+        let (devices, mut links) = (self.switch.rim.devices, self.switch.rim.links);
+        for (name, mtu) in set {
+            links.get_mut(*name).unwrap().mtu = *mtu;
+        }
+        let open = BTreeMap::new();
+        let rim = Names {
+            devices,
+            open,
+            links,
+        };
+        Self::with(self.switch.server, rim)
+    }
+
+    /// Somebody sets the MTU of a port's device.
+    fn set_mtu(&mut self, name: &str, mtu: u32) {
+        let rim = &mut self.switch.rim;
+        let dp = *rim.open.iter().find(|(_, n)| *n == name).unwrap().0;
+        let link = rim.links.get_mut(name).unwrap();
+        link.mtu = mtu;
+        let event = PortEvent::Changed(dp, link.clone());
+        self.switch.port_event(event);
+    }
+
+    fn mtu(&self, name: &str) -> u32 {
+        self.switch.rim.links[name].mtu
     }
 
     fn of_port(&self, iface: &str) -> Option<i64> {
@@ -399,4 +445,50 @@ fn the_switch_has_so_many_ports_and_no_more() {
     b.transact(&[mutate("br0", "delete", first)]);
     b.switch.retry_ports();
     assert_eq!(b.error(late), None);
+}
+
+#[test]
+fn an_internal_port_follows_what_changed_while_no_daemon_was_there() {
+    let mut b = Bench::new(&["up"]);
+    b.add("br0", "up", json!({}));
+    b.set_mtu("up", 9000);
+    assert_eq!(b.mtu("br0"), 9000);
+    let mut b = b.restarted(&[("up", 1400)]);
+    assert_eq!(b.mtu("br0"), 1400);
+    b.set_mtu("up", 1300);
+    assert_eq!(b.mtu("br0"), 1300);
+}
+
+#[test]
+fn an_mtu_set_by_hand_stays_over_a_restart_whatever_it_is() {
+    let mut b = Bench::new(&["up"]);
+    b.add("br0", "up", json!({}));
+    b.set_mtu("up", 9000);
+    b.set_mtu("br0", 1500);
+    let mut b = b.restarted(&[]);
+    assert_eq!(b.mtu("br0"), 1500);
+    b.set_mtu("up", 1400);
+    b.set_mtu("up", 1500);
+    b.set_mtu("up", 9000);
+    assert_eq!(
+        b.mtu("br0"),
+        1500,
+        "that another had it for a while changes nothing"
+    );
+    // And so does one that was set while no daemon was there.
+    b.add("br0", "in0", json!({"type": "internal"}));
+    assert_eq!(b.mtu("in0"), 9000);
+    let b = b.restarted(&[("in0", 1500)]);
+    assert_eq!(b.mtu("in0"), 1500);
+}
+
+#[test]
+fn an_internal_port_without_others_has_1500() {
+    let mut b = Bench::new(&["up"]);
+    b.add("br0", "up", json!({}));
+    b.set_mtu("up", 9000);
+    assert_eq!(b.mtu("br0"), 9000);
+    let up = b.uuid("Port", "up");
+    b.transact(&[mutate("br0", "delete", up)]);
+    assert_eq!(b.mtu("br0"), 1500);
 }

@@ -200,6 +200,7 @@ impl Wires {
             ifindex: u32::from(n) + 1,
             mac: MacAddr([2, 0xaa, 0, 0, 0, n]),
             mtu: MTU,
+            given_mtu: None,
             admin_up: true,
             link_up: true,
             driver: "memory".to_owned(),
@@ -289,6 +290,7 @@ impl Platform for Wires {
         }
         if let Some(mtu) = spec.mtu {
             device.info.mtu = mtu;
+            device.info.given_mtu = Some(mtu);
         }
         Ok(device.info.clone())
     }

@@ -409,8 +409,8 @@ impl Platform for Devices {
         if (spec.mac, spec.mtu) == (None, None) {
             return Ok(device.link.clone());
         }
-        let index = match &device.base {
-            Base::Internal(port) if port.user.nsid.is_none() => port.user.index,
+        let port = match &device.base {
+            Base::Internal(port) if port.user.nsid.is_none() => port.clone(),
             Base::Internal(_) => {
                 return Err(PortError(
                     "it is in another namespace, where its user sets MTU and MAC".to_owned(),
@@ -433,8 +433,13 @@ impl Platform for Devices {
             mac: spec.mac,
             ..Change::default()
         };
-        self.rtnl
-            .change(index, &change)
+        let id = self.internal_id(spec);
+        let rtnl = &mut self.rtnl;
+        rtnl.change(port.user.index, &change)
+            .and_then(|()| match spec.mtu {
+                Some(mtu) => port.note_given_mtu(rtnl, &id, mtu),
+                None => Ok(()),
+            })
             .map_err(|e| PortError(e.to_string()))?;
         let mut events = Vec::new();
         self.refresh_internal(dp, &mut events);

@@ -136,8 +136,6 @@ pub struct BridgeState {
     pub ports: BTreeMap<Uuid, PortState>,
     /// In the order in which they came.
     pub mirrors: Vec<MirrorState>,
-    /// What internal interfaces followed last.
-    pub(crate) mtu: Option<u32>,
 }
 
 impl BridgeState {

@@ -154,6 +154,7 @@ impl Devices {
         match port.user_link(&mut self.rtnl) {
             Ok(Some(user)) => LinkInfo {
                 ifindex: if user.nsid.is_none() { user.index } else { 0 },
+                given_mtu: port.given_mtu(),
                 link_up: user.is_up(),
                 driver: "veth".to_owned(),
                 speed: speed(&port.hidden.name),
@@ -164,6 +165,7 @@ impl Devices {
                 ifindex: 0,
                 mac: MacAddr::ZERO,
                 mtu: DEFAULT_MTU,
+                given_mtu: port.given_mtu(),
                 admin_up: port.hidden.has_carrier(),
                 link_up: port.hidden.has_carrier(),
                 driver: "veth".to_owned(),
@@ -196,6 +198,7 @@ pub(super) fn info(link: &Link) -> LinkInfo {
         ifindex: link.index,
         mac: link.mac.unwrap_or_default(),
         mtu: link.mtu,
+        given_mtu: None,
         admin_up: link.is_up(),
         link_up: link.has_carrier(),
         driver: link.kind.clone().unwrap_or_default(),

@@ -215,6 +215,7 @@ impl Platform for Dummies {
         let link = LinkInfo {
             mac,
             mtu: spec.mtu.unwrap_or(MTU),
+            given_mtu: spec.mtu,
             admin_up: true,
             link_up: true,
             ..LinkInfo::default()
@@ -278,6 +279,7 @@ impl Platform for Dummies {
         self.change(dp, |link| {
             link.mac = spec.mac.unwrap_or(link.mac);
             link.mtu = spec.mtu.unwrap_or(link.mtu);
+            link.given_mtu = spec.mtu.or(link.given_mtu);
         });
         self.open.get(&dp).map(|d| d.link.clone()).ok_or_else(gone)
     }
