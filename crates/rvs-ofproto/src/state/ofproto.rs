@@ -110,7 +110,8 @@ impl Ofproto {
         &self.limits
     }
 
-    /// Does all of `mods` or nothing, in one version with one publication.
+    /// Does all of `mods` or nothing, in one version with one publication. `Ok` says that it will be done: where many flows lose
+    /// their teacher by it, it is published by [`Self::proceed`], and until then [`Self::is_busy`].
     ///
     /// # Errors
     /// The first modification that failed, and why. Nothing has changed then, not a counter, not a timeout.

@@ -269,6 +269,9 @@ fn check_property(
 
 impl Ofproto {
     /// Limit, eviction and name of a table, as the database has them. Without a name there, a controller's stays.
+    ///
+    /// It is published when this returns, also where many flows lose their teacher by it: whoever changes the database is told that
+    /// it is done. Of a table with many flows too many, [`Self::shrink`] takes the others.
     pub fn set_table_limit(
         &mut self,
         now: Now,
@@ -289,6 +292,7 @@ impl Ofproto {
         }
         txn.shrink(table);
         txn.commit();
+        self.finish(plant);
     }
 
     /// Goes on with tables that have more flows than a lower limit leaves room for: puts some in order, or evicts some. While a

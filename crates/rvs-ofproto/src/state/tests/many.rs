@@ -298,6 +298,30 @@ fn no_call_takes_away_all_that_was_taught() {
     }
 }
 
+/// Who changes the database waits for what follows from it.
+#[test]
+fn a_table_limit_that_orphans_many_flows_is_published_when_it_is_set() {
+    const N: usize = 5000;
+    let mut lab = Lab::new(Version::Of13);
+    lab.all(&[
+        "add reg1=6,actions=drop",
+        "add hard_timeout=10,reg1=5,\
+         actions=learn(table=2,delete_learned,cookie=0x5,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
+    ]);
+    let flow = |n| lab.parse(&format!("add table=2,cookie=5,reg0={n},actions=drop"));
+    let flows: Vec<_> = (0..N).map(|n| flow(n).unwrap()).collect();
+    lab.apply(flows);
+    let limit = crate::TableLimit {
+        flows: Some(1),
+        evicts: true,
+        ..crate::TableLimit::default()
+    };
+    lab.state
+        .set_table_limit(lab.now, rvs_openflow::TableId(0), &limit, &mut lab.plant);
+    assert!(!lab.state.is_busy());
+    assert_eq!((lab.dump().len(), lab.state.index.flows), (1, 1));
+}
+
 /// In a table that has just begun to evict, not all flows are in order yet.
 #[test]
 fn a_big_table_puts_its_flows_in_order_little_by_little() {
