@@ -46,7 +46,7 @@ pub use sink::PortSink;
 pub use stats::PortStats;
 pub use traits::{FrameSink, FrameSource, Liveness, PortNo, Received, Transmit, TxScratch};
 
-/// Gives memory that the process has freed back to the system.
+/// Gives memory that the process has freed back to the system. Who allocates or frees meanwhile may wait.
 pub fn give_back_memory() {
     sys::heap::trim();
 }

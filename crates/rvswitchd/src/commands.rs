@@ -452,14 +452,18 @@ pub fn rvs_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
     Ok(Value::Array(rows))
 }
 
-pub fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
+/// What of the process is in memory.
+pub fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status
+    status
         .lines()
         .find_map(|l| l.strip_prefix("VmRSS:"))
         .and_then(|v| v.split_whitespace().next())
         .and_then(|v| v.parse::<u64>().ok())
-        .unwrap_or(0);
+        .unwrap_or(0)
+}
+
+pub fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
     let slow = daemon.switch.slow();
     let macs: usize = slow
         .world()
@@ -473,7 +477,7 @@ pub fn rvs_memory(daemon: &mut Daemon, _: &[String]) -> Answer {
         .map(|w| w.counters.waiting.read())
         .sum();
     Ok(json!({
-        "resident_kib": resident,
+        "resident_kib": resident_kib(),
         "flows": slow.flows().len(),
         "flow_limit": slow.limits().flows,
         "mac_entries": macs,
