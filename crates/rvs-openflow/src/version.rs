@@ -99,6 +99,11 @@ impl VersionSet {
         Version::ALL.into_iter().rev().find(|v| self.has(*v))
     }
 
+    /// The numbers of all of the set, ours or not.
+    pub fn wire(self) -> impl Iterator<Item = u32> {
+        (0..u32::BITS).filter(move |v| self.0 >> v & 1 != 0)
+    }
+
     pub fn iter(self) -> impl Iterator<Item = Version> {
         Version::ALL.into_iter().filter(move |v| self.has(*v))
     }

@@ -1,6 +1,6 @@
 //! What connections say in the log: few lines a second of what was refused, and, when asked, every message.
 
-use rvs_openflow::text::message::wire_text;
+use rvs_openflow::text::message::{version_numbers, wire_text};
 use rvs_openflow::{Dialect, Framer, Version, VersionSet};
 use rvs_packet::Now;
 
@@ -37,14 +37,12 @@ pub(super) fn negotiated(conn: ConnId, agreed: Version, ours: VersionSet, theirs
 
 /// `version 0x06 and earlier`, or the versions one by one.
 fn in_words(set: VersionSet) -> String {
-    let all: Vec<u32> = (0..32).filter(|v| set.bits() >> v & 1 != 0).collect();
+    let all: Vec<u32> = set.wire().collect();
     match all[..] {
+        [] => "no versions".to_owned(),
         [1, .., last] if all.len() as u32 == last => format!("version {last:#04x} and earlier"),
         [one] => format!("version {one:#04x}"),
-        _ => {
-            let all: Vec<String> = all.iter().map(|v| format!("{v:#04x}")).collect();
-            format!("versions {}", all.join(", "))
-        }
+        _ => format!("versions {}", version_numbers(set)),
     }
 }
 
@@ -69,6 +67,18 @@ impl LogLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_said_as_open_vswitch_says_them() {
+        for (bits, want) in [
+            (0, "no versions"),
+            (0b10, "version 0x01"),
+            (0b111_1110, "version 0x06 and earlier"),
+            (0b10_0010, "versions 0x01, 0x05"),
+        ] {
+            assert_eq!(in_words(VersionSet::from_bits(bits)), want);
+        }
+    }
 
     #[test]
     fn so_many_lines_a_second_and_no_more() {

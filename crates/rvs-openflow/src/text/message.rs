@@ -167,7 +167,7 @@ pub fn body(m: &Message, dialect: &Dialect, w: &Words<'_>) -> String {
 
 fn nested_body(m: &Message, dialect: &Dialect, w: &Words<'_>, depth: usize) -> String {
     match m {
-        Message::Hello(h) => format!("\n version bitmap: {}\n", versions(h.versions)),
+        Message::Hello(h) => format!("\n version bitmap: {}\n", version_numbers(h.versions)),
         Message::Error(e) => error(e, dialect, w.version, depth),
         Message::EchoRequest(data) | Message::EchoReply(data) => {
             format!(" {} bytes of payload\n", data.len())
@@ -230,9 +230,9 @@ fn nested_body(m: &Message, dialect: &Dialect, w: &Words<'_>, depth: usize) -> S
     }
 }
 
-fn versions(set: VersionSet) -> String {
-    let all = (0..32_u32).filter(|v| set.bits() >> v & 1 != 0);
-    let all: Vec<String> = all.map(|v| format!("{v:#04x}")).collect();
+/// `0x01, 0x04`
+pub fn version_numbers(set: VersionSet) -> String {
+    let all: Vec<String> = set.wire().map(|v| format!("{v:#04x}")).collect();
     all.join(", ")
 }
 
