@@ -59,7 +59,8 @@ pub fn rules_groups_and_addresses_live_on(lab: &Lab) {
         !rule.contains("7201")
     });
 
-    // Red alone talks, by NORMAL.
+    // Red alone talks, by NORMAL: green does not look for routers either.
+    lab.sh_in("green", "sysctl -q -w net.ipv6.conf.all.disable_ipv6=1");
     lab.ping("red", "10.0.0.2");
     let stream = Stream::start(lab, 7202, 8);
     stream.in_the_kernel(&switch);

@@ -105,9 +105,9 @@ def controllers_hear_how_the_others_fare(management):
     try:
         named = lambda b, role, short_id, generation: b.ask(message(6, 24, struct.pack("!IH2xQ", role, short_id, generation)))  # noqa: E731
         start = int(time.time()) * 16
-        # Whether b came before or after a was ready to hear of it is not told here.
-        a.barrier()
+        # Whether b came before or after a was ready to hear of it is not told here; what a hears of it comes before a's reply.
         b.barrier()
+        a.barrier()
         a.heard.clear()
         same(struct.unpack("!IH2xQ", named(b, PRIMARY, 7, start)), (PRIMARY, 7, start), "the role and short id of the second")
         heard = [status(a.wait(CONTROLLER_STATUS)[8:]) for _ in range(2)]
