@@ -44,6 +44,15 @@ pub fn messages_in_the_log(lab: &Lab) {
     for part in [&format!("{greeting}{bundle}"), dump, refused] {
         assert!(log.contains(part), "{part}\nis not in\n{log}");
     }
+    // Who comes over a network is named by its address.
+    suite.sh(
+        "ovs-vsctl set-controller br0 ptcp:0:127.0.0.1; \
+         port=$(ss -Htlnp | sed -n 's/.*127.0.0.1:\\([0-9]*\\) .*vswitchd.*/\\1/p'); ovs-ofctl dump-flows tcp:127.0.0.1:$port",
+    );
+    let log = messages(&suite);
+    let heard = "vconn|DBG|tcp:127.0.0.1:";
+    assert!(log.contains(heard), "{heard} is not in\n{log}");
+    suite.sh("ovs-vsctl del-controller br0");
     // What nobody wants is not written.
     suite.sh(": > ovs-vswitchd.log; ovs-appctl vlog/reopen; ovs-appctl vlog/set vconn:off; ovs-ofctl dump-flows br0");
     assert_eq!(messages(&suite), "");

@@ -32,7 +32,7 @@ impl Controller {
         let conn = s
             .switch
             .with_agent(bridge, |agent, _| {
-                agent.connect(now, kind, VersionSet::ALL, None, Default::default())
+                agent.connect(now, kind, VersionSet::ALL, None, Default::default(), None)
             })
             .unwrap();
         let mut this = Self {

@@ -100,8 +100,8 @@ impl Agent {
         &self.identity
     }
 
-    /// A new connection, which says HELLO for `versions` (a listener to others' messages may speak any). After `probe` without a word from the peer it is probed, and
-    /// after as long again given up; `None` or zero: never.
+    /// A new connection, which says HELLO for `versions` (a listener to others' messages may speak any). After `probe` without a word
+    /// from the peer it is probed, and after as long again given up; `None` or zero: never. `peer` is its address, if it has one.
     pub fn connect(
         &mut self,
         now: Now,
@@ -109,6 +109,7 @@ impl Agent {
         versions: VersionSet,
         probe: Option<Duration>,
         options: ConnOptions,
+        peer: Option<&str>,
     ) -> ConnId {
         let versions = match kind {
             ConnKind::Snoop => VersionSet::ALL,
@@ -117,7 +118,7 @@ impl Agent {
         self.last_id += 1;
         let id = ConnId(self.last_id);
         let bridge = self.identity.name.as_str().into();
-        let mut conn = Box::new(Connection::new(now, bridge, id, kind, versions));
+        let mut conn = Box::new(Connection::new(now, bridge, id, kind, versions, peer));
         conn.set_options(now, probe, options);
         self.conns.insert(id, conn);
         self.set_taps();

@@ -60,6 +60,8 @@ pub(super) struct Connection {
     pub(super) id: ConnId,
     /// Its name, for logs.
     bridge: Arc<str>,
+    /// What the log calls it: the peer where it has an address, `unix#N` otherwise.
+    name: String,
     pub(super) kind: ConnKind,
     pub(super) dialect: Dialect,
     pub(super) role: Role,
@@ -103,11 +105,13 @@ impl Connection {
         id: ConnId,
         kind: ConnKind,
         versions: VersionSet,
+        peer: Option<&str>,
     ) -> Self {
         let newest = versions.newest().unwrap_or(Version::Of10);
         let mut conn = Self {
             id,
             bridge,
+            name: peer.map_or_else(|| format!("unix#{}", id.0), str::to_owned),
             kind,
             dialect: Dialect::new(newest),
             role: Role::Equal,
@@ -293,7 +297,7 @@ impl Connection {
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(bytes);
         }
-        log::message(self.id, "received", &self.dialect, bytes);
+        log::message(&self.name, "received", &self.dialect, bytes);
         let (head, octets) = (head(bytes), bytes.len());
         let decoded = self.dialect.decode(bytes);
         if matches!(self.phase, Phase::Hello { .. }) {
@@ -353,7 +357,7 @@ impl Connection {
                 self.dialect = Dialect::new(version);
                 self.phase = Phase::Open;
                 self.since = now;
-                log::negotiated(self.id, version, self.versions, hello.versions);
+                log::negotiated(&self.name, version, self.versions, hello.versions);
                 tracing::debug!(bridge = %self.bridge, conn = self.id.0, %version, "connected");
             }
             Err(e) => {
@@ -385,7 +389,7 @@ impl Connection {
         if let Some(tap) = &mut self.tap {
             tap.extend_from_slice(bytes);
         }
-        log::message(self.id, "sent (Success)", &self.dialect, bytes);
+        log::message(&self.name, "sent (Success)", &self.dialect, bytes);
         self.outbox.push(bytes);
     }
 

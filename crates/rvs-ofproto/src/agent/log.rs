@@ -5,7 +5,6 @@ use rvs_openflow::{Dialect, Framer, Version, VersionSet};
 use rvs_packet::Now;
 
 use super::limits::LOG_PER_SECOND;
-use crate::ConnId;
 
 /// The module of the log in which messages are written out, as Open vSwitch calls it: its test-suite and people look there.
 macro_rules! vconn {
@@ -13,22 +12,21 @@ macro_rules! vconn {
 }
 
 /// Writes messages out, if somebody wants to read them. `bytes` are whole messages.
-pub(super) fn message(conn: ConnId, what: &str, dialect: &Dialect, bytes: &[u8]) {
+pub(super) fn message(conn: &str, what: &str, dialect: &Dialect, bytes: &[u8]) {
     if !tracing::enabled!(target: "vconn", tracing::Level::DEBUG) {
         return;
     }
     let mut framer = Framer::new();
     framer.push(bytes);
     while let Ok(Some(one)) = framer.next_message() {
-        vconn!("unix#{}: {what}: {}", conn.0, wire_text(dialect, one));
+        vconn!("{conn}: {what}: {}", wire_text(dialect, one));
     }
 }
 
 /// Says which version was agreed on.
-pub(super) fn negotiated(conn: ConnId, agreed: Version, ours: VersionSet, theirs: VersionSet) {
+pub(super) fn negotiated(conn: &str, agreed: Version, ours: VersionSet, theirs: VersionSet) {
     vconn!(
-        "unix#{}: negotiated OpenFlow version {:#04x} (we support {}, peer supports {})",
-        conn.0,
+        "{conn}: negotiated OpenFlow version {:#04x} (we support {}, peer supports {})",
         agreed.wire(),
         in_words(ours),
         in_words(theirs)

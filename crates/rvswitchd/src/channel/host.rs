@@ -27,13 +27,14 @@ pub trait Host {
     fn ssl(&self) -> Option<SslConfig>;
     /// The controllers of a bridge, by URI.
     fn set_controllers(&mut self, bridge: BridgeId, uris: &[String]);
-    /// A new connection of the bridge's agent, to the controller of this URI if it is one; `None`: the bridge isn't up.
+    /// A new connection of the bridge's agent, to the controller of this URI if it is one, with the peer that the log names; `None`: the bridge isn't up.
     fn connect(
         &mut self,
         now: Now,
         bridge: BridgeId,
         manner: &Manner,
         uri: Option<&str>,
+        peer: Option<&str>,
     ) -> Option<ConnId>;
     /// Probe and options of `manner`, from now on.
     fn adjust(&mut self, now: Now, bridge: BridgeId, conn: ConnId, manner: &Manner);
@@ -89,9 +90,10 @@ impl<R: Rim> Host for Switch<R> {
         bridge: BridgeId,
         m: &Manner,
         uri: Option<&str>,
+        peer: Option<&str>,
     ) -> Option<ConnId> {
         self.with_agent(bridge, |agent, _| {
-            let conn = agent.connect(now, m.kind, m.versions, m.probe, m.options);
+            let conn = agent.connect(now, m.kind, m.versions, m.probe, m.options, peer);
             if let Some(uri) = uri {
                 agent.belongs_to(conn, uri);
             }

@@ -317,7 +317,9 @@ impl Channels {
                 let post = self.posts.get(&link.post);
                 link.conn = post.and_then(|p| {
                     let uri = p.spec.uri.as_deref();
-                    host.connect(now, link.post.0, &p.spec.manner, uri)
+                    let came_from = link.stream.came_from();
+                    let peer = came_from.as_deref().or(p.spec.dialled.as_deref());
+                    host.connect(now, link.post.0, &p.spec.manner, uri, peer)
                 });
                 turn = match link.conn {
                     Some(_) => {

@@ -35,6 +35,8 @@ pub struct Spec {
     /// Or why there can't be one.
     pub target: Result<Target, String>,
     pub manner: Manner,
+    /// What is dialled, as it was written.
+    pub dialled: Option<String>,
     /// By what name controllers hear of this one.
     pub uri: Option<String>,
     pub max_backoff: Duration,
@@ -102,6 +104,7 @@ fn service(config: &OpenflowConfig, kind: ConnKind, suffix: &str, rundir: &Path)
             probe: None,
             options: ConnOptions::default(),
         },
+        dialled: None,
         uri: None,
         max_backoff: ControllerConfig::DEFAULT_MAX_BACKOFF,
     }
@@ -126,6 +129,7 @@ fn controller(config: &OpenflowConfig, row: &ControllerConfig, rundir: &Path) ->
                 burst_limit: row.rate_limit.map(|r| r.1),
             },
         },
+        dialled: (!passive).then(|| row.target.clone()),
         uri: (kind == ConnKind::Primary).then(|| uri(&row.target)),
         max_backoff: row.max_backoff,
     }

@@ -26,6 +26,8 @@ const TRAFFIC_CLASS: i32 = 48 << 2;
 
 /// A byte stream to whoever was dialled, or to a client.
 pub struct Stream {
+    /// Where a client came from.
+    from: Option<SocketAddr>,
     wire: Wire,
     tls: Option<Session>,
 }
@@ -148,7 +150,11 @@ impl Stream {
                 return Err("a listener is not dialled".to_owned())
             }
         };
-        Ok(Self { wire, tls })
+        Ok(Self {
+            from: None,
+            wire,
+            tls,
+        })
     }
 
     /// A client that was accepted.
@@ -166,8 +172,20 @@ impl Stream {
             None => Phase::Open,
         };
         Ok(Self {
+            from: match &socket {
+                Socket::Tcp(s) => s.peer_addr().ok(),
+                Socket::Unix(_) => None,
+            },
             wire: Wire::Socket(socket, phase),
             tls,
+        })
+    }
+
+    /// `tcp:127.0.0.1:40000`, of a client that came over a network.
+    pub fn came_from(&self) -> Option<String> {
+        self.from.map(|from| {
+            let kind = if self.tls.is_some() { "ssl" } else { "tcp" };
+            format!("{kind}:{from}")
         })
     }
 
@@ -387,5 +405,28 @@ pub fn io_words(e: &io::Error) -> String {
     match e.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => e.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn clients_are_named_by_where_they_come_from() {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let socket = Socket::Tcp(door.accept().unwrap().0);
+        let from = Stream::accepted(socket, None).unwrap().came_from();
+        assert_eq!(from, Some(format!("tcp:{}", client.local_addr().unwrap())));
+        let (_near, far) = UnixStream::pair().unwrap();
+        let from = Stream::accepted(Socket::Unix(far), None)
+            .unwrap()
+            .came_from();
+        assert_eq!(from, None);
     }
 }

@@ -170,7 +170,7 @@ fn without_a_probe_silence_is_golden() {
         let kind = ConnKind::Primary;
         let conn = rig
             .agent
-            .connect(rig.now, kind, VersionSet::ALL, probe, options);
+            .connect(rig.now, kind, VersionSet::ALL, probe, options, None);
         rig.say_bytes(conn, &[4, 0, 0, 8, 0, 0, 0, 1]);
     }
     assert_eq!(rig.agent.next_deadline(), None);

@@ -69,7 +69,8 @@ impl Rig {
     fn connect(&mut self, kind: ConnKind, versions: VersionSet) -> ConnId {
         let probe = Some(Duration::from_secs(5));
         let options = ConnOptions::default();
-        self.agent.connect(self.now, kind, versions, probe, options)
+        self.agent
+            .connect(self.now, kind, versions, probe, options, None)
     }
 
     /// A controller that speaks `version`, past its handshake.

@@ -70,6 +70,7 @@ impl Host for Switch {
         _: BridgeId,
         manner: &Manner,
         _: Option<&str>,
+        _: Option<&str>,
     ) -> Option<ConnId> {
         self.last += 1;
         let conn = Conn {
