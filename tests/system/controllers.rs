@@ -62,6 +62,44 @@ pub fn os_ken_1_3(lab: &Lab) {
     os_ken(lab, "13", "connected: version 4, datapath b1");
 }
 
+/// Flows tell their statistics when they cross a threshold, by packets that the caches count.
+pub fn statistics_told_to_os_ken_1_5(lab: &Lab) {
+    let peer = Peer::start(lab);
+    hosts(&peer, &["10.0.0.1/24", "10.0.0.2/24"]);
+    peer.vsctl("set bridge br1 protocols=OpenFlow15");
+    let controller = lab.spawn(
+        "os-ken",
+        &format!(
+            "env PYTHONDONTWRITEBYTECODE=1 {} -W ignore -m os_ken.cmd.manager --ofp-tcp-listen-port 6653 {}",
+            python().display(),
+            client("triggers.py").display()
+        ),
+    );
+    connect(&peer);
+    eventually("the controller knows the switch", || {
+        controller.out().contains("connected")
+    });
+    let told = |port: u32| -> Vec<u64> {
+        let head = format!("port {port} reason 1 packets ");
+        let out = controller.out();
+        let told = out.lines().filter_map(|l| l.strip_prefix(&head));
+        told.map(|l| l.strip_suffix(" xid 0").unwrap().parse().unwrap())
+            .collect()
+    };
+    let out = lab.sh_in("n1", "ping -q -n -c 15 -i 0.02 -W 1 10.0.0.2");
+    assert!(out.contains(" 15 received"), "{out}");
+    eventually("ten packets are told of", || !told(1).is_empty());
+    let first = told(1)[0];
+    assert!((10..=15).contains(&first), "{}", controller.out());
+    lab.sh_in("n1", "ping -q -n -c 4 -i 0.02 -W 1 10.0.0.2");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(told(1), [first], "19 are no multiple of ten more");
+    lab.sh_in("n1", "ping -q -n -c 1 -W 1 10.0.0.2");
+    eventually("twenty packets are told of", || told(1) == [first, 20]);
+    // Five packets came before 1,500 octets, and the first threshold is the only one.
+    assert!(matches!(told(2)[..], [5..=15]), "{}", controller.out());
+}
+
 /// The learning controller that Mininet starts when nobody says which.
 pub fn test_controller(lab: &Lab) {
     let peer = Peer::start(lab);

@@ -235,6 +235,7 @@ fn main() -> ExitCode {
         differential::random_rules_agree_with_open_vswitch,
         controllers::os_ken_1_0,
         controllers::os_ken_1_3,
+        controllers::statistics_told_to_os_ken_1_5,
         controllers::test_controller,
         faucet::routes_and_access_lists,
         faucet::stack_of_two,

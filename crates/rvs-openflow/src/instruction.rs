@@ -4,7 +4,8 @@ use crate::action::{
     pull_actions, pull_flow_actions, put_actions, ListContext, NXAST_WRITE_METADATA,
 };
 use crate::error::{ErrorCode, OfError};
-use crate::model::{Action, Instructions, MetadataWrite, MeterId, TableId};
+use crate::message::oxs::{pull_thresholds, put_thresholds};
+use crate::model::{Action, Instructions, MetadataWrite, MeterId, StatTrigger, TableId};
 use crate::oxm::FlowMatch;
 use crate::version::Version;
 use crate::wire::{Reader, Writer};
@@ -15,7 +16,12 @@ const WRITE_ACTIONS: u16 = 3;
 const APPLY_ACTIONS: u16 = 4;
 const CLEAR_ACTIONS: u16 = 5;
 const METER: u16 = 6;
+const STAT_TRIGGER: u16 = 7;
 const EXPERIMENTER: u16 = 0xffff;
+
+/// `OFPSTF_*`.
+const PERIODIC: u32 = 1 << 0;
+const ONLY_FIRST: u32 = 1 << 1;
 
 /// Reads all of `r` as the instructions of a flow; in OpenFlow 1.0 as its actions.
 pub(crate) fn pull_instructions(
@@ -95,6 +101,9 @@ fn pull_instruction(
             crate::action::check_meter(id)?;
             out.meter = Some(MeterId(id));
         }
+        STAT_TRIGGER if version >= Version::Of15 => {
+            out.stat_trigger = Some(Box::new(pull_stat_trigger(r)?));
+        }
         EXPERIMENTER => {
             return Err(ErrorCode::BicBadExperimenter
                 .because(format!("instruction of experimenter {:#x}", r.u32()?)));
@@ -102,6 +111,22 @@ fn pull_instruction(
         _ => return Err(ErrorCode::BicUnknownInst.because(format!("instruction type {kind}"))),
     }
     Ok(())
+}
+
+fn pull_stat_trigger(r: &mut Reader<'_>) -> Result<StatTrigger, OfError> {
+    let unsupported = |why: String| ErrorCode::BicUnsupInst.because(why);
+    let flags = r.u32()?;
+    if flags & !(PERIODIC | ONLY_FIRST) != 0 {
+        return Err(unsupported(format!("stat_trigger with flags {flags:#x}")));
+    }
+    let trigger = StatTrigger {
+        periodic: flags & PERIODIC != 0,
+        only_first: flags & ONLY_FIRST != 0,
+        thresholds: pull_thresholds(r)?,
+    };
+    let checked = trigger.check();
+    checked.map_err(|why| unsupported(format!("stat_trigger: {why}")))?;
+    Ok(trigger)
 }
 
 /// Writes the instructions of a flow that matches `m`.
@@ -151,6 +176,16 @@ pub(crate) fn put_instructions(w: &mut Writer, i: &Instructions, m: &FlowMatch, 
             w.u64(m.mask);
         });
     }
+    match &i.stat_trigger {
+        Some(t) if version >= Version::Of15 => element(w, STAT_TRIGGER, &mut |w| {
+            w.u32(
+                if t.periodic { PERIODIC } else { 0 } | if t.only_first { ONLY_FIRST } else { 0 },
+            );
+            put_thresholds(w, &t.thresholds);
+        }),
+        Some(_) => w.not_in_version("stat_trigger"),
+        None => {}
+    }
     if let Some(t) = i.goto {
         element(w, GOTO_TABLE, &mut |w| {
             w.u8(t.0);
@@ -162,6 +197,9 @@ pub(crate) fn put_instructions(w: &mut Writer, i: &Instructions, m: &FlowMatch, 
 fn put_actions10(w: &mut Writer, i: &Instructions, cx: ListContext) {
     if i.meter.is_some() {
         w.not_in_version("meter");
+    }
+    if i.stat_trigger.is_some() {
+        w.not_in_version("stat_trigger");
     }
     if i.clear || !i.write.is_empty() {
         w.not_in_version("an action set");

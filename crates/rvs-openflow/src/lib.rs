@@ -32,7 +32,7 @@ pub use model::{
     Action, ActionSet, Band, BandKind, Bucket, BundleAction, BundleAlgorithm, ControllerAction,
     ControllerId, FieldValue, Group, GroupId, GroupKind, HashFields, Instructions, Learn, LearnDst,
     LearnSpec, LearnSrc, LoadValue, MetadataWrite, Meter, MeterId, MeterUnit, Multipath,
-    MultipathAlgorithm, PacketInReason, Selection, TableId,
+    MultipathAlgorithm, PacketInReason, Selection, StatTrigger, TableId, Threshold,
 };
 pub use oxm::{CookieMask, FlowMatch};
 pub use version::{Version, VersionSet};

@@ -195,7 +195,7 @@ fn to_json(m: &Message, xid: u32, w: &Words<'_>) -> Value {
         }
         Message::MultipartReply(r) => match &r.body {
             Reply::FlowMonitor(updates) => updates.iter().map(|u| update_json(u, w)).collect(),
-            _ => Value::Null,
+            _ => json!(to_text(m, xid, w).trim_end()),
         },
         _ => json!(to_text(m, xid, w).trim_end()),
     };

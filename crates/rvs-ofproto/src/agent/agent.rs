@@ -208,6 +208,7 @@ impl Agent {
         if self.state.next_expiry().is_some_and(|t| t <= now) {
             self.state.expire(now, plant);
         }
+        self.state.watch_statistics(now, plant);
         more |= self.state.shrink(now, plant);
         self.hand_out(now, None);
         self.tell_controllers();
@@ -304,6 +305,7 @@ impl Agent {
         conns
             .chain(self.continuations.next_expiry())
             .chain(self.state.next_expiry())
+            .chain(self.state.next_look())
             .min()
     }
 

@@ -36,6 +36,7 @@ impl Default for AsyncMasks {
         masks[AsyncKind::PacketIn as usize] = [all(AsyncKind::PacketIn) & !INVALID_TTL, 0];
         masks[AsyncKind::FlowRemoved as usize] = [all(AsyncKind::FlowRemoved), 0];
         masks[AsyncKind::TableStatus as usize] = [all(AsyncKind::TableStatus), 0];
+        masks[AsyncKind::FlowStats as usize] = [all(AsyncKind::FlowStats), 0];
         for kind in OF_ALL_ROLES {
             masks[kind as usize] = [all(kind); 2];
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rvs_openflow::message::{AsyncKind, PortChange, RequestForward, TableReason};
+use rvs_openflow::message::{
+    AsyncKind, FlowStats, Parts, PortChange, Reply, RequestForward, TableReason,
+};
 use rvs_openflow::{Message, Version};
 use rvs_packet::Now;
 
@@ -86,9 +88,26 @@ fn hand_out(everybody: &mut Everybody<'_>, event: Event) {
             };
             everybody.tell(AsyncKind::TableStatus, reason, &Message::TableStatus(t));
         }
+        Event::StatTriggered(stats) => tell_statistics(everybody, stats),
         Event::FlowChanged(c) => everybody.each(|conn| conn.monitors.hear(conn.id, &c)),
         Event::Requested(m, by) => forward_request(everybody, *m, &by),
     }
+}
+
+/// As a reply that nobody asked for, of transaction 0. Versions before 1.5 have no words for it.
+fn tell_statistics(everybody: &mut Everybody<'_>, stats: Vec<FlowStats>) {
+    const STAT_TRIGGER: u32 = 1;
+    let reply = Reply::FlowCounters(stats);
+    everybody.each(|c| {
+        let wants = c
+            .masks
+            .wants(AsyncKind::FlowStats, STAT_TRIGGER, c.is_secondary());
+        if c.version() >= Version::Of15 && c.hears_events() && wants {
+            let mut parts = Parts::new(c.dialect, 0);
+            parts.push(&reply, |m| c.tell_bytes(&m));
+            c.tell_bytes(&parts.finish());
+        }
+    });
 }
 
 /// Another controller's group- or meter-mod.

@@ -117,6 +117,7 @@ pub fn flow_stats(flow: &FlowView<'_>, now: Now) -> FlowStats {
         importance: rule.importance,
         packets: rule.counters.packets(),
         bytes: rule.counters.bytes(),
+        triggered: false,
         instructions: rule.instructions.clone(),
     }
 }

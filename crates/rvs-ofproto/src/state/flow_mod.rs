@@ -8,6 +8,7 @@ use rvs_openflow::{Action, ErrorCode, FlowMatch, Instructions, OfError, TableId}
 use rvs_packet::Now;
 use rvs_pipeline::{Rule, RuleFlags, Table};
 
+use super::index::FlowId;
 use super::limits::LOOKS;
 use super::ready::ReadyAdd;
 use super::select::{find, FlowSelect, Rules};
@@ -99,8 +100,13 @@ impl<P: Plant> Txn<'_, P> {
         } else {
             self.make_room(&table, &mut rules)?;
         }
-        self.insert(&table, &mut rules, m, &rule, kind, None)
+        let new = self
+            .insert(&table, &mut rules, m, &rule, kind, None)
             .map_err(unwritable)?;
+        if let Some(rule) = old {
+            let old = FlowId { rule, ..new };
+            self.state.index.triggers.inherit(old, new);
+        }
         Ok(())
     }
 
@@ -197,8 +203,11 @@ impl<P: Plant> Txn<'_, P> {
             rule.cookie = cookie;
         }
         let kind = FlowChangeKind::Modified;
-        self.insert(table, rules, &matching, &Arc::new(rule), kind, learned)
+        let new = self
+            .insert(table, rules, &matching, &Arc::new(rule), kind, learned)
             .map_err(unwritable)?;
+        let old = FlowId { rule: id, ..new };
+        self.state.index.triggers.inherit(old, new);
         Ok(())
     }
 

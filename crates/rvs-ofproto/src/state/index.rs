@@ -5,6 +5,7 @@
 //! its steps in reverse.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -15,6 +16,7 @@ use rvs_packet::Now;
 use rvs_pipeline::Rule;
 
 use super::evictable::Evictable;
+use super::trigger::Triggers;
 use super::uses;
 
 /// A flow of the bridge, as long as it is there.
@@ -44,6 +46,8 @@ pub(super) struct Index {
     teachers: Map<(TableId, u64), u32>,
     /// Tables and cookies that may have lost their last teacher.
     pub(super) orphans: Vec<(TableId, u64)>,
+    /// Flows that tell statistics.
+    pub(super) triggers: Triggers,
     /// Of tables that evict.
     evictable: Map<TableId, Evictable>,
     /// For each table, how many of its flows anything here or any event is about.
@@ -62,6 +66,7 @@ impl Index {
             learned_by: Map::with_hasher(hasher.clone()),
             teachers: Map::with_hasher(hasher.clone()),
             orphans: Vec::new(),
+            triggers: Triggers::default(),
             evictable: Map::with_hasher(hasher.clone()),
             special: Box::new([0; 256]),
         }
@@ -72,7 +77,7 @@ impl Index {
         &mut self,
         now: Now,
         id: FlowId,
-        rule: &Rule,
+        rule: &Arc<Rule>,
         learned: Option<Now>,
         value: impl FnOnce() -> PipelineKey,
     ) {
@@ -84,6 +89,7 @@ impl Index {
         }
         self.watch(id, deadline(rule, learned, now).map(|d| d.at));
         self.refer(id, rule, true);
+        self.triggers.add(now, id, rule);
         if let Some(e) = self.evictable.get_mut(&id.table) {
             e.add(id.rule, rule, value);
         }
@@ -94,6 +100,7 @@ impl Index {
         self.flows = self.flows.saturating_sub(1);
         self.watch(id, None);
         self.refer(id, rule, false);
+        self.triggers.remove(id, rule);
         if let Some(e) = self.evictable.get_mut(&id.table) {
             e.remove(id.rule);
         }
@@ -249,6 +256,7 @@ fn is_special(rule: &Rule, learned: Option<Now>) -> bool {
             Action::Group(_) | Action::Meter(_) | Action::Learn(_) | Action::FinTimeout { .. }
         );
     });
+    refers |= rule.instructions.stat_trigger.is_some();
     refers || rule.flags.send_flow_removed || rule.flags.hidden || rule.timeouts() != (0, 0)
 }
 

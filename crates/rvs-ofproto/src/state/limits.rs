@@ -49,6 +49,9 @@ pub(super) const LOOKS: usize = 256;
 /// Flows that one call of `expire` looks at.
 pub(super) const EXPIRIES: usize = 4096;
 
+/// Flows with thresholds that one call of `watch_statistics` looks at: a millisecond or two.
+pub(super) const LOOKED_AT: usize = 4096;
+
 /// Flows of learn actions that wait for the end of a change in slices. One more ends it at once.
 pub(super) const LESSONS: usize = 8192;
 

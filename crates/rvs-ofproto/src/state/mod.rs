@@ -6,7 +6,7 @@
 //! a change, or takes it back.
 //!
 //! - [`flow_mod`], [`group_mod`], [`meter_mod`], [`table_mod`], [`port_mod`]: what controllers ask for.
-//! - [`learn`], [`expiry`]: what packets and time do.
+//! - [`learn`], [`expiry`], [`trigger`]: what packets and time do.
 //! - [`slices`], [`sweep`], [`doomed`], [`ready`]: requests about many flows, done little by little, or made ready before their
 //!   time; [`commit`]: what follows when they are done.
 //! - [`select`], [`dump`], [`stats`]: reading, pinned to a version.
@@ -37,12 +37,13 @@ mod sweep;
 mod table_mod;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod txn;
 mod uses;
 
 use rvs_openflow::message::{
-    FlowMod, FlowRemoved, GroupMod, MeterMod, PacketOut, PortMod, PortStatus, TableConfig,
-    TableFeatures, TableStatus,
+    FlowMod, FlowRemoved, FlowStats, GroupMod, MeterMod, PacketOut, PortMod, PortStatus,
+    TableConfig, TableFeatures, TableStatus,
 };
 use rvs_openflow::{Instructions, Version};
 
@@ -92,6 +93,8 @@ pub enum Event {
     /// A port that has just been added is live: nothing that 1.0 could say.
     PortLive(Box<PortStatus>),
     TableStatus(TableStatus),
+    /// Flows that crossed a threshold of their statistics.
+    StatTriggered(Vec<FlowStats>),
     /// A group-mod or meter-mod succeeded, for other controllers that asked to hear of it.
     Requested(Box<Mod>, Author),
 }

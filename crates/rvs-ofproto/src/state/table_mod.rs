@@ -54,9 +54,10 @@ pub(super) struct VacancyEvents {
 /// `OFPTMPEF_OTHER | OFPTMPEF_IMPORTANCE | OFPTMPEF_LIFETIME`: what counts in an eviction.
 pub(super) const EVICTION_FLAGS: u32 = 7;
 
-/// Types of instructions, from goto_table to meter.
+/// Types of instructions, from goto_table to meter and stat_trigger.
 const GOTO_TABLE: u16 = 1;
 const METER: u16 = 6;
+const STAT_TRIGGER: u16 = 7;
 
 /// `OFPTFC_*`.
 const REPLACE: u8 = 0;
@@ -232,11 +233,15 @@ impl<P: Plant> Txn<'_, P> {
     }
 }
 
-/// Instructions that flows of the table can have: the last leads nowhere, and in 1.5 a meter is an action.
+/// Instructions that flows of the table can have: the last leads nowhere, and in 1.5 a meter is an action and stat_trigger is there.
 pub(super) fn instructions(table: TableId, version: Version) -> impl Iterator<Item = u16> {
-    let all = GOTO_TABLE..=METER;
-    all.filter(move |i| *i != GOTO_TABLE || table < TableId::MAX)
-        .filter(move |i| *i != METER || version < Version::Of15)
+    let all = GOTO_TABLE..=STAT_TRIGGER;
+    all.filter(move |i| match *i {
+        GOTO_TABLE => table < TableId::MAX,
+        METER => version < Version::Of15,
+        STAT_TRIGGER => version >= Version::Of15,
+        _ => true,
+    })
 }
 
 /// Tables that they can lead to.

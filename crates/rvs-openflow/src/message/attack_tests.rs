@@ -310,3 +310,103 @@ fn errors_say_cause_and_cure() {
         "OFPBAC_MATCH_INCONSISTENT: ip_dst needs eth_type=0x0800, which neither the match nor an earlier action provides"
     );
 }
+
+/// A flow-mod of 1.5 with a stat_trigger of these octets behind its length.
+fn stat_trigger(body: &str) -> Result<Message, OfError> {
+    let mut m = hex("060e000000000001");
+    m.extend_from_slice(&[0; 24]);
+    m.extend_from_slice(&[0xff; 12]);
+    m.extend_from_slice(&hex("000000000001000400000000"));
+    let body = hex(&body.replace(' ', ""));
+    m.extend_from_slice(&7u16.to_be_bytes());
+    m.extend_from_slice(&(4 + body.len() as u16).to_be_bytes());
+    m.extend_from_slice(&body);
+    fix_length(&mut m);
+    decode(&m).map(|(_, m)| m)
+}
+
+#[test]
+fn stat_triggers_that_are_wrong_are_refused() {
+    use crate::model::{StatTrigger, Threshold};
+    let packets = "80020808000000000000000a";
+    let Ok(Message::FlowMod(m)) = stat_trigger(&format!("00000001 0000 0010 {packets}")) else {
+        panic!("every ten packets");
+    };
+    assert_eq!(
+        m.instructions.stat_trigger.as_deref(),
+        Some(&StatTrigger {
+            periodic: true,
+            only_first: false,
+            thresholds: [Threshold::Packets(10)].into(),
+        })
+    );
+    use ErrorCode::{BicBadLen, BicUnsupInst};
+    let many = |n: usize| {
+        let len = 4 + 12 * n;
+        let pad = "00".repeat(len.next_multiple_of(8) - len);
+        format!("00000000 0000{len:04x}{}{pad}", packets.repeat(n))
+    };
+    assert!(stat_trigger(&many(16)).is_ok());
+    for (body, error, why) in [
+        (many(17).as_str(), BicUnsupInst, "more than there may be"),
+        ("00000000 00000004 00000000", BicUnsupInst, "none"),
+        (
+            "00000004 0000 0010 80020808000000000000000a",
+            BicUnsupInst,
+            "an unknown flag",
+        ),
+        (
+            "00000000 0000 0010 800208080000000000000000",
+            BicUnsupInst,
+            "a threshold of 0",
+        ),
+        (
+            "00000000 0000 000c 8002060400000005 00000000",
+            BicUnsupInst,
+            "a count of flows",
+        ),
+        (
+            "00000000 0000 0010 80021e08000000000000000a",
+            BicUnsupInst,
+            "an unknown statistic",
+        ),
+        (
+            "00000000 0000 0010 ffff0808000000000000000a",
+            BicUnsupInst,
+            "an unknown class",
+        ),
+        (
+            "00000000 0000 0010 80020008000000003b9aca00",
+            BicUnsupInst,
+            "a second of nanoseconds",
+        ),
+        (
+            "00000000 0000 0010 80020807000000000000000a",
+            BicBadLen,
+            "a short value",
+        ),
+        (
+            "00000000 0000 0010 80020809000000000000000a",
+            BicBadLen,
+            "a value beyond the end",
+        ),
+        (
+            "00000000 0000 0018 80020808000000000000000a",
+            BicBadLen,
+            "a list beyond the end",
+        ),
+        (
+            "00000000 0000 0003 80020808000000000000000a",
+            BicBadLen,
+            "a list within its header",
+        ),
+        ("00000000", BicBadLen, "no list"),
+        (
+            "00000000 0000 0010 80020808000000000000000a 0000000000000000",
+            BicBadLen,
+            "octets too many",
+        ),
+    ] {
+        assert_eq!(code(stat_trigger(body)), error, "{why}");
+    }
+}

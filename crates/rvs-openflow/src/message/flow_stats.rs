@@ -134,8 +134,13 @@ pub struct FlowStats {
     /// `u64::MAX` for unknown.
     pub packets: u64,
     pub bytes: u64,
+    /// Nobody asked: a threshold of the flow was crossed (`OFPFSR_STAT_TRIGGER`; counters of 1.5).
+    pub triggered: bool,
     pub instructions: Instructions,
 }
+
+/// `OFPFSR_STAT_TRIGGER`.
+const STAT_TRIGGER: u8 = 1;
 
 /// Ages travel as one more than they are, 0 being unknown.
 fn age(v: u16) -> Option<u32> {
@@ -164,6 +169,7 @@ impl FlowStats {
             importance: 0,
             packets: 0,
             bytes: 0,
+            triggered: false,
             instructions: Instructions::default(),
         }
     }
@@ -262,7 +268,7 @@ impl FlowStats {
         let mut f = Self::new(FlowMatch::any());
         e.skip(4)?;
         f.table = TableId(e.u8()?);
-        e.skip(1)?;
+        f.triggered = e.u8()? == STAT_TRIGGER;
         f.priority = e.u16()?;
         f.pull_match_and_oxs(&mut e)?;
         Ok(f)
@@ -272,7 +278,7 @@ impl FlowStats {
         let start = w.len();
         w.zeros(4);
         w.u8(self.table.0);
-        w.zeros(1);
+        w.u8(if self.triggered { STAT_TRIGGER } else { 0 });
         w.u16(self.priority);
         self.put_match_and_oxs(w);
         w.set_len(start, start, "flow");

@@ -24,7 +24,7 @@ mod multipart;
 mod number;
 #[cfg(test)]
 mod ofctl_tests;
-mod oxs;
+pub(crate) mod oxs;
 mod packet;
 mod port;
 mod port_stats;

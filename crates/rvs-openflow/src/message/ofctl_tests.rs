@@ -102,8 +102,9 @@ fn lacks(error: &str, said: &str) -> bool {
         // Of 1.5 it has neither counters without instructions, nor what bundles can do, nor controllers' status.
         "OFPBRC_BAD_STAT" => any(&["FlowCounters", "BundleFeatures", "ControllerStatus"]),
         "OFPBRC_BAD_TYPE" => any(&["ControllerStatus"]),
-        // The last of the masks is for news of controllers.
-        "OFPACFC_UNSUPPORTED" => any(&["Async"]) && !any(&["[None, None]] }"]),
+        "OFPBIC_UNKNOWN_INST" => any(&["StatTrigger"]),
+        // The last of the masks are for statistics that flows tell, and news of controllers.
+        "OFPACFC_UNSUPPORTED" => any(&["Async"]) && !any(&["[None, None], [None, None]] }"]),
         // It takes OFPFMF_NO_ABBREV for unknown.
         "OFPMOFC_BAD_FLAGS" => any(&["FlowMonitor"]),
         // It wants one bucket of an indirect group to be inserted or removed, even by number.

@@ -153,11 +153,6 @@ impl RoleStatus {
     }
 }
 
-/// `OFPACPT_CONT_STATUS_MASTER`.
-const CONTROLLER_STATUS: u16 = 15;
-/// `OFPACPT_FLOW_STATS_*`.
-const FLOW_STATS: [u16; 2] = [12, 13];
-
 /// Kinds of asynchronous messages, in the order of their properties in 1.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AsyncKind {
@@ -168,27 +163,27 @@ pub enum AsyncKind {
     RoleStatus,
     TableStatus,
     RequestForward,
+    /// OpenFlow 1.5: statistics that flows tell (stat_trigger).
+    FlowStats,
     /// OpenFlow 1.5.
     ControllerStatus,
 }
 
 impl AsyncKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PacketIn,
         Self::PortStatus,
         Self::FlowRemoved,
         Self::RoleStatus,
         Self::TableStatus,
         Self::RequestForward,
+        Self::FlowStats,
         Self::ControllerStatus,
     ];
 
-    /// The number of its property for primaries and equals; that for secondaries is one less. Statistics that flows trigger stand before the last.
+    /// The number of its property for primaries and equals; that for secondaries is one less.
     const fn property(self) -> u16 {
-        match self {
-            Self::ControllerStatus => CONTROLLER_STATUS,
-            _ => 2 * self as u16 + 1,
-        }
+        2 * self as u16 + 1
     }
 
     /// The reasons that the kind has in `version`.
@@ -200,8 +195,9 @@ impl AsyncKind {
             Self::FlowRemoved => 0x3f,
             Self::TableStatus => 0x18,
             Self::RequestForward => 0x3,
-            Self::ControllerStatus if matches!(version, Version::Of15) => 0x7f,
-            Self::ControllerStatus => 0,
+            Self::FlowStats | Self::ControllerStatus if !matches!(version, Version::Of15) => 0,
+            Self::FlowStats => 0x3,
+            Self::ControllerStatus => 0x7f,
         }
     }
 }
@@ -247,19 +243,15 @@ impl AsyncConfig {
     pub(crate) fn pull_props(r: &mut Reader<'_>, version: Version) -> Result<Self, OfError> {
         let mut c = Self::default();
         while let Some((kind, mut p)) = props::pull(r)? {
-            let new = version >= Version::Of15;
-            if new && FLOW_STATS.contains(&kind) {
-                return Err(ErrorCode::AcfcUnsupported
-                    .because("statistics that flows trigger; this switch sends none"));
-            }
+            // The finer reasons of 1.4 are there for Nicira's form too.
+            let version = version.max(Version::Of14);
             let mut kinds = AsyncKind::ALL.iter();
             let which = kinds.find(|k| k.property() | 1 == kind | 1);
-            let Some(which) = which.filter(|k| new || **k != AsyncKind::ControllerStatus) else {
+            let Some(which) = which.filter(|k| k.reasons(version) != 0) else {
                 return Err(props::unknown(kind, "asynchronous configuration"));
             };
             let mask = p.u32()?;
-            // The finer reasons of 1.4 are there for Nicira's form too.
-            let known = which.reasons(version.max(Version::Of14));
+            let known = which.reasons(version);
             if mask & !known != 0 {
                 return Err(ErrorCode::AcfcInvalid.because(format!(
                     "mask {mask:#x} of {which:?} has reasons beyond {known:#x}"

@@ -1,7 +1,7 @@
 //! Instructions of a flow. Their order is fixed by the specification (OpenFlow 1.3.5 section 5.9), so they are a record,
 //! not a list.
 
-use super::{Action, MeterId};
+use super::{Action, MeterId, StatTrigger};
 
 /// A table of a bridge, 0..=253 for flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub struct Instructions {
     /// Merged into the action set.
     pub write: Box<[Action]>,
     pub metadata: Option<Box<MetadataWrite>>,
+    /// Nothing that packets see.
+    pub stat_trigger: Option<Box<StatTrigger>>,
     pub goto: Option<TableId>,
 }
 
@@ -51,7 +53,7 @@ impl Instructions {
     /// True when there is nothing but actions to apply, if any.
     pub fn is_only_apply(&self) -> bool {
         let others = self.meter.is_some() || self.metadata.is_some() || self.goto.is_some();
-        !others && !self.clear && self.write.is_empty()
+        !others && !self.clear && self.write.is_empty() && self.stat_trigger.is_none()
     }
 }
 

@@ -10,6 +10,7 @@ mod group;
 mod instruction;
 mod learn;
 mod meter;
+mod stat_trigger;
 
 pub use action::{
     Action, BundleAction, BundleAlgorithm, ControllerAction, ControllerId, FieldValue, HashFields,
@@ -19,3 +20,4 @@ pub use group::{Bucket, Group, GroupId, GroupKind, Selection};
 pub use instruction::{ActionSet, Instructions, MetadataWrite, TableId};
 pub use learn::{Learn, LearnDst, LearnSpec, LearnSrc};
 pub use meter::{Band, BandKind, Meter, MeterId, MeterUnit};
+pub use stat_trigger::{StatTrigger, Threshold};

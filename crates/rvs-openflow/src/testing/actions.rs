@@ -1,5 +1,7 @@
 //! Actions and instructions.
 
+use std::time::Duration;
+
 use rvs_flow::field::{Field, FieldId, SubField, FIELDS};
 use rvs_flow::testing::Entropy;
 use rvs_packet::{EtherType, MacAddr, VlanId};
@@ -9,7 +11,7 @@ use crate::action::{check_actions, CheckLevel};
 use crate::model::{
     Action, BundleAction, BundleAlgorithm, ControllerAction, ControllerId, FieldValue, GroupId,
     HashFields, Instructions, Learn, LearnDst, LearnSpec, LearnSrc, LoadValue, MetadataWrite,
-    MeterId, Multipath, MultipathAlgorithm, PacketInReason, TableId,
+    MeterId, Multipath, MultipathAlgorithm, PacketInReason, StatTrigger, TableId, Threshold,
 };
 use crate::oxm::FlowMatch;
 use crate::version::Version;
@@ -402,5 +404,24 @@ pub fn instructions(e: &mut Entropy<'_>, version: Version, m: &FlowMatch) -> Ins
     if (Version::Of13..=Version::Of14).contains(&version) && e.one_in(4) {
         i.meter = Some(MeterId(1 + e.below(9) as u32));
     }
+    if version >= Version::Of15 && e.one_in(4) {
+        i.stat_trigger = Some(Box::new(StatTrigger {
+            periodic: e.one_in(2),
+            only_first: e.one_in(2),
+            thresholds: (0..1 + e.below(StatTrigger::MAX))
+                .map(|_| threshold(e))
+                .collect(),
+        }));
+    }
     i
+}
+
+fn threshold(e: &mut Entropy<'_>) -> Threshold {
+    let time = |e: &mut Entropy<'_>| Duration::new(1 + u64::from(e.u16()), u32::from(e.u16()));
+    match e.below(4) {
+        0 => Threshold::Duration(time(e)),
+        1 => Threshold::Idle(time(e)),
+        2 => Threshold::Packets(u64_of(e).max(1)),
+        _ => Threshold::Bytes(u64_of(e).max(1)),
+    }
 }

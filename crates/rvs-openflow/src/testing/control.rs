@@ -340,7 +340,7 @@ pub(super) fn controller_status(e: &mut Entropy<'_>) -> ControllerStatus {
 fn async_config(e: &mut Entropy<'_>, v: Version) -> AsyncConfig {
     let mut c = AsyncConfig::default();
     let kinds = match v {
-        Version::Of15 => 7,
+        Version::Of15 => 8,
         Version::Of14 => 6,
         _ => 3,
     };

@@ -251,6 +251,7 @@ fn flow_counters(e: &mut Entropy<'_>, d: &Dialect) -> FlowStats {
         idle_age: from.idle_age,
         packets: from.packets,
         bytes: from.bytes,
+        triggered: e.one_in(2),
         ..FlowStats::new(from.matching)
     }
 }

@@ -1,12 +1,13 @@
 //! All that a flow does: instructions and actions in one list, as Open vSwitch writes them.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::action::{Hex, List};
 use super::parse::{any_number, number, parse_action};
 use super::{ParseError, Words};
 use crate::action::check_meter;
-use crate::model::{Action, Instructions, MetadataWrite, MeterId, TableId};
+use crate::model::{Action, Instructions, MetadataWrite, MeterId, StatTrigger, TableId, Threshold};
 
 pub(super) struct All<'t> {
     pub(super) instructions: &'t Instructions,
@@ -60,6 +61,9 @@ impl fmt::Display for All<'_> {
                 )?;
             }
         }
+        if let Some(t) = &i.stat_trigger {
+            term(f, format_args!("stat_trigger({t})"))?;
+        }
         if let Some(t) = i.goto {
             term(f, format_args!("goto_table:{}", t.0))?;
         }
@@ -75,6 +79,7 @@ enum Stage {
     Clear,
     Write,
     Metadata,
+    StatTrigger,
     Goto,
 }
 
@@ -86,6 +91,7 @@ impl Stage {
             Self::Clear => "clear_actions",
             Self::Write => "write_actions",
             Self::Metadata => "write_metadata",
+            Self::StatTrigger => "stat_trigger",
             Self::Goto => "goto_table",
         }
     }
@@ -96,6 +102,7 @@ impl Stage {
             "clear_actions" => Self::Clear,
             "write_actions" => Self::Write,
             "write_metadata" => Self::Metadata,
+            "stat_trigger" => Self::StatTrigger,
             "goto_table" => Self::Goto,
             _ => Self::Apply,
         }
@@ -119,7 +126,7 @@ pub(super) fn parse(text: &str, w: &Words<'_>) -> Result<Instructions, ParseErro
         if last.is_some_and(|l| stage < l || stage == l && stage != Stage::Apply) {
             let last = last.map_or("", Stage::name);
             return Err(ParseError(format!(
-                "{} after {last}: the order is meter, actions, clear_actions, write_actions, write_metadata, goto_table",
+                "{} after {last}: the order is meter, actions, clear_actions, write_actions, write_metadata, stat_trigger, goto_table",
                 stage.name()
             )));
         }
@@ -135,6 +142,9 @@ pub(super) fn parse(text: &str, w: &Words<'_>) -> Result<Instructions, ParseErro
             Stage::Clear => out.clear = true,
             Stage::Write => out.write = parse_set(given()?, w)?.into(),
             Stage::Metadata => out.metadata = Some(Box::new(parse_metadata(given()?)?)),
+            Stage::StatTrigger => {
+                out.stat_trigger = Some(Box::new(parse_stat_trigger(given()?)?));
+            }
             Stage::Goto => out.goto = Some(TableId(number(given()?, key)?)),
         }
     }
@@ -175,4 +185,69 @@ fn parse_metadata(text: &str) -> Result<MetadataWrite, ParseError> {
         value: value & mask,
         mask,
     })
+}
+
+/// `periodic,only_first,duration=1.5,idle_time=10,packet_count=100,byte_count=1000`, times in seconds: flags and OXS fields by the
+/// names of the specification.
+impl fmt::Display for StatTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [(self.periodic, "periodic"), (self.only_first, "only_first")];
+        let mut terms: Vec<String> = flags
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| (*name).to_owned())
+            .collect();
+        terms.extend(self.thresholds.iter().map(|t| match *t {
+            Threshold::Duration(t) => format!("duration={}", seconds(t)),
+            Threshold::Idle(t) => format!("idle_time={}", seconds(t)),
+            Threshold::Packets(n) => format!("packet_count={n}"),
+            Threshold::Bytes(n) => format!("byte_count={n}"),
+        }));
+        f.write_str(&terms.join(","))
+    }
+}
+
+fn seconds(t: Duration) -> String {
+    let text = format!("{}.{:09}", t.as_secs(), t.subsec_nanos());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn parse_stat_trigger(value: &str) -> Result<StatTrigger, ParseError> {
+    let inner = value
+        .strip_prefix('(')
+        .and_then(|v| v.strip_suffix(')'))
+        .ok_or_else(|| ParseError::new("stat_trigger needs thresholds in parentheses"))?;
+    let mut out = StatTrigger::default();
+    let mut all = Vec::new();
+    for term in rvs_flow::matching::terms(inner) {
+        match term? {
+            ("periodic", None) => out.periodic = true,
+            ("only_first", None) => out.only_first = true,
+            ("duration", Some(t)) => all.push(Threshold::Duration(parse_seconds(t)?)),
+            ("idle_time", Some(t)) => all.push(Threshold::Idle(parse_seconds(t)?)),
+            (key @ "packet_count", Some(n)) => all.push(Threshold::Packets(number(n, key)?)),
+            (key @ "byte_count", Some(n)) => all.push(Threshold::Bytes(number(n, key)?)),
+            (key, _) => {
+                return Err(ParseError(format!(
+                    "stat_trigger: {key:?} is none of periodic, only_first, duration=, idle_time=, packet_count=, byte_count="
+                )))
+            }
+        }
+    }
+    out.thresholds = all.into();
+    let checked = out.check();
+    checked.map_err(|why| ParseError(format!("stat_trigger: {why}")))?;
+    Ok(out)
+}
+
+/// Whole seconds, or with up to nine digits behind a point.
+fn parse_seconds(text: &str) -> Result<Duration, ParseError> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let sec: u32 = number(whole, "seconds")?;
+    let digits = part.bytes().all(|b| b.is_ascii_digit()) && part.len() <= 9;
+    let nsec = format!("{part:0<9}").parse();
+    match nsec {
+        Ok(nsec) if digits => Ok(Duration::new(sec.into(), nsec)),
+        _ => Err(ParseError(format!("{text:?} is no number of seconds"))),
+    }
 }

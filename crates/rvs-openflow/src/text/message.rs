@@ -22,7 +22,7 @@ use crate::message::{
 use crate::model::{GroupId, MeterId, TableId};
 use crate::version::{Version, VersionSet};
 use crate::{Dialect, ErrorMessage};
-use events::{flow_removed, packet_in};
+use events::{counters, flow_removed, packet_in};
 
 pub use events::{event_name, frame_text, reason_name, removal_name, update_text};
 
@@ -545,6 +545,9 @@ fn reply(r: &Reply, w: &Words<'_>) -> String {
             for f in flows {
                 let _ = writeln!(text, " {}", w.flow(f, true));
             }
+        }
+        Reply::FlowCounters(flows) => {
+            flows.iter().for_each(|f| text.push_str(&counters(f, w)));
         }
         Reply::Aggregate(_, a) => {
             return format!(

@@ -220,6 +220,38 @@ fn what_is_wrong_is_said() {
     assert_eq!((m.cookie.value, m.cookie.mask), (5, u64::MAX));
 }
 
+#[test]
+fn stat_triggers_as_people_write_them() {
+    let w = Words::new(Version::Of15);
+    let read = |t: &str| w.parse_instructions(t);
+    for text in [
+        "stat_trigger(packet_count=1000)",
+        "output:2,stat_trigger(periodic,only_first,duration=1.5,idle_time=10,packet_count=7,byte_count=8),goto_table:3",
+    ] {
+        let back = read(text).unwrap();
+        assert_eq!(w.instructions(&back).to_string(), text);
+    }
+    for (bad, why) in [
+        ("stat_trigger", "needs a value"),
+        ("stat_trigger(periodic)", "0 thresholds"),
+        ("stat_trigger(packet_count=0)", "a threshold of 0"),
+        ("stat_trigger(flow_count=5)", "\"flow_count\" is none of"),
+        (
+            "stat_trigger(duration=1.0000000001)",
+            "is no number of seconds",
+        ),
+        ("stat_trigger(duration=-1)", "seconds"),
+        (
+            "goto_table:3,stat_trigger(packet_count=1)",
+            "stat_trigger after goto_table",
+        ),
+    ] {
+        let said = read(bad).unwrap_err().0;
+        assert!(said.contains(why), "{bad}: {said}");
+    }
+    assert!(w.parse_actions("stat_trigger(packet_count=1)").is_err());
+}
+
 /// Reading garbage ends without a panic.
 #[test]
 fn mutated_texts_are_refused_or_read() {

@@ -276,6 +276,7 @@ impl<'w> Run<'w, '_> {
             clear,
             write,
             metadata,
+            stat_trigger: _,
             goto,
         } = &rule.instructions;
         match self.actions(p, apply) {

@@ -109,6 +109,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             self.left_instructions(Instructions {
                 meter: None,
                 apply: Box::new([]),
+                stat_trigger: None,
                 ..what.clone()
             });
             return None;
@@ -134,6 +135,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
             let mut mask = Mask::<PipelineKey>::none();
             mask.0.metadata = m.mask.into();
             self.forget(&mask);
+        }
+        if what.stat_trigger.is_some() {
+            self.note_instruction(|i| i.stat_trigger = what.stat_trigger.clone());
         }
         what.goto
     }

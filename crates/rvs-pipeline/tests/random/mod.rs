@@ -277,6 +277,7 @@ fn instructions(e: &mut Entropy<'_>, table: u8) -> Instructions {
                 mask,
             })
         }),
+        stat_trigger: None,
         goto: e.one_in(2).then(|| TableId(table + 1)),
     }
 }

@@ -344,3 +344,53 @@ fn controllers_hear_how_the_others_fare() {
     let removed = |n: usize| (Why::Removed, uris[n].clone());
     assert_eq!(gone, [removed(1), removed(2)]);
 }
+
+/// Controllers of 1.5 hear what flows tell, unless they are secondary or say that they won't.
+#[test]
+fn statistics_are_told_to_who_has_words_for_them() {
+    let mut rig = Rig::new();
+    let new = rig.controller(Version::Of15);
+    let old = rig.controller(Version::Of14);
+    let second = rig.controller(Version::Of15);
+    become_one(&mut rig, second, Role::Secondary, 1);
+    let deaf = rig.controller(Version::Of15);
+    let mut config = AsyncConfig::default();
+    config.set(AsyncKind::FlowStats, false, 0);
+    rig.done(deaf, &Message::SetAsync(Box::new(config)));
+    let mut flow = add_flow(1);
+    flow.instructions.stat_trigger = Some(Box::new(rvs_openflow::StatTrigger {
+        periodic: true,
+        only_first: false,
+        thresholds: [rvs_openflow::Threshold::Duration(Duration::from_secs(3))].into(),
+    }));
+    rig.done(new, &flow_mod(flow));
+    for told in [0, 1, 2] {
+        let heard = rig.hear(new);
+        assert_eq!(heard.len(), usize::from(told > 0), "{heard:?}");
+        for (xid, m) in heard {
+            let Message::MultipartReply(r) = m else {
+                panic!("{m:?}")
+            };
+            let Reply::FlowCounters(flows) = &r.body else {
+                panic!("{r:?}")
+            };
+            assert_eq!((xid, r.more, flows.len()), (0, false, 1));
+            assert!(flows[0].triggered);
+            assert_eq!(flows[0].duration_sec / 3, told);
+        }
+        for c in [old, second, deaf] {
+            assert_eq!(rig.hear(c), []);
+        }
+        let end = rig.now + Duration::from_secs(3);
+        while let Some(at) = rig.agent.next_deadline().filter(|at| *at <= end) {
+            rig.tick(at);
+            for c in [new, old, second, deaf] {
+                if rig.agent.output(c.conn).get(1) == Some(&2) {
+                    rig.hear_now(c);
+                    rig.say(c, 0, &Message::EchoReply(Vec::new()));
+                }
+            }
+        }
+        rig.tick(end);
+    }
+}

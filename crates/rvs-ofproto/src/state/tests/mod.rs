@@ -8,6 +8,7 @@ mod meters;
 mod model;
 mod tables;
 mod timeouts;
+mod triggers;
 
 use rvs_openflow::message::{FlowCommand, FlowRemovedReason, GroupCommand, MeterCommand, MeterMod};
 use rvs_openflow::text::{parse_flow, parse_group, parse_meter, Words};

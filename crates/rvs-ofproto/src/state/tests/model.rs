@@ -232,6 +232,7 @@ impl Model {
                 used => f.created.max(used),
             }),
             hard_age: age(f.modified),
+            triggered: false,
             flags: f.flags,
             importance: f.importance,
             packets: f.packets,

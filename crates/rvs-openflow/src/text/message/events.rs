@@ -2,7 +2,9 @@
 
 use rvs_flow::{extract_bytes, DpPort, Match, ParseLimits, PipelineKey};
 
-use crate::message::{FlowChange, FlowEvent, FlowRemoved, FlowRemovedReason, FlowUpdate, PacketIn};
+use crate::message::{
+    FlowChange, FlowEvent, FlowRemoved, FlowRemovedReason, FlowStats, FlowUpdate, PacketIn,
+};
 use crate::model::PacketInReason;
 use crate::text::port::duration;
 use crate::text::Words;
@@ -131,4 +133,17 @@ pub fn update_text(u: &FlowUpdate, w: &Words<'_>) -> String {
         text.push_str(&format!(" {matching}"));
     }
     format!("{text} actions={}", w.instructions(&c.instructions))
+}
+
+/// A flow that has no actions to tell, and why it is told of, if nobody asked.
+pub(super) fn counters(f: &FlowStats, w: &Words<'_>) -> String {
+    let text = w.flow(f, true).to_string();
+    let text = text.strip_prefix("cookie=0x0, ").unwrap_or(&text);
+    let text = text.strip_suffix("actions=drop").unwrap_or(text);
+    let why = if f.triggered {
+        "reason=stat_trigger"
+    } else {
+        ""
+    };
+    format!(" {}\n", format!("{text}{why}").trim_end())
 }

@@ -229,3 +229,20 @@ fn what_can_not_be_read_is_said_as_such() {
         assert_eq!(wire_text(&Dialect::new(Version::Of13), &bytes), want);
     }
 }
+
+#[test]
+fn counters_say_why_they_come() {
+    let mut f = crate::message::FlowStats::new(crate::FlowMatch::any());
+    (f.duration_sec, f.packets, f.bytes, f.idle_age) = (5, 10, 600, Some(2));
+    let mut reply = |triggered| {
+        f.triggered = triggered;
+        let body = Reply::FlowCounters(vec![f.clone()]);
+        said(
+            Version::Of15,
+            &Message::MultipartReply(MultipartReply { more: false, body }),
+        )
+    };
+    let text = "OFPST_FLOW_STATS reply (OF1.5) (xid=0x7):\n duration=5s, table=0, n_packets=10, n_bytes=600, idle_age=2,";
+    assert_eq!(reply(true), format!("{text} reason=stat_trigger"));
+    assert_eq!(reply(false), text);
+}
