@@ -45,6 +45,7 @@ mod survive;
 mod survive_changes;
 mod tier0;
 mod tier0_keeps;
+mod tier0_tcx;
 mod tier0_trouble;
 mod tools;
 mod trace;
@@ -211,6 +212,13 @@ fn main() -> ExitCode {
         tier0_keeps::rules_groups_and_addresses_live_on,
         tier0_keeps::internal_ports_take_part,
         tier0_keeps::no_socket_listens_beside_it,
+        tier0_tcx::vlans,
+        tier0_tcx::every_action,
+        tier0_tcx::nothing_stale,
+        tier0_tcx::ports_move_between_tiers,
+        tier0_tcx::foreign_programs,
+        tier0_tcx::devices_come_and_go,
+        tier0_tcx::flows_go_on_through_kill_and_restart,
         tier0_trouble::no_memory_for_its_maps,
         tier0_trouble::a_policy_against_it,
         tier0_trouble::a_verifier_that_refuses,

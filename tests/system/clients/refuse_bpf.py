@@ -2,8 +2,10 @@
 
 usage: refuse_bpf.py ERRNO COMMAND[,COMMAND...] [--while FILE] PROGRAM [ARGUMENT...]
 
-ERRNO by name (EPERM), the commands of bpf(2) by number (linux/bpf.h). A seccomp filter (seccomp(2)) that the program keeps.
-With --while only as long as FILE is there: a process beside the program answers each of these calls, until the program ends.
+ERRNO by name (EPERM), the commands of bpf(2) by number (linux/bpf.h), or `clsact`: then the kernel refuses that qdisc to the
+program instead, as one without the module sch_ingress. A seccomp filter (seccomp(2)) that the program keeps.
+With --while, which clsact does not know, only as long as FILE is there. Then, and with clsact, a process beside the program
+answers each of these calls, until the program ends.
 """
 
 import array
@@ -22,13 +24,26 @@ ALLOW, FAIL, ASK = 0x7FFF0000, 0x00050000, 0x7FC00000
 PR_SET_NO_NEW_PRIVS, SET_MODE_FILTER, NEW_LISTENER = 38, 1, 8
 SYS_BPF = {"x86_64": 321, "aarch64": 280}
 SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+SYS_SENDTO = {"x86_64": 44, "aarch64": 206}
+# Adding clsact: struct nlmsghdr, struct tcmsg, and the name as an attribute.
+CLSACT, RTM_NEWQDISC = 16 + 20 + 12, 36
 # struct seccomp_notif and seccomp_notif_resp.
 ASKED, ANSWER = 80, 24
 RECEIVE, SEND = 0xC0002100 | ASKED << 16, 0xC0002101 | ANSWER << 16
 GO_ON = 1
 
 
-def answer_calls(listener, code, file):
+def adds_clsact(call):
+    """Whether the call of sendto(2) asks the kernel for the qdisc."""
+    (pid,) = struct.unpack_from("I", call, 8)
+    (message,) = struct.unpack_from("Q", call, 16 + 16 + 8)
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        memory.seek(message)
+        octets = memory.read(CLSACT)
+    return struct.unpack_from("H", octets, 4)[0] == RTM_NEWQDISC and b"clsact\0" in octets
+
+
+def answer_calls(listener, code, refuses):
     """Answers until nobody is left who could ask."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
@@ -40,7 +55,7 @@ def answer_calls(listener, code, file):
         try:
             fcntl.ioctl(listener, RECEIVE, call)
             (id,) = struct.unpack_from("Q", call)
-            refuse = os.path.exists(file)
+            refuse = refuses(call)
             fcntl.ioctl(listener, SEND, struct.pack("QqiI", id, 0, -code if refuse else 0, 0 if refuse else GO_ON))
         except OSError as e:
             # Whoever asked has ended meanwhile.
@@ -48,33 +63,51 @@ def answer_calls(listener, code, file):
                 raise
 
 
+def filter_commands(commands, verdict):
+    """Of bpf(2): struct seccomp_data has the call's number at 0, the low half of its first argument at 16."""
+    filter = [(LOAD, 0, 0, 0), (JUMP_EQUAL, 1, 0, SYS_BPF[platform.machine()]), (RETURN, 0, 0, ALLOW), (LOAD, 0, 0, 16)]
+    for command in commands:
+        filter += [(JUMP_EQUAL, 0, 1, command), (RETURN, 0, 0, verdict)]
+    return filter + [(RETURN, 0, 0, ALLOW)]
+
+
+def filter_clsact():
+    """Of sendto(2), whose third argument at 32 is the length."""
+    return [
+        (LOAD, 0, 0, 0),
+        (JUMP_EQUAL, 0, 3, SYS_SENDTO[platform.machine()]),
+        (LOAD, 0, 0, 32),
+        (JUMP_EQUAL, 0, 1, CLSACT),
+        (RETURN, 0, 0, ASK),
+        (RETURN, 0, 0, ALLOW),
+    ]
+
+
 def main():
     code = getattr(errno, sys.argv[1])
-    commands = [int(c) for c in sys.argv[2].split(",")]
-    program, file = sys.argv[3:], None
+    program, refuses = sys.argv[3:], None
     if program[0] == "--while":
         file, program = program[1], program[2:]
-    machine = platform.machine()
-    # struct seccomp_data: the call's number at 0, the low half of its first argument at 16.
-    filter = [(LOAD, 0, 0, 0), (JUMP_EQUAL, 1, 0, SYS_BPF[machine]), (RETURN, 0, 0, ALLOW), (LOAD, 0, 0, 16)]
-    for command in commands:
-        filter += [(JUMP_EQUAL, 0, 1, command), (RETURN, 0, 0, ASK if file else FAIL | code)]
-    filter.append((RETURN, 0, 0, ALLOW))
+        refuses = lambda _: os.path.exists(file)
+    if sys.argv[2] == "clsact":
+        refuses, filter = adds_clsact, filter_clsact()
+    else:
+        filter = filter_commands([int(c) for c in sys.argv[2].split(",")], ASK if refuses else FAIL | code)
     octets = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in filter))
     given = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(filter), ctypes.addressof(octets)))
     ours, theirs = socket.socketpair()
-    if file and os.fork() == 0:
+    if refuses and os.fork() == 0:
         ours.close()
         _, ancillary, _, _ = theirs.recvmsg(1, socket.CMSG_SPACE(4))
         listener = array.array("i", ancillary[0][2])[0]
-        return answer_calls(listener, code, file)
+        return answer_calls(listener, code, refuses)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    flags = NEW_LISTENER if file else 0
-    listener = libc.syscall(SYS_SECCOMP[machine], SET_MODE_FILTER, flags, given)
+    flags = NEW_LISTENER if refuses else 0
+    listener = libc.syscall(SYS_SECCOMP[platform.machine()], SET_MODE_FILTER, flags, given)
     if listener < 0:
         sys.exit("seccomp: " + os.strerror(ctypes.get_errno()))
-    if file:
+    if refuses:
         ours.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
         os.close(listener)
     os.execvp(program[0], program)
