@@ -319,7 +319,8 @@ impl Agent {
     /// Tells the state what the connections together ask of the pipeline. `current` is the one whose request is being
     /// handled, if it is not among the others.
     pub(super) fn tell_wishes<P: Plant>(&mut self, current: Option<&Connection>, plant: &mut P) {
-        if !std::mem::take(&mut self.wishes_changed) {
+        // What it publishes would end a change that is under way at once; it waits.
+        if self.state.is_busy() || !std::mem::take(&mut self.wishes_changed) {
             return;
         }
         let all = || current.into_iter().chain(self.conns.values().map(|c| &**c));

@@ -13,7 +13,9 @@ const INVALID_TTL: u32 = 1 << 2;
 const DELETE: u32 = 1 << 2;
 const FINER_DELETES: u32 = 0x30;
 
-/// What a secondary hears too, until it says otherwise.
+/// What a secondary hears too, until it says otherwise. The specification's sentence is that it hears of ports alone (OpenFlow 1.3.5
+/// section 6.3.6, and later ones in the same place). Its own role is told it as Open vSwitch does. That it hears of other
+/// controllers is our choice: a standby that takes over when the primary's channel goes has to know that it went.
 const OF_ALL_ROLES: [AsyncKind; 3] = [
     AsyncKind::PortStatus,
     AsyncKind::RoleStatus,

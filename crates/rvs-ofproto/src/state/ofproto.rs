@@ -20,7 +20,7 @@ use super::learn::Lessons;
 use super::limits::Limits;
 use super::meter_mod::MeterInfo;
 use super::slices::{Outcome, Running};
-use super::table_mod::TableState;
+use super::table_mod::{TableLimit, TableState};
 use super::txn::{Scratch, Txn};
 use super::{Event, Mod};
 use crate::{Author, Plant};
@@ -40,6 +40,8 @@ pub struct Ofproto {
     pub(super) tables: BTreeMap<TableId, TableState>,
     /// Tables that may hold more flows than their limit and are to evict them, or have to put them in order first.
     pub(super) large: BTreeSet<TableId>,
+    /// Limits that were set while a transaction was under way.
+    pub(super) coming: BTreeMap<TableId, TableLimit>,
     pub(super) ports: BTreeMap<OfPort, Port>,
     pub(super) configs: BTreeMap<OfPort, PortConfig>,
     frags: FragMode,
@@ -83,6 +85,7 @@ impl Ofproto {
             hasher,
             tables: BTreeMap::new(),
             large: BTreeSet::new(),
+            coming: BTreeMap::new(),
             ports: BTreeMap::new(),
             configs: BTreeMap::new(),
             frags: FragMode::Normal,

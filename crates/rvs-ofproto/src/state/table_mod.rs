@@ -275,8 +275,9 @@ fn check_property(
 impl Ofproto {
     /// Limit, eviction and name of a table, as the database has them. Without a name there, a controller's stays.
     ///
-    /// It is published when this returns, also where many flows lose their teacher by it: whoever changes the database is told that
-    /// it is done. Of a table with many flows too many, [`Self::shrink`] takes the others.
+    /// The limit holds when this returns, and some flows that are too many are gone; [`Self::shrink`] takes the others, and where many
+    /// flows lose their teacher by it, [`Self::proceed`] takes those. While a transaction is under way it is only written down:
+    /// [`Self::shrink`] sets it afterwards.
     pub fn set_table_limit(
         &mut self,
         now: Now,
@@ -284,6 +285,10 @@ impl Ofproto {
         limit: &TableLimit,
         plant: &mut impl Plant,
     ) {
+        if self.is_busy() {
+            self.coming.insert(table, limit.clone());
+            return;
+        }
         let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
             return;
         };
@@ -295,28 +300,34 @@ impl Ofproto {
         if renamed {
             txn.name_table(table, limit.name.as_deref());
         }
-        txn.shrink(table);
         txn.commit();
-        self.finish(plant);
+        self.shrink_one(now, table, plant);
     }
 
-    /// Goes on with tables that have more flows than a lower limit leaves room for: puts some in order, or evicts some. While a
-    /// transaction is under way nothing goes. True when there is more to do.
+    /// Sets a limit that waits, or goes on with tables that have more flows than a lower limit leaves room for: puts some in order, or
+    /// evicts some. While a transaction is under way nothing goes. True when there is more to do.
     pub fn shrink(&mut self, now: Now, plant: &mut impl Plant) -> bool {
-        let (false, Some(id)) = (self.is_busy(), self.large.first().copied()) else {
+        if self.is_busy() {
             return false;
-        };
-        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
-            return false;
-        };
-        txn.shrink(id);
-        txn.commit();
+        }
+        if let Some((table, limit)) = self.coming.pop_first() {
+            self.set_table_limit(now, table, &limit, plant);
+        } else if let Some(id) = self.large.first().copied() {
+            self.shrink_one(now, id, plant);
+        }
         self.is_shrinking()
+    }
+
+    fn shrink_one(&mut self, now: Now, id: TableId, plant: &mut impl Plant) {
+        if let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) {
+            txn.shrink(id);
+            txn.commit();
+        }
     }
 
     /// True while [`Self::shrink`] has something to do.
     pub fn is_shrinking(&self) -> bool {
-        !self.large.is_empty()
+        !self.large.is_empty() || !self.coming.is_empty()
     }
 
     /// Flows that a table holds at most.

@@ -493,6 +493,34 @@ fn what_a_deleted_flow_taught_is_gone_before_the_next_request() {
     assert!(rig.flows(c).is_empty());
 }
 
+/// What connections ask of the pipeline changes when they come and go; a long deletion under way is not ended for its sake.
+#[test]
+fn whoever_comes_or_goes_does_not_hasten_a_long_deletion() {
+    let mut rig = Rig::new();
+    let (c, old) = (rig.controller(Version::Of14), rig.controller(Version::Of10));
+    let n = 5 * super::super::limits::TURN_CHANGES;
+    for i in 0..n as u16 {
+        let mut m = add_flow(i);
+        m.flags = FlowFlags::SEND_FLOW_REM;
+        rig.say(c, 1, &flow_mod(m));
+    }
+    rig.hear(c);
+    let settings = |rig: &Rig| rig.plant.up().settings.miss;
+    assert_eq!(settings(&rig), rvs_pipeline::Miss::Controller);
+    let bytes = c.dialect.encode(&delete_all(), 1).unwrap();
+    rig.agent.input(c.conn, &bytes);
+    assert!(rig.agent.turn(rig.now, &mut rig.plant));
+    rig.agent.disconnect(old.conn);
+    let mut turns = 0;
+    while rig.agent.turn(rig.now, &mut rig.plant) {
+        turns += usize::from(rig.agent.state.is_busy());
+    }
+    assert!((4..100).contains(&turns), "{turns}");
+    assert_eq!(settings(&rig), rvs_pipeline::Miss::Drop);
+    assert_eq!(rig.hear(c).len(), n);
+    assert!(rig.flows(c).is_empty());
+}
+
 /// What a lower limit leaves no room for goes turn by turn, the first to expire first; a flow that comes meanwhile takes the place
 /// of one.
 #[test]

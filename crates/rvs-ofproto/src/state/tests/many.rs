@@ -298,13 +298,16 @@ fn no_call_takes_away_all_that_was_taught() {
     }
 }
 
-/// Who changes the database waits for what follows from it.
+/// A limit that leaves no room for the teacher of many flows holds nobody up, nor does one that comes meanwhile.
 #[test]
-fn a_table_limit_that_orphans_many_flows_is_published_when_it_is_set() {
+fn a_table_limit_that_orphans_many_flows_takes_them_in_slices() {
+    use rvs_openflow::TableId;
     const N: usize = 5000;
     let mut lab = Lab::new(Version::Of13);
     lab.all(&[
         "add reg1=6,actions=drop",
+        "add table=1,reg1=6,actions=drop",
+        "add table=1,hard_timeout=5,reg1=7,actions=drop",
         "add hard_timeout=10,reg1=5,\
          actions=learn(table=2,delete_learned,cookie=0x5,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
     ]);
@@ -316,10 +319,31 @@ fn a_table_limit_that_orphans_many_flows_is_published_when_it_is_set() {
         evicts: true,
         ..crate::TableLimit::default()
     };
-    lab.state
-        .set_table_limit(lab.now, rvs_openflow::TableId(0), &limit, &mut lab.plant);
-    assert!(!lab.state.is_busy());
-    assert_eq!((lab.dump().len(), lab.state.index.flows), (1, 1));
+    let mut before = lab.state.index.flows;
+    for table in [0, 1] {
+        let (now, plant) = (lab.now, &mut lab.plant);
+        lab.state
+            .set_table_limit(now, TableId(table), &limit, plant);
+        let gone = before - lab.state.index.flows;
+        assert!(gone <= WORK + 1, "{gone} at once");
+        before -= gone;
+    }
+    assert!(lab.state.is_busy());
+    let mut calls = 0;
+    while lab.state.is_busy() || lab.state.is_shrinking() {
+        lab.state.proceed(WORK, &mut lab.plant);
+        lab.state.shrink(lab.now, &mut lab.plant);
+        let gone = before - lab.state.index.flows;
+        assert!(gone <= WORK + 2, "{gone} at once");
+        before -= gone;
+        calls += 1;
+        assert!(calls < 100);
+    }
+    assert_eq!(
+        lab.dump(),
+        ["reg1=0x6 actions=drop", "table=1, reg1=0x6 actions=drop"]
+    );
+    assert_eq!(lab.state.index.flows, 2);
 }
 
 /// In a table that has just begun to evict, not all flows are in order yet.
