@@ -32,6 +32,16 @@ def ask(kind, body=b""):
     return lambda v: multipart(v, kind, body)
 
 
+def oxs(field, value):
+    return struct.pack("!HBB", 0x8002, field << 1, len(value)) + value
+
+
+def stat_trigger(flags, *thresholds):
+    stats = b"".join(thresholds)
+    stats = padded8(struct.pack("!HH", 0, 4 + len(stats)) + stats)
+    return struct.pack("!HHI", 7, 8 + len(stats), flags) + stats
+
+
 MATCHES = [
     ("match of an unknown type", matching(kind=5), (MATCH, 0)),
     ("match shorter than its own header", lambda v: flow_mod(v, struct.pack("!HH4x", 1, 3)), (MATCH, 1)),
@@ -228,7 +238,16 @@ SOME = [
     ((6,), "a bucket to insert where none is", lambda v: group_mod(v, 1, 0, command=3, command_bucket=0xFFFFFFFE), (GROUP, 8)),
     ((5, 6), "an unknown asynchronous message", raw(28, struct.pack("!HHI", 0x50, 8, 0)), (PROPERTY, 0)),
     ((5,), "news of controllers before 1.5", raw(28, struct.pack("!HHI", 15, 8, 1)), (PROPERTY, 0)),
-    ((6,), "statistics that flows trigger", raw(28, struct.pack("!HHI", 13, 8, 1)), (ASYNC, 1)),
+    ((5,), "statistics that flows tell, before 1.5", raw(28, struct.pack("!HHI", 13, 8, 2)), (PROPERTY, 0)),
+    ((6,), "an unknown reason of statistics that flows tell", raw(28, struct.pack("!HHI", 13, 8, 4)), (ASYNC, 0)),
+    ((5,), "stat_trigger before 1.5", then(stat_trigger(0, oxs(4, u64(9)))), (INSTRUCTION, 0)),
+    ((6,), "stat_trigger twice", then(stat_trigger(0, oxs(4, u64(9))) * 2), (INSTRUCTION, 9)),
+    ((6,), "stat_trigger without a threshold", then(stat_trigger(1)), (INSTRUCTION, 1)),
+    ((6,), "stat_trigger with unknown flags", then(stat_trigger(4, oxs(4, u64(9)))), (INSTRUCTION, 1)),
+    ((6,), "stat_trigger by a number of flows", then(stat_trigger(0, oxs(3, u32(9)))), (INSTRUCTION, 1)),
+    ((6,), "stat_trigger by an unknown statistic", then(stat_trigger(0, oxs(9, u64(9)))), (INSTRUCTION, 1)),
+    ((6,), "a threshold of a wrong length", then(stat_trigger(0, oxs(4, u32(9)))), (INSTRUCTION, 7)),
+    ((6,), "thresholds longer than their instruction", then(struct.pack("!HHIHH4x", 7, 16, 0, 0, 12)), (INSTRUCTION, 7)),
     ((5, 6), "an unknown reason of packet-ins", raw(28, struct.pack("!HHI", 1, 8, 1 << 20)), (ASYNC, 0)),
     ((5, 6), "an unknown property of a port-mod", lambda v: message(v, 16, struct.pack("!I4x6s2xII", 1, bytes(6), 0, 0) + struct.pack("!HHI", 9, 8, 0)), (PROPERTY, 0)),
     ((5, 6), "vacancy events upside down", raw(17, struct.pack("!B3xIHHBBBx", 0, 8, 3, 8, 80, 20, 0)), (PROPERTY, 2)),
