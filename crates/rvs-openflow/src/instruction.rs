@@ -129,6 +129,16 @@ fn pull_stat_trigger(r: &mut Reader<'_>) -> Result<StatTrigger, OfError> {
     Ok(trigger)
 }
 
+/// As [`put_instructions`], to show a flow that is there: before 1.5 without the statistics that it tells, which packets don't see.
+pub(crate) fn show_instructions(w: &mut Writer, i: &Instructions, m: &FlowMatch, version: Version) {
+    if version >= Version::Of15 || i.stat_trigger.is_none() {
+        return put_instructions(w, i, m, version);
+    }
+    let mut shown = i.clone();
+    shown.stat_trigger = None;
+    put_instructions(w, &shown, m, version);
+}
+
 /// Writes the instructions of a flow that matches `m`.
 pub(crate) fn put_instructions(w: &mut Writer, i: &Instructions, m: &FlowMatch, version: Version) {
     let cx = ListContext::of_flow(version, m);

@@ -6,7 +6,7 @@ use super::flow::FlowFlags;
 use super::oxs::{pull_oxs, put_oxs, Counters};
 use super::port::{pull_port, put_port};
 use crate::error::OfError;
-use crate::instruction::{pull_instructions, put_instructions};
+use crate::instruction::{pull_instructions, show_instructions};
 use crate::model::{GroupId, Instructions, TableId};
 use crate::oxm::{
     pull_match, pull_match10, pull_nxm, put_match, put_match10, put_nxm, CookieMask, FlowMatch,
@@ -294,7 +294,7 @@ impl FlowStats {
             (Version::Of15, _) => self.put15(w),
             _ => self.put11(w, version),
         }
-        put_instructions(w, &self.instructions, &self.matching, version);
+        show_instructions(w, &self.instructions, &self.matching, version);
         w.set_len(start, start, "flow");
     }
 

@@ -6,7 +6,7 @@ use super::flow::FlowRemovedReason;
 use super::port::pull_port;
 use crate::action::{pull_actions, put_actions, ListContext};
 use crate::error::{ErrorCode, OfError};
-use crate::instruction::{pull_instructions, put_instructions};
+use crate::instruction::{pull_instructions, show_instructions};
 use crate::model::{GroupId, Instructions, TableId};
 use crate::oxm::{pull_match, pull_nxm, put_match, put_nxm, FlowMatch};
 use crate::version::Version;
@@ -355,7 +355,7 @@ impl FlowChange {
             let start = w.len();
             put_match(w, &self.matching, version);
             w.set_len(at, start, "match");
-            put_instructions(w, &self.instructions, &self.matching, version);
+            show_instructions(w, &self.instructions, &self.matching, version);
         } else {
             let len = put_nxm(w, &self.matching, None);
             w.set_u16(at, len as u16);
@@ -380,6 +380,6 @@ impl FlowChange {
         w.zeros(4);
         w.u64(self.cookie);
         put_match(w, &self.matching, version);
-        put_instructions(w, &self.instructions, &self.matching, version);
+        show_instructions(w, &self.instructions, &self.matching, version);
     }
 }

@@ -364,6 +364,10 @@ fn statistics_are_told_to_who_has_words_for_them() {
         thresholds: [rvs_openflow::Threshold::Duration(Duration::from_secs(3))].into(),
     }));
     rig.done(new, &flow_mod(flow));
+    // Others are shown the flow without what they have no words for.
+    let shown = |rig: &mut Rig, c| rig.flows(c)[0].instructions.clone();
+    assert!(shown(&mut rig, new).stat_trigger.is_some());
+    assert_eq!(shown(&mut rig, old), add_flow(1).instructions);
     for told in [0, 1, 2] {
         let heard = rig.hear(new);
         assert_eq!(heard.len(), usize::from(told > 0), "{heard:?}");
