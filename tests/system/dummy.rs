@@ -488,6 +488,29 @@ pub fn ports_swap_their_numbers(lab: &Lab) {
 }
 
 /// A bundle that nobody goes on with, after as long as the database says.
+/// Controllers tell bridges by it: two without an interface of their own are two, and stay what they are.
+pub fn bridges_without_an_interface_have_an_identity(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-vsctl -- --id=@a create bridge name=bare1 datapath_type=dummy -- add open . bridges @a \
+         -- --id=@b create bridge name=bare2 datapath_type=dummy -- add open . bridges @b");
+    let identity = |bridge: &str| {
+        let id = suite.sh(&format!("ovs-vsctl get bridge {bridge} datapath_id"));
+        let id = id.trim().trim_matches('"').to_owned();
+        let told = suite.sh(&format!("ovs-ofctl show {bridge}"));
+        assert!(told.contains(&format!("dpid:{id}")), "{id}: {told}");
+        u64::from_str_radix(&id, 16).unwrap()
+    };
+    let ids = ["bare1", "bare2"].map(identity);
+    for id in ids {
+        // A unicast address that nobody was given.
+        assert_eq!(id >> 40 & 3, 2, "{id:016x}");
+    }
+    assert_ne!(ids[0], ids[1]);
+    suite.sh("ovs-vsctl -- add-port bare1 q1 -- set interface q1 type=dummy");
+    assert_eq!(identity("bare1"), ids[0]);
+    suite.stop();
+}
+
 pub fn bundles_wait_as_long_as_the_database_says(lab: &Lab) {
     let suite = Suite::start(lab);
     suite.sh("ovs-vsctl set open_vswitch . other_config:bundle-idle-timeout=3");

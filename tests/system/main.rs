@@ -152,6 +152,7 @@ fn main() -> ExitCode {
         dummy::traces_that_teach,
         dummy::flow_tables_are_named_and_limited_by_the_database,
         dummy::ports_swap_their_numbers,
+        dummy::bridges_without_an_interface_have_an_identity,
         dummy::bundles_wait_as_long_as_the_database_says,
         dummies::ports_are_joined,
         dummies::names_are_reserved,

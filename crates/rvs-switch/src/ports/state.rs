@@ -149,13 +149,14 @@ impl BridgeState {
         self.ports.values_mut().flat_map(|p| p.ifaces.iter_mut())
     }
 
-    /// 64 bits by which controllers know the bridge: configured, else its interface's MAC.
+    /// 64 bits by which controllers know the bridge: configured, else its interface's MAC. Without either a local MAC made of the
+    /// row's UUID, so that it is the bridge's own and stays.
     pub fn datapath_id(&self) -> u64 {
-        let local = self.ifaces().find(|(_, i)| i.of_port == OfPort::LOCAL);
-        self.cfg.datapath_id.unwrap_or_else(|| {
-            local
-                .and_then(|(_, i)| i.link())
-                .map_or(0, |l| l.mac.to_u64())
+        let local = || self.ifaces().find(|(_, i)| i.of_port == OfPort::LOCAL);
+        let mac = || Some(local()?.1.link()?.mac.to_u64());
+        self.cfg.datapath_id.or_else(mac).unwrap_or_else(|| {
+            let [a, b, c, d, e, f, ..] = *self.cfg.uuid.as_bytes();
+            u64::from_be_bytes([0, 0, a & !1 | 2, b, c, d, e, f])
         })
     }
 }
