@@ -63,6 +63,11 @@ impl Side {
 
     /// Carries bytes until nobody has anything to say.
     fn talk(&mut self, server: &mut Server) {
+        self.talk_to(server, |up| up);
+    }
+
+    /// The same, to a server that reads what `as_heard` makes of the bytes.
+    fn talk_to(&mut self, server: &mut Server, as_heard: impl Fn(Vec<u8>) -> Vec<u8>) {
         let session = self.session.unwrap();
         loop {
             let (up, down) = (
@@ -73,7 +78,7 @@ impl Side {
                 return;
             }
             self.follower.sent(up.len());
-            server.input(session, &up, Now(1));
+            server.input(session, &as_heard(up), Now(1));
             server.sent(session, down.len(), Now(1));
             self.follower.input(&down, Now(1)).unwrap();
         }
@@ -200,4 +205,21 @@ fn a_silent_server_is_probed_once_and_then_given_up() {
     assert!(!a.follower.output().is_empty());
     assert_eq!(a.follower.next_deadline(), Some(Now(11)));
     assert!(!a.follower.tick(Now(11)));
+}
+
+#[test]
+fn a_server_that_knows_no_differences_is_followed_by_whole_rows() {
+    let (mut server, mut a) = (server(), Side::new());
+    // Of the time before the method was made.
+    let old = |up: Vec<u8>| {
+        let text = String::from_utf8(up).unwrap();
+        text.replace("monitor_cond", "monitor_none").into_bytes()
+    };
+    a.session = Some(server.connect(Now(0), 0).unwrap());
+    a.follower.connected(Now(0));
+    a.talk_to(&mut server, old);
+    assert_eq!((a.news(), a.root().unwrap().1), (vec!["whole"], 1));
+    next_cfg(&mut server);
+    a.talk_to(&mut server, old);
+    assert_eq!((a.news(), a.root().unwrap().1), (vec!["changed"], 2));
 }

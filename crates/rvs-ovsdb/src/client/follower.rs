@@ -74,6 +74,8 @@ struct Line {
     stage: Stage,
     schema: Option<Arc<Schema>>,
     under_way: Option<(RequestId, Vec<RowUpdate>)>,
+    /// The server has refused to send differences.
+    plain: bool,
     /// When something was heard last, and whether the silence since was answered by a probe.
     heard: Now,
     probed: bool,
@@ -127,6 +129,7 @@ impl Follower {
             stage,
             schema: None,
             under_way: None,
+            plain: false,
             heard: now,
             probed: false,
         });
@@ -279,9 +282,18 @@ impl Follower {
                 line.follow(&self.lock, &schema);
             }
             Stage::Contents { monitor, whole, .. } if *monitor == id => {
-                result.map_err(|e| useless(&e))?;
-                *whole = true;
-                self.take_over();
+                match (result, line.schema.clone()) {
+                    // A server that knows no differences sends whole rows.
+                    (Err(e), Some(schema)) if e.kind == "unknown method" && !line.plain => {
+                        line.plain = true;
+                        *monitor = ask_contents(&mut line.client, &schema, false);
+                    }
+                    (result, _) => {
+                        result.map_err(|e| useless(&e))?;
+                        *whole = true;
+                        self.take_over();
+                    }
+                }
             }
             Stage::Contents { lock, .. } if *lock == id => {
                 let locked = result.map_err(|e| useless(&e))?;
@@ -396,26 +408,7 @@ impl Line {
     /// Asks for the lock and the contents.
     fn follow(&mut self, lock: &str, schema: &Arc<Schema>) {
         let lock = self.client.request("lock", vec![json!(lock)]);
-        let columns = |table: &crate::schema::TableSchema| -> Vec<String> {
-            let names = table.columns.iter().map(|c| c.name.clone());
-            names
-                .filter(|n| !n.starts_with('_') && !NOT_FOLLOWED.contains(&n.as_str()))
-                .collect()
-        };
-        let tables: Vec<(String, Vec<String>)> = schema
-            .tables()
-            .iter()
-            .map(|t| (t.name.clone(), columns(t)))
-            .collect();
-        let borrowed: Vec<(&str, Vec<&str>)> = tables
-            .iter()
-            .map(|(t, c)| (t.as_str(), c.iter().map(String::as_str).collect()))
-            .collect();
-        let wanted: Vec<(&str, Option<&[&str]>)> = borrowed
-            .iter()
-            .map(|(t, c)| (*t, Some(c.as_slice())))
-            .collect();
-        let monitor = self.client.monitor(schema, &wanted, true);
+        let monitor = ask_contents(&mut self.client, schema, true);
         self.schema = Some(schema.clone());
         self.stage = Stage::Contents {
             lock,
@@ -424,6 +417,22 @@ impl Line {
             locked: None,
         };
     }
+}
+
+/// Asks for the columns that are followed, of every table.
+fn ask_contents(client: &mut Client, schema: &Arc<Schema>, differences: bool) -> RequestId {
+    let followed = |name: &&str| !name.starts_with('_') && !NOT_FOLLOWED.contains(name);
+    let columns: Vec<Vec<&str>> = schema
+        .tables()
+        .iter()
+        .map(|t| t.columns.iter().map(|c| c.name.as_str()))
+        .map(|names| names.filter(followed).collect())
+        .collect();
+    let tables = schema.tables().iter().zip(&columns);
+    let wanted: Vec<(&str, Option<&[&str]>)> = tables
+        .map(|(t, columns)| (t.name.as_str(), Some(columns.as_slice())))
+        .collect();
+    client.monitor(schema, &wanted, differences)
 }
 
 /// The operation that writes a row; `None` if the server's schema has none of it.
