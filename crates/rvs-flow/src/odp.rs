@@ -221,6 +221,20 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// Part of a tag and its mask, to be said or not.
+    fn tag_part(&mut self, name: &str, part: [u16; 2], all: u16, say: bool) -> fmt::Result {
+        if !say && !self.verbose {
+            return Ok(());
+        }
+        let [value, mask] = part;
+        self.comma()?;
+        write!(self.out, "{name}={value}")?;
+        if mask != all {
+            write!(self.out, "/{mask:#x}")?;
+        }
+        Ok(())
+    }
+
     /// `name(value)` or `name(value/mask)`.
     fn whole(&mut self, name: &str, value: u32, mask: u32) -> fmt::Result {
         if mask == 0 && !self.verbose {
@@ -304,14 +318,11 @@ impl Writer<'_, '_> {
             self.close()?;
             let (tci, mask) = (tci.get(), mask.get());
             self.open("vlan")?;
-            write!(self.out, "vid={}", tci & 0xfff)?;
-            if mask & 0xfff != 0xfff {
-                write!(self.out, "/{:#x}", mask & 0xfff)?;
-            }
-            write!(self.out, ",pcp={}", tci >> 13)?;
-            if mask >> 13 != 7 {
-                write!(self.out, "/{:#x}", mask >> 13)?;
-            }
+            let pcp = [tci >> 13, mask >> 13];
+            // Something has to be said.
+            let vid = pcp == [0, 0] || (tci | mask) & 0xfff != 0;
+            self.tag_part("vid", [tci & 0xfff, mask & 0xfff], 0xfff, vid)?;
+            self.tag_part("pcp", pcp, 7, pcp != [0, 0])?;
             self.close()?;
             self.open("encap")?;
             encaps += 1;

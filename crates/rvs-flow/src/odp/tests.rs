@@ -67,6 +67,16 @@ fn dumps_are_open_vswitch_s() {
         "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth(src=02:00:00:00:00:01/ff:ff:00:00:00:00),\
          eth_type(0x8100),vlan(vid=6,pcp=3/0x0),encap(eth_type(0x88cc))"
     );
+    // A part that is 0 and does not count is not there.
+    let plain = FlowKey {
+        vlan0_tci: 0x1006.into(),
+        ..tagged
+    };
+    assert_eq!(
+        show(&plain, &tag_mask),
+        "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth(src=02:00:00:00:00:01/ff:ff:00:00:00:00),\
+         eth_type(0x8100),vlan(vid=6),encap(eth_type(0x88cc))"
+    );
     let mpls = FlowKey {
         present: Present::MPLS0 | Present::MPLS1,
         mpls_lse: [
