@@ -34,6 +34,7 @@ drop_reasons! {
     FragDrop = "drop_frag", "Fragments are dropped by the switch configuration.";
     PortNoRecv = "drop_port_no_recv", "The input port is configured not to receive.";
     PortNoFwd = "drop_port_no_fwd", "The output port is configured not to forward.";
+    PatchCut = "drop_patch_cut", "A frame that is cut can't go through a patch port.";
     TtlExpired = "drop_ttl_expired", "The TTL ran out.";
     TooDeep = "drop_too_deep", "Resubmits, groups or patch ports nest deeper than the limit.";
     StackTooDeep = "drop_stack_too_deep", "More is pushed than the stack holds.";
@@ -81,6 +82,7 @@ impl DropReason {
         Self::FragDrop,
         Self::PortNoRecv,
         Self::PortNoFwd,
+        Self::PatchCut,
         Self::TtlExpired,
         Self::GroupEmpty,
         Self::VlanTagOnAccess,

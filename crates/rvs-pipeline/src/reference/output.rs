@@ -36,6 +36,8 @@ impl<'w> Run<'w, '_> {
                 self.out.outputs.push((dp, frame));
                 mirror::mirror(self, &p, port, true)
             }
+            // A part of a frame is for the wire alone.
+            PortKind::Patch { .. } if max_len.is_some() => Ok(()),
             PortKind::Patch { peer } => {
                 self.cross(p, peer)?;
                 mirror::mirror(self, p, port, true)

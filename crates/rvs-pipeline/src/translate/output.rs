@@ -65,6 +65,12 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                     self.write_field(FieldId::NwTos, tos, DSCP);
                 }
             }
+            PortKind::Patch { .. } if max_len.is_some() => {
+                let of = port.of;
+                let text = || format!("output_trunc does not support patch port {of}");
+                self.note(|| TraceEvent::Note(text()));
+                self.drop_with(DropReason::PatchCut);
+            }
             PortKind::Patch { peer } => {
                 self.cross_patch(port, peer);
                 self.mirror_departure(port);

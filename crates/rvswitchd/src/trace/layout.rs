@@ -292,7 +292,11 @@ impl<'w> Layout<'w> {
     /// What the field's traces say of a drop.
     fn stock_reason(&self, reason: DropReason) -> Option<String> {
         let text = match reason {
-            DropReason::Action | DropReason::NoRule | DropReason::NoFloodPort => return None,
+            // The last has been said.
+            DropReason::Action
+            | DropReason::NoRule
+            | DropReason::NoFloodPort
+            | DropReason::PatchCut => return None,
             DropReason::InPort => " >> skipping output to input port",
             DropReason::NoPort => " >> Nonexistent output port",
             DropReason::TtlExpired => match (&self.action, self.dl_type) {
