@@ -89,6 +89,16 @@ pub fn a_second_one_takes_over(lab: &Lab) {
         suite.sh("ovs-appctl -t $PWD/second exit; ls second 2>/dev/null || echo gone"),
         "gone\n"
     );
+    let line = "ovs-vswitchd --enable-dummy --log-file=$PWD/fourth.log --unixctl=$PWD/fourth";
+    let run = format!("setsid {line} --pidfile=$PWD/fourth.pid >/dev/null 2>&1 &");
+    suite.sh(&run);
+    eventually("one with a pid file waits, and has it", || {
+        suite
+            .sh("test -s fourth.pid && ovs-appctl -t $PWD/fourth version 2>&1 || true")
+            .contains("rvswitchd")
+    });
+    let left = "ovs-appctl -t $PWD/fourth exit; ls fourth fourth.pid 2>/dev/null || echo gone";
+    assert_eq!(suite.sh(left), "gone\n");
     start("third");
     suite.sh("kill $(cat ovs-vswitchd.pid)");
     eventually("the bridge is made", || {

@@ -78,30 +78,7 @@ impl RunDir {
     }
 
     fn pidfile(&mut self, path: &Path) -> Result<()> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(path)
-            .with_context(|| format!("can't write {}", path.display()))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err(_) => {
-                let pid = fs::read_to_string(path).unwrap_or_default();
-                bail!(
-                    "another switch daemon (pid {}) runs on {}; stop it, or give this one a --rundir of its own",
-                    pid.trim(),
-                    self.dir.display()
-                );
-            }
-        };
-        stock_lock(&lock).with_context(|| format!("can't lock {}", path.display()))?;
-        lock.set_len(0)?;
-        writeln!(lock, "{}", std::process::id())?;
-        lock.flush()?;
-        self.locks.push(lock);
+        self.locks.push(pidfile(path, &self.dir)?);
         self.made.push(path.to_owned());
         Ok(())
     }
@@ -118,6 +95,34 @@ impl Drop for RunDir {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Writes this process's number where nobody else who runs has written one. It is this process's while the file is open.
+pub fn pidfile(path: &Path, dir: &Path) -> Result<Flock<File>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(path)
+        .with_context(|| format!("can't write {}", path.display()))?;
+    let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err(_) => {
+            let pid = fs::read_to_string(path).unwrap_or_default();
+            bail!(
+                "another switch daemon (pid {}) runs on {}; stop it, or give this one a --rundir of its own",
+                pid.trim(),
+                dir.display()
+            );
+        }
+    };
+    stock_lock(&lock).with_context(|| format!("can't lock {}", path.display()))?;
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())?;
+    lock.flush()?;
+    Ok(lock)
 }
 
 /// Stock tools believe a pid file only while its writer holds a POSIX record lock on it.

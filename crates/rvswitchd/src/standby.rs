@@ -1,5 +1,5 @@
-//! A second daemon on a run directory, under the name `ovs-vswitchd`: with a control socket of its own and no pid file it
-//! does not fail, as ours otherwise would, but says who is first and waits for its end.
+//! A second daemon on a run directory, under the name `ovs-vswitchd`: with a control socket of its own, and no pid file or
+//! one of its own, it does not fail, as ours otherwise would, but says who is first and waits for its end.
 //!
 //! Until then it touches nothing: no device, no program in the kernel, no database. It answers `exit` and `version`.
 
@@ -34,7 +34,8 @@ pub fn wait(args: &Args, dir: &Path, signals: &SignalFd) -> Result<bool> {
     let Some(socket) = args.unixctl.as_deref() else {
         return Ok(true);
     };
-    if !args::is_stock() || args.pidfile.is_some() {
+    let usual = |p: &Path| p.as_os_str() == args::USUAL;
+    if !args::is_stock() || args.pidfile.as_deref().is_some_and(usual) {
         return Ok(true);
     }
     let pidfile = dir.join("ovs-vswitchd.pid");
@@ -45,9 +46,15 @@ pub fn wait(args: &Args, dir: &Path, signals: &SignalFd) -> Result<bool> {
         target: "bridge",
         "another ovs-vswitchd process is running, disabling this process (pid {pid}) until it goes away"
     );
+    let own = args.pidfile.as_deref();
+    let held = own.map(|path| rundir::pidfile(path, dir)).transpose()?;
     let listener = rundir::listen(socket)?;
     let asked = look(&pidfile, &listener, signals);
     let _ = std::fs::remove_file(socket);
+    // Who goes on takes it again.
+    if let (Some(_), Some(path)) = (held, own) {
+        let _ = std::fs::remove_file(path);
+    }
     asked
 }
 
