@@ -59,6 +59,55 @@ pub fn messages_in_the_log(lab: &Lab) {
     suite.stop();
 }
 
+/// What tools say of ports, addresses and flows, in the words that scripts wait for.
+pub fn small_answers(lab: &Lab) {
+    let suite = Suite::start(lab);
+    let ask = |what: &str| suite.sh(&format!("ovs-appctl {what}"));
+    // A static entry says what it takes the place of.
+    ask("fdb/add br0 p1 0 02:00:00:00:00:01");
+    assert_eq!(ask("fdb/add br0 p1 0 02:00:00:00:00:01"), "");
+    assert_eq!(
+        ask("fdb/add br0 p2 0 02:00:00:00:00:01"),
+        "Overriding already existing static entry on 1\n"
+    );
+    // Bridges and their kind; the datapath is one.
+    assert_eq!(ask("dpif/dump-dps"), "dummy@br0\n");
+    // The port of a flow counts.
+    suite.refuses(
+        "ovs-appctl dpctl/add-flow 'eth(),eth_type(0x0800),ipv4()' 2",
+        "ovs-vswitchd: updating flow table (Invalid argument)",
+    );
+    // The bridge's own port follows the others' smallest MTU, until it is told, and when it is told no more.
+    let set = |port: &str, mtu: &str| {
+        suite.sh(&format!("ovs-vsctl set interface {port} mtu_request={mtu}"));
+    };
+    let becomes = |port: &str, mtu: u32| {
+        suite.sh(&format!(
+            "ovs-vsctl --timeout=10 wait-until interface {port} mtu={mtu}"
+        ));
+    };
+    becomes("br0", 1500);
+    set("p1", "1600");
+    set("p2", "1700");
+    becomes("br0", 1600);
+    set("br0", "1800");
+    becomes("br0", 1800);
+    set("p1", "1400");
+    becomes("p1", 1400);
+    becomes("br0", 1800);
+    set("br0", "[]");
+    becomes("br0", 1400);
+    // A bond of another mode than there is is no reason to warn.
+    suite.sh("ovs-vsctl add-bond br0 bond0 p8 p9 bond_mode=balance-slb -- set interface p8 type=dummy -- set interface p9 type=dummy");
+    let log = suite.sh("cat ovs-vswitchd.log");
+    assert!(
+        log.contains("bond_mode of table Port is taken as active-backup"),
+        "{log}"
+    );
+    assert!(!log.contains("|WARN|"), "{log}");
+    suite.stop();
+}
+
 /// Datapaths and ports by hand, and features that are set.
 pub fn datapaths_by_hand(lab: &Lab) {
     let suite = Suite::start(lab);

@@ -175,7 +175,8 @@ pub fn stock_runtime_commands(lab: &Lab) {
     };
     lab.ping("red", "10.0.0.2");
     assert_eq!(ask("ofproto/list"), "br1\n");
-    assert_eq!(ask("dpif/dump-dps"), "system@ovs-system\n");
+    assert_eq!(ask("dpif/dump-dps"), "system@br1\n");
+    assert_eq!(ask("dpctl/dump-dps"), "system@ovs-system\n");
     let show = ask("dpif/show");
     assert!(show.starts_with("system@ovs-system: hit:"), "{show}");
     for line in [

@@ -171,9 +171,6 @@ impl PortConfig {
         };
         let kernel_cache = row.map_value("other_config", "kernel-cache");
         let interfaces: Vec<Uuid> = row.set_of_uuid("interfaces").collect();
-        if interfaces.len() > 1 {
-            warn_of_bond(row, &mut w);
-        }
         Self {
             kernel_cache: w.parse("kernel-cache", kernel_cache, on_or_off),
             bond_primary: row
@@ -188,17 +185,6 @@ impl PortConfig {
             trees: PortTrees::read(row, &mut w),
             warnings: w.list,
         }
-    }
-}
-
-/// What is asked of a bond beyond having one member in use at a time.
-fn warn_of_bond(row: RowRef<'_>, w: &mut Warnings) {
-    let mode = row.opt_str("bond_mode");
-    if let Some(mode) = mode.filter(|m| *m != "active-backup") {
-        w.add(format!("bond_mode={mode} is used as active-backup"));
-    }
-    if let Some(lacp) = row.opt_str("lacp").filter(|l| *l != "off") {
-        w.add(format!("lacp={lacp} has no effect: no port speaks LACP"));
     }
 }
 

@@ -101,6 +101,9 @@ const ANYWAY: &[(&str, &str)] = &[
     ("lacp", "off"),
 ];
 
+/// Values of which one is used, whatever a row says: table, column, value.
+const USED: &[(&str, &str, &str)] = &[("Port", "bond_mode", "active-backup")];
+
 /// What has been said.
 #[derive(Debug, Default)]
 pub struct Inert {
@@ -110,7 +113,7 @@ pub struct Inert {
 impl Inert {
     /// What is to be said of the rows that came or changed.
     pub fn notice(&mut self, delta: &Delta) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines = self.notice_used(delta);
         for (table, columns) in INERT {
             for row in delta.table(table).filter_map(|c| c.after()) {
                 for column in *columns {
@@ -124,6 +127,21 @@ impl Inert {
                             "column {column} of table {table} has no effect; it is kept for others"
                         ));
                     }
+                }
+            }
+        }
+        lines
+    }
+
+    fn notice_used(&mut self, delta: &Delta) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (table, column, used) in USED {
+            for row in delta.table(table).filter_map(|c| c.after()) {
+                let differs = row.opt_str(column).is_some_and(|value| value != *used);
+                if differs && self.said.insert((table, column)) {
+                    lines.push(format!(
+                        "column {column} of table {table} is taken as {used}, whatever it says"
+                    ));
                 }
             }
         }

@@ -45,7 +45,7 @@ impl Topology {
                     continue;
                 };
                 let before = link.given_mtu.unwrap_or(DEFAULT_MTU);
-                if link.mtu != before || before == now || link.ifindex == 0 {
+                if link.mtu != before || before == now || link.elsewhere {
                     continue;
                 }
                 let wish = PortSpec {

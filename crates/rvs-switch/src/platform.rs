@@ -35,6 +35,8 @@ pub struct PortSpec {
 pub struct LinkInfo {
     /// Interface index where the user sees the device; 0 when it is in another namespace.
     pub ifindex: u32,
+    /// The device is in another namespace, where its MTU is its user's.
+    pub elsewhere: bool,
     pub mac: MacAddr,
     pub mtu: u32,
     /// For internal interfaces: the MTU that the switch gave the device last, in an earlier life of the daemon perhaps.

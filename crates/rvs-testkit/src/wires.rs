@@ -198,6 +198,7 @@ impl Wires {
         let n = self.fabric.devices.len() as u8;
         let info = LinkInfo {
             ifindex: u32::from(n) + 1,
+            elsewhere: false,
             mac: MacAddr([2, 0xaa, 0, 0, 0, n]),
             mtu: MTU,
             given_mtu: None,

@@ -205,7 +205,7 @@ const OPEN_VSWITCH: &[(&str, &[DropReason])] = &[
     ("drop_action_of_pipeline", DropReason::TABLES),
     ("drop_action_recirculation_conflict", &[]),
     ("drop_action_recursion_too_deep", &[DropReason::TooDeep]),
-    ("drop_action_stack_too_deep", &[]),
+    ("drop_action_stack_too_deep", &[DropReason::StackTooDeep]),
     ("drop_action_too_many_mpls_labels", &[]),
     (
         "drop_action_too_many_resubmit",
@@ -236,6 +236,15 @@ fn as_json(daemon: &mut Daemon, _: &[String]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_end_of_a_translation_has_a_name_there() {
+        use DropReason::{StackTooDeep, TooDeep, TooManyActions, TooManyResubmits};
+        for reason in [TooDeep, StackTooDeep, TooManyResubmits, TooManyActions] {
+            let named = OPEN_VSWITCH.iter().any(|(_, all)| all.contains(&reason));
+            assert!(named, "{}", reason.name());
+        }
+    }
 
     #[test]
     fn rates_are_differences_of_readings() {

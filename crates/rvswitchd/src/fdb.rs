@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use rvs_flow::OfPort;
-use rvs_l2::Flush;
+use rvs_l2::{BundleId, FdbKey, Flush};
 use rvs_ovsdb::Uuid;
+use rvs_pipeline::Bundle;
 use serde_json::{json, Value};
 
 use crate::clock;
@@ -93,11 +94,8 @@ fn entries(daemon: &mut Daemon, params: &[String], by_age: bool) -> Answer {
     }
     let all = entries.into_iter().map(|e| {
         let bundle = ports.as_ref().and_then(|p| p.bundle(e.port));
-        let of = bundle
-            .and_then(|b| b.members.first().copied())
-            .unwrap_or(OfPort(e.port.0));
         json!({
-            "port": if of == OfPort::LOCAL { "LOCAL".to_owned() } else { of.to_string() },
+            "port": port_of(bundle, e.port),
             "name": bundle.map(|b| b.name.to_string()),
             "vlan": e.key.vlan.get(),
             "mac": e.key.mac.to_string(),
@@ -151,6 +149,25 @@ fn stats(daemon: &mut Daemon, params: &[String]) -> Answer {
     )))
 }
 
+/// Whether an address is known for good, and the port where it is.
+fn entry(daemon: &Daemon, bridge: Uuid, key: FdbKey) -> Option<(&'static str, String)> {
+    let id = daemon.switch.bridge_id(bridge)?;
+    let slow = daemon.switch.slow();
+    let found = slow.macs().get(id)?.iter().find(|e| e.key == key)?;
+    let kind = if found.is_static { "static" } else { "dynamic" };
+    let bundle = slow.world().bridge(id)?.ports.bundle(found.port);
+    Some((kind, port_of(bundle, found.port)))
+}
+
+/// The number of the first port of what an entry points to.
+fn port_of(bundle: Option<&Bundle>, id: BundleId) -> String {
+    let first = bundle.and_then(|b| b.members.first().copied());
+    match first.unwrap_or(OfPort(id.0)) {
+        OfPort::LOCAL => "LOCAL".to_owned(),
+        of => of.to_string(),
+    }
+}
+
 /// The bridge that is named, or all.
 fn named(daemon: &Daemon, params: &[String]) -> Result<Vec<Uuid>, String> {
     Ok(match params.first() {
@@ -191,10 +208,17 @@ fn add(daemon: &mut Daemon, params: &[String]) -> Answer {
     let uuid = daemon.bridge(bridge)?.cfg.uuid;
     let vlan = parse_vlan(vlan)?;
     let mac = mac.parse().map_err(|e| format!("{mac}: {e}"))?;
+    let key = FdbKey { vlan, mac };
+    let before = entry(daemon, uuid, key);
     daemon
         .switch
         .add_static_mac(clock::now(), uuid, port, vlan, mac)?;
-    Ok(json!(""))
+    let after = entry(daemon, uuid, key);
+    Ok(json!(match before {
+        Some((kind, at)) if after.as_ref() != Some(&(kind, at.clone())) =>
+            format!("Overriding already existing {kind} entry on {at}\n"),
+        _ => String::new(),
+    }))
 }
 
 fn del(daemon: &mut Daemon, params: &[String]) -> Answer {

@@ -152,7 +152,7 @@ pub const COMMANDS: &[Command] = &[
         name: "dpif/dump-dps",
         usage: "",
         params: (0, 0),
-        run: datapaths,
+        run: datapath_of_bridges,
     },
     Command {
         name: "dpif/dump-flows",
@@ -248,6 +248,17 @@ fn datapaths(daemon: &mut Daemon, _: &[String]) -> Answer {
         .iter()
         .map(|n| format!("{n}\n"))
         .collect::<String>()))
+}
+
+/// Each bridge, and the type of its datapath.
+fn datapath_of_bridges(daemon: &mut Daemon, _: &[String]) -> Answer {
+    let kind = name_of(daemon).split_once('@').map_or("", |(kind, _)| kind);
+    let bridges = daemon.switch.topology().bridges();
+    let mut lines: Vec<String> = bridges
+        .map(|b| format!("{kind}@{}\n", b.cfg.name))
+        .collect();
+    lines.sort_unstable();
+    Ok(json!(lines.concat()))
 }
 
 /// Frames that the caches answered, and frames that were translated.

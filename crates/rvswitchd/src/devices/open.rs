@@ -154,6 +154,7 @@ impl Devices {
         match port.user_link(&mut self.rtnl) {
             Ok(Some(user)) => LinkInfo {
                 ifindex: if user.nsid.is_none() { user.index } else { 0 },
+                elsewhere: user.nsid.is_some(),
                 given_mtu: port.given_mtu(),
                 link_up: user.is_up(),
                 driver: "veth".to_owned(),
@@ -163,6 +164,7 @@ impl Devices {
             // In a namespace that we can't look into: the hidden end's carrier still tells whether it is up.
             _ => LinkInfo {
                 ifindex: 0,
+                elsewhere: true,
                 mac: MacAddr::ZERO,
                 mtu: DEFAULT_MTU,
                 given_mtu: port.given_mtu(),
@@ -196,6 +198,7 @@ fn speed(name: &str) -> Option<LinkSpeed> {
 pub(super) fn info(link: &Link) -> LinkInfo {
     LinkInfo {
         ifindex: link.index,
+        elsewhere: false,
         mac: link.mac.unwrap_or_default(),
         mtu: link.mtu,
         given_mtu: None,

@@ -174,6 +174,10 @@ fn put(daemon: &mut Daemon, words: Vec<&str>, replaces: bool) -> Answer {
     let words = rest(daemon, words, 2)?;
     let (name, text) = numbered(words[0]);
     let (key, mask) = parse(daemon, text)?;
+    if mask.0.in_port != u32::MAX {
+        tracing::info!(target: "dpif_netdev", "flow: in_port is not an exact match");
+        return Err(said("updating flow table (Invalid argument)"));
+    }
     let list = actions(words[1]).ok_or_else(|| said("parsing actions (Invalid argument)"))?;
     if name.is_some() && daemon.named_flows.len() >= MOST_NAMED {
         let slow = daemon.switch.slow();
