@@ -17,9 +17,9 @@ use super::garbage::{Dying, Faded};
 use super::group_mod::{GroupInfo, Parents};
 use super::index::Index;
 use super::learn::Lessons;
-use super::limits::Limits;
+use super::limits::{Limits, MANY};
 use super::meter_mod::MeterInfo;
-use super::slices::{Outcome, Running};
+use super::slices::{Outcome, Running, Task};
 use super::table_mod::{TableLimit, TableState};
 use super::txn::{Scratch, Txn};
 use super::{Event, Mod};
@@ -146,29 +146,34 @@ impl Ofproto {
     }
 
     /// Deletes all flows, groups and meters, as when the set of controllers changes; then, if `standalone`, adds the flow
-    /// by which the bridge is a learning switch.
+    /// by which the bridge is a learning switch. Where there is much to delete, [`Self::proceed`] does it.
     pub fn reset(&mut self, now: Now, standalone: bool, plant: &mut impl Plant) {
         self.lessons.clear();
-        let Some(mut txn) = Txn::begin(self, now, Author::switch(), plant) else {
-            return;
-        };
         let mut all = FlowMod::new(FlowCommand::Delete, FlowMatch::any());
         all.table = TableId::ALL;
-        let deleted = txn.flow_mod(Box::new(all));
-        debug_assert!(deleted.is_ok(), "deleting does not fail");
-        let groups = txn.doom_groups();
-        txn.remove_doomed(groups);
-        let meters = txn.doom_meters();
-        txn.remove_doomed(meters);
+        let mut mods = vec![
+            Task::Mod(Mod::Flow(Box::new(all))),
+            Task::ForgetGroups,
+            Task::ForgetMeters,
+        ];
         if standalone {
             let mut normal = FlowMod::new(FlowCommand::Add, FlowMatch::any());
             normal.priority = 0;
             normal.instructions = Instructions::apply([Action::output(OfPort::NORMAL)]);
-            if let Err(e) = txn.flow_mod(Box::new(normal)) {
-                tracing::warn!(error = %e, "no flow for standalone mode");
-            }
+            mods.push(Task::Mod(Mod::Flow(Box::new(normal))));
         }
-        txn.commit();
+        // Packets taught by the old flows until now.
+        mods.push(Task::ForgetLessons);
+        self.begin(
+            now,
+            &Author::switch(),
+            Box::new(mods.into_iter()),
+            false,
+            plant,
+        );
+        if self.index.flows + self.groups.len() + self.meters.len() <= MANY {
+            self.finish(plant);
+        }
     }
 
     /// Counts flows that the published bridge has already, and that no transaction put there.

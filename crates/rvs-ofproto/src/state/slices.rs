@@ -23,6 +23,10 @@ use crate::{Author, Plant};
 pub enum Task {
     Mod(Mod),
     Add(ReadyAdd),
+    /// All groups go; all meters; what packets taught so far and is not made yet.
+    ForgetGroups,
+    ForgetMeters,
+    ForgetLessons,
 }
 
 impl From<Mod> for Task {
@@ -70,18 +74,32 @@ enum Progress {
 impl Ofproto {
     /// Begins to do all of `tasks` or nothing, as [`Self::apply`] does; [`Self::proceed`] does it.
     pub fn start(&mut self, now: Now, author: &Author, tasks: Tasks, plant: &mut impl Plant) {
-        let Some(txn) = Txn::begin(self, now, *author, plant) else {
+        if !self.begin(now, author, tasks, true, plant) {
             let down = ErrorCode::BrcEperm.because("the bridge is not up");
             self.outcome = Some(Err((0, down)));
-            return;
+        }
+    }
+
+    /// As [`Self::start`]; `asked` says whether somebody is to have the outcome. False when the bridge is not up.
+    pub(super) fn begin(
+        &mut self,
+        now: Now,
+        author: &Author,
+        tasks: Tasks,
+        asked: bool,
+        plant: &mut impl Plant,
+    ) -> bool {
+        let Some(txn) = Txn::begin(self, now, *author, plant) else {
+            return false;
         };
         let work = txn.w;
         self.running = Some(Box::new(Running {
             work,
             tasks,
             phase: Phase::Modify(0, None),
-            asked: true,
+            asked,
         }));
+        true
     }
 
     /// True for a change that may take long enough to be made in slices.
@@ -242,6 +260,9 @@ impl<P: Plant> Txn<'_, P> {
                 self.requested(Mod::Meter(m));
             }
             Some(Task::Mod(m)) => self.modify(m)?,
+            Some(Task::ForgetGroups) => *current = Some(Current::Doomed(self.doom_groups())),
+            Some(Task::ForgetMeters) => *current = Some(Current::Doomed(self.doom_meters())),
+            Some(Task::ForgetLessons) => self.state.lessons.clear(),
         }
         Ok(false)
     }

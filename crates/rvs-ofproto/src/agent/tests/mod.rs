@@ -8,6 +8,7 @@ mod monitors;
 mod packets;
 mod requests;
 mod roles;
+mod slices;
 mod stateful;
 
 use std::time::Duration;
