@@ -92,6 +92,8 @@ pub struct Rule {
     pub counters: Arc<Counters>,
     /// Idle timeout in the upper half, hard timeout in the lower, in seconds: `fin_timeout` lowers them.
     timeouts: AtomicU32,
+    /// When it was learned last: a learn action that finds its flow as it wants it makes that young again.
+    learned: AtomicU64,
 }
 
 impl Rule {
@@ -107,7 +109,17 @@ impl Rule {
             instructions,
             counters: Arc::default(),
             timeouts: AtomicU32::new(0),
+            learned: AtomicU64::new(0),
         }
+    }
+
+    /// Since when its hard timeout runs: its last change, or when it was learned last.
+    pub fn young_since(&self) -> Now {
+        self.modified.max(Now(self.learned.load(Relaxed)))
+    }
+
+    pub fn learned_again(&self, at: Now) {
+        self.learned.fetch_max(at.0, Relaxed);
     }
 
     /// (idle, hard) in seconds; 0 for never.

@@ -112,7 +112,7 @@ pub fn flow_stats(flow: &FlowView<'_>, now: Now) -> FlowStats {
         idle_timeout,
         hard_timeout,
         idle_age: age(idle_since(rule)),
-        hard_age: age(rule.modified),
+        hard_age: age(rule.young_since()),
         flags: flags(rule),
         importance: rule.importance,
         packets: rule.counters.packets(),

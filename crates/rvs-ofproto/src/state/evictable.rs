@@ -140,7 +140,7 @@ fn expires(rule: &Rule) -> Now {
     let after = |start: Now, seconds: u16| start + Duration::from_secs(seconds.into());
     let used = rule.created.max(rule.counters.used());
     let idle = (idle != 0).then(|| after(used, idle));
-    let hard = (hard != 0).then(|| after(rule.created, hard));
+    let hard = (hard != 0).then(|| after(rule.young_since(), hard));
     let first = [idle, hard].into_iter().flatten().min();
     first.unwrap_or(Now(u64::MAX))
 }

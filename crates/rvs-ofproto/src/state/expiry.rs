@@ -52,8 +52,7 @@ impl<P: Plant> Txn<'_, P> {
             self.state.index.watch(id, None);
             return None;
         };
-        let learned = self.state.index.learned(id);
-        match deadline(found.payload(), learned, self.w.now) {
+        match deadline(found.payload(), self.w.now) {
             Some(d) if d.expires && d.at <= self.w.now => Some(if d.idle {
                 FlowRemovedReason::IdleTimeout
             } else {

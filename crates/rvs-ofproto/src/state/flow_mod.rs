@@ -80,7 +80,7 @@ impl<P: Plant> Txn<'_, P> {
         let kind = FlowChangeKind::Added;
         if self.has_room(&table, &rules) {
             // Nearly all flows are new, which the table finds out by itself.
-            let put = self.insert(&table, &mut rules, m, &rule, kind, None);
+            let put = self.insert(&table, &mut rules, m, &rule, kind, false);
             if !matches!(put, Err(WriteError::Duplicate(_))) {
                 return put.map(|_| ()).map_err(unwritable);
             }
@@ -101,7 +101,7 @@ impl<P: Plant> Txn<'_, P> {
             self.make_room(&table, &mut rules)?;
         }
         let new = self
-            .insert(&table, &mut rules, m, &rule, kind, None)
+            .insert(&table, &mut rules, m, &rule, kind, false)
             .map_err(unwritable)?;
         if let Some(rule) = old {
             let old = FlowId { rule, ..new };

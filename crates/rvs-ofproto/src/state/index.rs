@@ -4,7 +4,7 @@
 //! without timeouts, groups and meters costs nothing here. It follows every change at once; a transaction that fails undoes
 //! its steps in reverse.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +39,7 @@ pub(super) struct Index {
     deadline_of: BTreeMap<FlowId, Now>,
     by_group: BTreeMap<GroupId, BTreeSet<FlowId>>,
     by_meter: BTreeMap<MeterId, BTreeSet<FlowId>>,
-    /// Learned flows and when they were learned last.
-    learned: Map<FlowId, Now>,
+    learned: HashSet<FlowId, RandomState>,
     learned_by: Map<(TableId, u64), u32>,
     /// How many flows have a learn action with `delete_learned` for that table and cookie.
     teachers: Map<(TableId, u64), u32>,
@@ -62,7 +61,7 @@ impl Index {
             deadline_of: BTreeMap::new(),
             by_group: BTreeMap::new(),
             by_meter: BTreeMap::new(),
-            learned: Map::with_hasher(hasher.clone()),
+            learned: HashSet::with_hasher(hasher.clone()),
             learned_by: Map::with_hasher(hasher.clone()),
             teachers: Map::with_hasher(hasher.clone()),
             orphans: Vec::new(),
@@ -72,22 +71,22 @@ impl Index {
         }
     }
 
-    /// A rule is there from now on; `learned` says when it was learned, `value` what it matches.
+    /// A rule is there from now on; `learned` says that a learn action made it, `value` what it matches.
     pub(super) fn add(
         &mut self,
         now: Now,
         id: FlowId,
         rule: &Arc<Rule>,
-        learned: Option<Now>,
+        learned: bool,
         value: impl FnOnce() -> PipelineKey,
     ) {
         self.flows += 1;
         self.special[usize::from(id.table.0)] += u32::from(is_special(rule, learned));
-        if let Some(at) = learned {
-            self.learned.insert(id, at);
+        if learned {
+            self.learned.insert(id);
             *self.learned_by.entry((id.table, rule.cookie)).or_default() += 1;
         }
-        self.watch(id, deadline(rule, learned, now).map(|d| d.at));
+        self.watch(id, deadline(rule, now).map(|d| d.at));
         self.refer(id, rule, true);
         self.triggers.add(now, id, rule);
         if let Some(e) = self.evictable.get_mut(&id.table) {
@@ -95,8 +94,8 @@ impl Index {
         }
     }
 
-    /// A rule is gone. Returns when it was learned last, if it was.
-    pub(super) fn remove(&mut self, id: FlowId, rule: &Rule) -> Option<Now> {
+    /// A rule is gone. Returns whether it was learned.
+    pub(super) fn remove(&mut self, id: FlowId, rule: &Rule) -> bool {
         self.flows = self.flows.saturating_sub(1);
         self.watch(id, None);
         self.refer(id, rule, false);
@@ -104,12 +103,8 @@ impl Index {
         if let Some(e) = self.evictable.get_mut(&id.table) {
             e.remove(id.rule);
         }
-        let learned = if self.learned.is_empty() {
-            None
-        } else {
-            self.learned.remove(&id)
-        };
-        if learned.is_some() {
+        let learned = !self.learned.is_empty() && self.learned.remove(&id);
+        if learned {
             release(&mut self.learned_by, (id.table, rule.cookie));
         }
         self.special[usize::from(id.table.0)] -= u32::from(is_special(rule, learned));
@@ -191,18 +186,6 @@ impl Index {
         due.take(max).map(|(_, id)| *id).collect()
     }
 
-    /// When the flow was learned last; `None` if it was not learned.
-    pub(super) fn learned(&self, id: FlowId) -> Option<Now> {
-        self.learned.get(&id).copied()
-    }
-
-    /// The flow was learned again.
-    pub(super) fn relearned(&mut self, id: FlowId, at: Now) {
-        if let Some(old) = self.learned.get_mut(&id) {
-            *old = at.max(*old);
-        }
-    }
-
     /// Learned flows of that cookie in that table.
     pub(super) fn learned_count(&self, table: TableId, cookie: u64) -> u32 {
         self.learned_by.get(&(table, cookie)).copied().unwrap_or(0)
@@ -248,8 +231,8 @@ fn release<K: std::hash::Hash + Eq>(map: &mut Map<K, u32>, key: K) -> bool {
 }
 
 /// True when removing the flow is more than taking it out of its table. What makes it so stays so while the flow lives.
-fn is_special(rule: &Rule, learned: Option<Now>) -> bool {
-    let mut refers = rule.instructions.meter.is_some() || learned.is_some();
+fn is_special(rule: &Rule, learned: bool) -> bool {
+    let mut refers = rule.instructions.meter.is_some() || learned;
     uses::each_of(&rule.instructions, &mut |a| {
         refers |= matches!(
             a,
@@ -269,12 +252,11 @@ pub(super) struct Deadline {
     pub(super) expires: bool,
 }
 
-/// When the flow times out, going by what its counters say now. The hard timeout of a learned flow starts again whenever it
-/// is learned.
-pub(super) fn deadline(rule: &Rule, learned: Option<Now>, now: Now) -> Option<Deadline> {
+/// When the flow times out, going by what its counters say now.
+pub(super) fn deadline(rule: &Rule, now: Now) -> Option<Deadline> {
     let (idle, hard) = rule.timeouts();
     let idle = (idle != 0).then(|| after(rule.created.max(rule.counters.used()), idle));
-    let hard = (hard != 0).then(|| after(learned.unwrap_or(rule.created), hard));
+    let hard = (hard != 0).then(|| after(rule.young_since(), hard));
     let first = match (idle, hard) {
         (Some(i), Some(h)) => Some((i.min(h), i < h)),
         (Some(i), None) => Some((i, true)),

@@ -9,7 +9,6 @@ use rvs_packet::Now;
 use rvs_pipeline::{LearnedFlow, Rule, RuleFlags};
 
 use super::flow_mod::like;
-use super::index::FlowId;
 use super::limits::{LESSON, LESSONS};
 use super::ofproto::Ofproto;
 use super::select::find;
@@ -153,11 +152,7 @@ impl Ofproto {
             return false;
         }
         rule.counters.count(0, 0, used);
-        let id = FlowId {
-            table: flow.table,
-            rule: found.id(),
-        };
-        self.index.relearned(id, used);
+        rule.learned_again(used);
         true
     }
 }
@@ -176,7 +171,6 @@ impl<P: Plant> Txn<'_, P> {
             rule.cookie = flow.cookie;
             rule.instructions = flow.instructions.clone();
             rule.counters.count(0, 0, used);
-            let learned = learned.map(|at| at.max(used));
             let kind = FlowChangeKind::Modified;
             self.insert(
                 &table,
@@ -204,7 +198,7 @@ impl<P: Plant> Txn<'_, P> {
         (rule.created, rule.modified) = (self.w.now, self.w.now);
         rule.set_timeouts(flow.idle_timeout, flow.hard_timeout);
         rule.counters.count(0, 0, used);
-        let (kind, learned) = (FlowChangeKind::Added, Some(used));
+        let (kind, learned) = (FlowChangeKind::Added, true);
         self.insert(
             &table,
             &mut rules,

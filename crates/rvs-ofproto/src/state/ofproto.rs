@@ -191,7 +191,7 @@ impl Ofproto {
                     table: table.id,
                     rule: r.id(),
                 };
-                self.index.add(now, id, r.payload(), None, || r.value());
+                self.index.add(now, id, r.payload(), false, || r.value());
             }
         }
     }

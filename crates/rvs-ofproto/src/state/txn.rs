@@ -38,7 +38,7 @@ pub(super) enum Step {
         id: FlowId,
         rule: Arc<Rule>,
         why: Option<FlowRemovedReason>,
-        learned: Option<Now>,
+        learned: bool,
     },
     /// A table gave way to an empty one, with so many flows, which was told of its counters.
     Emptied {
@@ -250,7 +250,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         m: &FlowMatch,
         rule: &Arc<Rule>,
         kind: FlowChangeKind,
-        learned: Option<Now>,
+        learned: bool,
     ) -> Result<FlowId, WriteError> {
         // Before the rule is seen, packets have to know that there are clauses.
         if rule.is_clause() {
@@ -275,7 +275,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         Ok(id)
     }
 
-    /// Takes a rule out of the table, for a reason or because another replaces it. Returns the rule with when it was
+    /// Takes a rule out of the table, for a reason or because another replaces it. Returns the rule and whether it was
     /// learned; `None` when it is gone already.
     pub(super) fn remove(
         &mut self,
@@ -283,7 +283,7 @@ impl<'a, P: Plant> Txn<'a, P> {
         rules: &mut Rules,
         id: RuleId,
         why: Option<FlowRemovedReason>,
-    ) -> Option<(Arc<Rule>, Option<Now>)> {
+    ) -> Option<(Arc<Rule>, bool)> {
         let found = rules.rule(id)?;
         let rule = found.payload().clone();
         if !self.w.changes.all {

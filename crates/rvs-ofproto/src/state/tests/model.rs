@@ -207,7 +207,7 @@ impl Model {
     fn expire(&mut self, now: Now) {
         let after = |t: Now, s: u16| t + Duration::from_secs(s.into());
         let idle = |f: &Flow| (f.idle > 0).then(|| after(f.created.max(f.used), f.idle));
-        let hard = |f: &Flow| (f.hard > 0).then(|| after(f.created, f.hard));
+        let hard = |f: &Flow| (f.hard > 0).then(|| after(f.modified, f.hard));
         // Whichever came first is the reason.
         let idle_first =
             move |f: &Flow| idle(f).is_some_and(|i| i <= now && hard(f).is_none_or(|h| i < h));

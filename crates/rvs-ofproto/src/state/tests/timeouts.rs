@@ -179,12 +179,28 @@ fn learned_flows_stay_young() {
     lab.pass(8000);
     lab.expire();
     assert_eq!(lab.removed(), []);
+    let told = lab.dump_of(FlowSelect::all(), true).remove(0);
+    assert!(told.contains("hard_age=8"), "{told}");
     // Another lesson about the same packets changes the flow.
     let mut other = (*flow).clone();
     other.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(2))]);
     lab.state
         .learn(lab.now, &Arc::new(other), lab.now, &mut lab.plant);
     assert!(lab.dump()[0].ends_with("output:2"));
+    lab.pass(9_999);
+    lab.expire();
+    assert_eq!(lab.removed(), []);
+    lab.pass(1);
+    lab.expire();
+    assert_eq!(lab.removed(), [(FlowRemovedReason::HardTimeout, 0)]);
+}
+
+#[test]
+fn a_change_makes_a_flow_young_again() {
+    let mut lab = Lab::new(Version::Of10);
+    lab.all(&["add send_flow_rem,hard_timeout=10,in_port=1,actions=drop"]);
+    lab.pass(9_999);
+    lab.all(&["mod in_port=1,actions=output:1"]);
     lab.pass(9_999);
     lab.expire();
     assert_eq!(lab.removed(), []);
