@@ -45,7 +45,8 @@ impl BridgeState {
             match holder {
                 Some((_, true)) => {}
                 Some((other, false)) => {
-                    let free = free_number(1, &self.numbers(), kept);
+                    let free = free_number(self.last_number, &self.numbers(), kept);
+                    self.last_number = free;
                     self.renumber(other, free, changes);
                     self.renumber(iface, wish, changes);
                 }
@@ -81,8 +82,8 @@ fn kept_numbers(db: &Database, bridge: &BridgeConfig) -> BTreeSet<OfPort> {
 pub(crate) struct Numbers {
     taken: BTreeSet<OfPort>,
     pub(crate) kept: BTreeSet<OfPort>,
-    /// None below is free.
-    from: u32,
+    /// What was given last.
+    pub(crate) last: OfPort,
 }
 
 impl Numbers {
@@ -90,7 +91,7 @@ impl Numbers {
         Self {
             taken: bridge.numbers(),
             kept: kept_numbers(db, &bridge.cfg),
-            from: 1,
+            last: bridge.last_number,
         }
     }
 
@@ -105,18 +106,19 @@ impl Numbers {
             .flatten()
             .find(|w| !self.taken.contains(w));
         let chosen = granted.unwrap_or_else(|| {
-            let free = free_number(self.from, &self.taken, &self.kept);
-            self.from = free.0;
-            free
+            self.last = free_number(self.last, &self.taken, &self.kept);
+            self.last
         });
         self.taken.insert(chosen);
         chosen
     }
 }
 
-/// The smallest number from `from` on that is neither taken nor kept for somebody; `ANY` when the bridge is full.
-fn free_number(from: u32, taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
-    (from..OfPort::MAX.0)
+/// The next number after `last`, in a circle, that is neither taken nor kept for somebody; `ANY` when the bridge is full.
+fn free_number(last: OfPort, taken: &BTreeSet<OfPort>, kept: &BTreeSet<OfPort>) -> OfPort {
+    let first = if last < OfPort::MAX { last.0 + 1 } else { 1 };
+    (first..OfPort::MAX.0)
+        .chain(1..first)
         .map(OfPort)
         .find(|p| !taken.contains(p) && !kept.contains(p))
         .unwrap_or(OfPort::ANY)

@@ -223,6 +223,7 @@ impl Topology {
                     cfg,
                     ports: BTreeMap::new(),
                     mirrors: Vec::new(),
+                    last_number: OfPort(0),
                 }
             }
         };
@@ -249,6 +250,7 @@ impl Topology {
             self.update_port(db, &mut bridge, port, numbers, platform, changes);
         }
         if let Some(numbers) = numbers {
+            bridge.last_number = numbers.last;
             bridge.grant_numbers(&numbers.kept, changes);
         }
         bridge.update_mirrors(db, changes);

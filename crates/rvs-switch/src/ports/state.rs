@@ -136,6 +136,9 @@ pub struct BridgeState {
     pub ports: BTreeMap<Uuid, PortState>,
     /// In the order in which they came.
     pub mirrors: Vec<MirrorState>,
+    /// The number that a port was given last which asked for none: the next one gets another, so that one that has just
+    /// become free is not taken for the port that had it.
+    pub(crate) last_number: OfPort,
 }
 
 impl BridgeState {
