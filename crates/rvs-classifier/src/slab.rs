@@ -16,7 +16,10 @@ enum Slot<T> {
 struct Chunk<T> {
     slots: Vec<Slot<T>>,
     words: Vec<u64>,
+    /// The free slots, from the one that has been free longest to the last: what is put in one after the other is found in
+    /// that order again.
     free: u32,
+    last_free: u32,
     used: u32,
 }
 
@@ -53,6 +56,7 @@ impl<T> Slab<T> {
                     slots: Vec::new(),
                     words: Vec::new(),
                     free: NONE,
+                    last_free: NONE,
                     used: 0,
                 });
                 self.open.push((self.chunks.len() - 1) as u32);
@@ -89,10 +93,15 @@ impl<T> Slab<T> {
         if matches!(place, Slot::Free(_)) {
             return None;
         }
-        let Slot::Used(item) = std::mem::replace(place, Slot::Free(chunk.free)) else {
+        let Slot::Used(item) = std::mem::replace(place, Slot::Free(NONE)) else {
             unreachable!("invariant: a free slot returned above")
         };
-        chunk.free = slot as u32;
+        if chunk.free == NONE {
+            chunk.free = slot as u32;
+        } else {
+            chunk.slots[chunk.last_free as usize] = Slot::Free(slot as u32);
+        }
+        chunk.last_free = slot as u32;
         if chunk.used as usize == CHUNK {
             self.open.push(at as u32);
         }
@@ -170,6 +179,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+
+    #[test]
+    fn what_comes_after_another_is_found_after_it() {
+        let mut slab = Slab::new(0);
+        let old: Vec<_> = (0..6).map(|n| slab.insert(n, &[])).collect();
+        for at in &old[..4] {
+            slab.remove(*at);
+        }
+        let new: Vec<_> = (10..14).map(|n| slab.insert(n, &[])).collect();
+        assert_eq!(new, old[..4]);
+    }
 
     proptest! {
         #[test]
