@@ -422,7 +422,6 @@ impl Agent {
             dialect = bundle.dialect;
         }
         let mut decoded = decode_mod(&dialect, &m.message)?;
-        self.check_in_port(&decoded)?;
         let total = &mut self.bundle_use;
         if total.messages + total.waiting >= BUNDLE_MESSAGES
             || total.octets + m.message.len() > BUNDLE_OCTETS

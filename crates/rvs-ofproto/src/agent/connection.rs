@@ -94,7 +94,7 @@ pub(super) struct Connection {
     probe: Option<Duration>,
     probed: Option<Now>,
     outbox: Outbox,
-    log: LogLimit,
+    pub(super) log: LogLimit,
 }
 
 impl Connection {

@@ -192,7 +192,6 @@ impl Agent {
             xid: call.xid,
         };
         let change = to_mod(m)?;
-        change.iter().try_for_each(|m| self.check_in_port(m))?;
         if change.as_ref().is_some_and(|m| self.state.is_long(m)) {
             self.begin_long(
                 conn,
@@ -206,21 +205,6 @@ impl Agent {
         self.state
             .apply(call.now, &author, change, call.plant)
             .map_err(|(_, e)| e)
-    }
-
-    /// # Errors
-    /// A packet-out as if from a port that the bridge doesn't have. The codec has checked reserved ports.
-    pub(super) fn check_in_port(&self, m: &Mod) -> Result<(), OfError> {
-        let Mod::PacketOut(m) = m else {
-            return Ok(());
-        };
-        if m.in_port().is_reserved() || self.has_port(m.in_port()) {
-            return Ok(());
-        }
-        Err(ErrorCode::BrcBadPort.because(format!(
-            "a packet-out as if from port {}, which the bridge doesn't have",
-            m.in_port().0
-        )))
     }
 
     fn send_features(&self, conn: &mut Connection, xid: u32) {
@@ -325,7 +309,7 @@ fn capabilities(version: Version) -> Capabilities {
         bits |= Capabilities::ARP_MATCH_IP.0;
     }
     if version >= Version::Of14 {
-        bits |= Capabilities::BUNDLES.0 | Capabilities::FLOW_MONITORING.0;
+        bits |= Capabilities::BUNDLES.0;
     }
     Capabilities(bits)
 }

@@ -212,6 +212,13 @@ impl Agent {
                         "entries that the version has no words for are left out"
                     );
                 }
+                if parts.oversized() > 0 && conn.log.allows(now) {
+                    // As Open vSwitch says it, for those that look for it.
+                    tracing::warn!(
+                        target: "ofp_flow",
+                        "Flow exceeded the maximum flow statistics reply size and was excluded from the response set"
+                    );
+                }
                 conn.send_bytes(&parts.finish());
             }
             Out::Updates => {}

@@ -72,6 +72,7 @@ fn set_fields(m: &mut FlowMatch, k: &PipelineKey) {
     let others = [
         (FieldId::Metadata, u128::from(k.metadata.get())),
         (FieldId::TunId, u128::from(k.tun_id.get())),
+        (FieldId::PktMark, u128::from(k.flow.pkt_mark)),
     ];
     for (field, value) in others.into_iter().chain(regs).filter(|(_, v)| *v != 0) {
         // A value of the field's own width fits it.
@@ -89,6 +90,8 @@ pub(super) fn restore_fields(k: &mut PipelineKey, m: &FlowMatch) {
     k.metadata.set(u64s(metadata.0, metadata.1, metadata.2));
     k.tun_id
         .set(u64s(k.tun_id.get(), value.tun_id.get(), mask.tun_id.get()));
+    let mark = &mut k.flow.pkt_mark;
+    *mark = u32s(*mark, value.flow.pkt_mark, mask.flow.pkt_mark);
     for ((r, v), m) in k.regs.iter_mut().zip(&value.regs).zip(&mask.regs) {
         r.set(u32s(r.get(), v.get(), m.get()));
     }

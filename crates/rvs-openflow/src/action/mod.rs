@@ -44,7 +44,7 @@ fn debug_actions() -> bool {
 }
 
 /// Actions in one list, those nested in `clone` included.
-pub const MAX_ACTIONS: usize = 1024;
+pub const MAX_ACTIONS: usize = 4096;
 
 /// Levels of `clone` in `clone`.
 pub const MAX_DEPTH: usize = 64;

@@ -24,6 +24,8 @@ const WATCH_GROUP: u16 = 2;
 
 /// Netronome's experimenter property, the field's way to choose how a group selects.
 const NTR: u32 = 0x0000_154d;
+/// The number that the property began with: Open vSwitch still takes it.
+const NTR_OLD: u32 = 0x0000_1540;
 const NTRT_SELECTION_METHOD: u32 = 1;
 const METHOD_LEN: usize = 16;
 
@@ -291,7 +293,7 @@ fn pull_buckets15(
 fn pull_selection(r: &mut Reader<'_>, kind: GroupKind) -> Result<Selection, OfError> {
     let mut selection = Selection::Default;
     while let Some((what, mut p)) = props::pull(r)? {
-        let known = what == props::EXPERIMENTER && p.u32()? == NTR;
+        let known = what == props::EXPERIMENTER && matches!(p.u32()?, NTR | NTR_OLD);
         if !known || p.u32()? != NTRT_SELECTION_METHOD {
             return Err(props::unknown(what, "group"));
         }

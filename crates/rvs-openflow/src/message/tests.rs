@@ -63,6 +63,51 @@ fn buckets_to_insert_are_not_judged_by_the_type_in_the_message() {
     assert_eq!(d.decode(&bytes).map(|(_, m)| m), Ok(m));
 }
 
+/// Open vSwitch's suite sends such ones.
+#[test]
+fn a_selection_method_may_have_the_number_that_it_began_with() {
+    let d = Dialect::new(Version::Of15);
+    let text = "group_id=1,type=select,selection_method=hash,bucket=output:1";
+    let words = crate::text::Words::new(Version::Of15);
+    let m = crate::text::parse_group(text, GroupCommand::Add, &words).unwrap();
+    let m = Message::GroupMod(Box::new(m));
+    let mut bytes = d.encode(&m, 1).unwrap();
+    let at = bytes
+        .windows(4)
+        .position(|w| w == [0, 0, 0x15, 0x4d])
+        .unwrap();
+    bytes[at + 3] = 0x40;
+    assert_eq!(d.decode(&bytes).map(|(_, m)| m), Ok(m));
+}
+
+#[test]
+fn what_no_message_has_room_for_is_counted() {
+    let flow = |n| FlowStats {
+        table: crate::TableId(0),
+        matching: crate::FlowMatch::any(),
+        priority: 1,
+        cookie: 0,
+        duration_sec: 0,
+        duration_nsec: 0,
+        idle_timeout: 0,
+        hard_timeout: 0,
+        idle_age: None,
+        hard_age: None,
+        flags: FlowFlags::default(),
+        importance: 0,
+        packets: 0,
+        bytes: 0,
+        triggered: false,
+        instructions: crate::Instructions::apply(vec![crate::Action::Clone([].into()); n]),
+    };
+    let mut parts = Parts::new(Dialect::new(Version::Of10), 1);
+    parts.push(
+        &Reply::Flow(FlowStatsForm::Nicira, vec![flow(1), flow(4096)]),
+        |_| {},
+    );
+    assert_eq!((parts.skipped(), parts.oversized()), (1, 1));
+}
+
 /// There is no cache for emergencies, which 1.0 alone has: it is full.
 #[test]
 fn flows_for_emergencies_find_no_room() {

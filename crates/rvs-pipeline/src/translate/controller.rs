@@ -1,7 +1,7 @@
 //! Copies for controllers.
 
 use rvs_dpif::DpAction;
-use rvs_flow::{OfPort, PipelineKey};
+use rvs_flow::{FlowKey, OfPort, PipelineKey};
 use rvs_openflow::{ControllerAction, ControllerId, MeterId, PacketInReason};
 
 use super::ctx::Ctx;
@@ -88,7 +88,10 @@ impl<T: Trace> Ctx<'_, '_, T> {
             userdata: what.userdata.clone(),
             meter: what.meter,
             fields: PipelineKey {
-                flow: Default::default(),
+                flow: FlowKey {
+                    pkt_mark: self.key.flow.pkt_mark,
+                    ..FlowKey::default()
+                },
                 ..self.key
             },
             paused: None,

@@ -36,8 +36,8 @@ fn capabilities_are_those_that_a_version_has() {
     assert_eq!(of(Version::Of11), 0xcf);
     assert_eq!(of(Version::Of12), 0x4f);
     assert_eq!(of(Version::Of13), 0x4f);
-    assert_eq!(of(Version::Of14), 0x64f);
-    assert_eq!(of(Version::Of15), 0x64f);
+    assert_eq!(of(Version::Of14), 0x24f);
+    assert_eq!(of(Version::Of15), 0x24f);
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub struct Parts {
     /// Octets before the first entry; 0 before the first push.
     header: usize,
     skipped: usize,
+    oversized: usize,
 }
 
 impl Parts {
@@ -27,12 +28,18 @@ impl Parts {
             open: Vec::new(),
             header: 0,
             skipped: 0,
+            oversized: 0,
         }
     }
 
     /// Entries that were left out.
     pub const fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// How many of these no message has room for.
+    pub const fn oversized(&self) -> usize {
+        self.oversized
     }
 
     /// Adds the entries of `reply`, which is of the same kind in all calls, and hands full messages to `full`.
@@ -44,14 +51,15 @@ impl Parts {
         for i in 0..reply.len() {
             let mut w = Writer::default();
             reply.put(i, &mut w, self.dialect.version);
-            let Ok(entry) = w.finish_part() else {
-                self.skipped += 1;
-                continue;
+            let entry = match w.finish_part() {
+                Ok(entry) if self.header + entry.len() <= MAX_LEN => entry,
+                left_out => {
+                    let unsaid = left_out.is_err_and(|e| !matches!(e, EncodeError::TooLong { .. }));
+                    self.skipped += 1;
+                    self.oversized += usize::from(!unsaid);
+                    continue;
+                }
             };
-            if self.header + entry.len() > MAX_LEN {
-                self.skipped += 1;
-                continue;
-            }
             if self.open.len() + entry.len() > MAX_LEN {
                 let next = self.open[..self.header].to_vec();
                 let done = std::mem::replace(&mut self.open, next);
