@@ -49,11 +49,22 @@ pub fn debug_actions(lab: &Lab) {
          ovs-ofctl add-flow br0 in_port=2,actions=debug_slow,output:1",
     );
     let trace = |words: &str| suite.sh(&format!("ovs-appctl ofproto/trace br0 {words}"));
-    let text = trace("in_port=1,dl_type=0x2000");
-    assert!(text.contains("\nDatapath actions: recirc(0x1)\n"), "{text}");
+    let text = trace("in_port=1,dl_type=0x2000 -generate");
+    assert!(
+        text.ends_with("\nDatapath actions: recirc(0x1)\n"),
+        "{text}"
+    );
+    // A trace that says what brought the frame back goes on there.
+    let flow = |id: &str| format!("'in_port(1),eth_type(0x2000),recirc_id({id})'");
+    let text = suite.sh(&format!("ovs-appctl ofproto/trace {}", flow("1")));
+    assert!(text.contains("\nFinal flow: recirc_id=0x1,eth,"), "{text}");
     assert!(
         text.ends_with("Datapath actions: set(eth(src=02:00:00:00:00:77)),2\n"),
         "{text}"
+    );
+    suite.refuses(
+        &format!("ovs-appctl ofproto/trace {}", flow("0x42")),
+        "no recirculation data for recirc_id 0x42",
     );
     assert!(
         trace("in_port=2,dl_type=0x2000").ends_with(
@@ -66,5 +77,31 @@ pub fn debug_actions(lab: &Lab) {
     suite.receive("p1", TCP);
     let sent = suite.sh("ovs-ofctl parse-pcap p2-tx.pcap");
     assert!(sent.contains("dl_src=02:00:00:00:00:77"), "{sent}");
+    suite.stop();
+}
+
+/// Traces of flows in the datapath's words, to the letter: two tags, queues, copies of frames whose time is over.
+pub fn traces_of_datapath_flows(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh(
+        "ovs-ofctl add-flow br0 'in_port=1,dl_vlan=16,dl_type=0x8100,actions=2'; \
+         ovs-ofctl add-flow br0 'in_port=1,ip,actions=dec_ttl,2'; \
+         ovs-ofctl add-flow br0 'in_port=1,dl_type=0x2000,actions=set_queue:7,2'",
+    );
+    let trace = |flow: &str| suite.sh(&format!("ovs-appctl ofproto/trace ovs-dummy '{flow}'"));
+    let text = trace(
+        "in_port(1),eth_type(0x8100),vlan(vid=16,pcp=0),encap(eth_type(0x8100),vlan(vid=17,pcp=0),encap(eth_type(0xabcd)))",
+    );
+    assert!(text.ends_with("Datapath actions: 2\n"), "{text}");
+    let text = trace("in_port(1),eth_type(0x0800),ipv4(proto=17,ttl=1)");
+    assert!(
+        text.contains("Datapath actions: userspace(pid=0,controller(reason=2,dont_send=1,"),
+        "{text}"
+    );
+    let text = trace("in_port(1),eth_type(0x2000)");
+    assert!(
+        text.contains("Megaflow: recirc_id=0,skb_priority=0,eth,in_port=1,"),
+        "{text}"
+    );
     suite.stop();
 }

@@ -148,6 +148,7 @@ fn main() -> ExitCode {
         dummy::refusals_of_traces,
         dummy_flows::flow_monitors_pause_and_resume,
         dummy_flows::debug_actions,
+        dummy_flows::traces_of_datapath_flows,
         dummy::trees_by_the_clock,
         dummy::flows_in_the_log,
         dummy::traces_that_teach,

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::field::parse_number;
+use crate::key::{FlowKey, Present};
 
 /// Nesting of `encap()` that is followed.
 const DEPTH: usize = 3;
@@ -15,6 +16,29 @@ pub struct OdpText {
     pub in_port: Option<String>,
     /// Terms with commas between.
     pub terms: String,
+    /// What brought the frame back, if it says so and is not 0.
+    pub recirc_id: Option<u32>,
+    /// TPIDs of the tags, outermost first, and the inner tag, of which OpenFlow has no field.
+    tpids: Vec<u16>,
+    inner: Option<u16>,
+}
+
+impl OdpText {
+    /// Puts into the key of the terms what they can't say of the tags.
+    pub fn add_tags(&self, key: &mut FlowKey) {
+        if let Some(tpid) = self
+            .tpids
+            .first()
+            .filter(|_| key.present.has(Present::VLAN0))
+        {
+            key.vlan0_tpid = (*tpid).into();
+        }
+        if let (Some(tci), Some(tpid)) = (self.inner, self.tpids.get(1)) {
+            key.vlan1_tpid = (*tpid).into();
+            key.vlan1_tci = tci.into();
+            key.present = key.present.with(Present::VLAN1);
+        }
+    }
 }
 
 /// What a text is not.
@@ -89,8 +113,10 @@ fn attribute(name: &str, content: &str, flow: &mut OdpText) -> Option<()> {
         }
         "eth_type" => {
             // An outer tag's type is said by the tag.
-            if !matches!(content, "0x8100" | "0x88a8") {
-                say("dl_type", content);
+            match content {
+                "0x8100" => flow.tpids.push(0x8100),
+                "0x88a8" => flow.tpids.push(0x88a8),
+                _ => say("dl_type", content),
             }
             return Some(());
         }
@@ -102,7 +128,25 @@ fn attribute(name: &str, content: &str, flow: &mut OdpText) -> Option<()> {
             say("tcp_flags", &flags(content)?);
             return Some(());
         }
-        "vlan" => return vlan(content, &mut say),
+        "vlan" => match (vlan(content)?, flow.tpids.len()) {
+            ((tci, _), 2..) => {
+                flow.inner = Some(tci);
+                return Some(());
+            }
+            ((tci, u16::MAX), _) => {
+                say("vlan_tci", &format!("{tci:#x}"));
+                return Some(());
+            }
+            ((tci, mask), _) => {
+                say("vlan_tci", &format!("{tci:#x}/{mask:#x}"));
+                return Some(());
+            }
+        },
+        "recirc_id" => {
+            let id = u32::try_from(parse_number(content)?).ok()?;
+            flow.recirc_id = Some(id).filter(|id| *id != 0);
+            return Some(());
+        }
         "mpls" => &[
             ("label", "mpls_label"),
             ("tc", "mpls_tc"),
@@ -142,8 +186,8 @@ fn attribute(name: &str, content: &str, flow: &mut OdpText) -> Option<()> {
             ("sll", "nd_sll"),
             ("tll", "nd_tll"),
         ],
-        "recirc_id" | "dp_hash" | "skb_priority" | "ct_state" | "ct_zone" | "ct_mark"
-        | "ct_label" | "packet_type" => return Some(()),
+        "dp_hash" | "skb_priority" | "ct_state" | "ct_zone" | "ct_mark" | "ct_label"
+        | "packet_type" => return Some(()),
         _ => return None,
     };
     for pair in content.split(',').filter(|p| !p.is_empty()) {
@@ -159,8 +203,8 @@ fn attribute(name: &str, content: &str, flow: &mut OdpText) -> Option<()> {
     Some(())
 }
 
-/// `vid`, `pcp` and `cfi` as the one word that they are on the wire, where 1 of `cfi` says that there is a tag.
-fn vlan(content: &str, say: &mut dyn FnMut(&str, &str)) -> Option<()> {
+/// `vid`, `pcp` and `cfi` as the one word that they are on the wire, where 1 of `cfi` says that there is a tag; and its mask.
+fn vlan(content: &str) -> Option<(u16, u16)> {
     let (mut tci, mut mask) = (0x1000_u16, 0x1000_u16);
     for pair in content.split(',').filter(|p| !p.is_empty()) {
         let (key, value) = pair.split_once('=')?;
@@ -174,11 +218,7 @@ fn vlan(content: &str, say: &mut dyn FnMut(&str, &str)) -> Option<()> {
         tci = tci & !(all << shift) | value << shift;
         mask |= under << shift;
     }
-    match mask {
-        u16::MAX => say("vlan_tci", &format!("{tci:#x}")),
-        mask => say("vlan_tci", &format!("{tci:#x}/{mask:#x}")),
-    }
-    Some(())
+    Some((tci, mask))
 }
 
 /// The octet of DSCP and ECN, which OpenFlow names apart.
@@ -263,6 +303,29 @@ mod tests {
             said("eth_type(0x0806),arp(sip=10.0.0.1,op=1)").1,
             "dl_type=0x0806,arp_spa=10.0.0.1,arp_op=1"
         );
+    }
+
+    #[test]
+    fn a_second_tag_is_put_into_the_key() {
+        let text = "recirc_id(0x2),eth_type(0x88a8),vlan(vid=16,pcp=1),encap(eth_type(0x8100),vlan(vid=17,pcp=0),encap(eth_type(0xabcd)))";
+        let flow = parse(text).unwrap();
+        assert_eq!(flow.terms, "vlan_tci=0x3010,dl_type=0xabcd");
+        assert_eq!(flow.recirc_id, Some(2));
+        let mut key = FlowKey {
+            present: Present::VLAN0,
+            ..FlowKey::default()
+        };
+        flow.add_tags(&mut key);
+        assert_eq!(
+            (
+                key.vlan0_tpid.get(),
+                key.vlan1_tpid.get(),
+                key.vlan1_tci.get()
+            ),
+            (0x88a8, 0x8100, 0x1011)
+        );
+        assert!(key.present.has(Present::VLAN1));
+        assert_eq!(parse("recirc_id(0),in_port(1)").unwrap().recirc_id, None);
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub struct Settings {
     /// TTL expiry goes to controllers (`OFPC_INVALID_TTL_TO_CONTROLLER`).
     pub invalid_ttl_to_controller: bool,
     /// The bridge's datapath is a dummy, for test suites that compare its cached flows with Open vSwitch's: they have the bits
-    /// that are looked at there (what is written counts, and what kind of frame it is), and queues their own numbers.
+    /// that are looked at there (what is written counts, and what kind of frame it is), queues their own numbers, and copies of
+    /// frames whose TTL expired, whoever wants them.
     pub dummy: bool,
     /// No controller can be reached and `fail_mode` is standalone: the bridge switches by itself, whatever its tables say.
     pub fail_open: bool,

@@ -74,6 +74,14 @@ pub struct Recorder {
     pub lines: Vec<TraceLine>,
 }
 
+impl Recorder {
+    /// Whether this action came to run.
+    pub fn ran(&self, action: &Action) -> bool {
+        let runs = |l: &TraceLine| matches!(&l.event, TraceEvent::Action(a) if a == action);
+        self.lines.iter().any(runs)
+    }
+}
+
 impl Trace for Recorder {
     fn record(&mut self, depth: u16, event: impl FnOnce() -> TraceEvent) {
         self.lines.push(TraceLine {

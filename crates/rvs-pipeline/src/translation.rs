@@ -223,6 +223,8 @@ pub struct PacketInNote {
     pub cookie: u64,
     /// No flow at all sent it: a table was missed that has no table-miss flow.
     pub miss: bool,
+    /// A table-miss flow sends it: controllers of versions that know of none are told of an action.
+    pub miss_flow: bool,
     pub reason: PacketInReason,
     /// Octets of the frame to send; 0xffff for all.
     pub max_len: u16,
@@ -256,6 +258,8 @@ pub struct FrozenState {
     pub action_set: ActionSet,
     /// What is left to do, innermost first.
     pub rest: Vec<FrozenRest>,
+    /// Table and cookie of the first rule, for which the action set speaks.
+    pub first: Option<(TableId, u64)>,
     /// The action set is executed at the end.
     pub run_set: bool,
     /// Two tags are to be seen whatever the VLAN limit: the pipeline itself has pushed one of them.
@@ -290,6 +294,7 @@ impl FrozenState {
             stack: Vec::new(),
             action_set: ActionSet::default(),
             rest: vec![rest],
+            first: None,
             run_set: true,
             two_tags: false,
             arriving: true,

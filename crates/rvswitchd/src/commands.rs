@@ -10,7 +10,7 @@ use std::time::Duration;
 use rvs_dpif::{ActionText, DropReason, FlowId};
 use rvs_flow::{DpPort, OdpFlow};
 use rvs_packet::Now;
-use rvs_pipeline::BridgeId;
+use rvs_pipeline::{BridgeId, FrozenStates};
 use rvs_slowpath::{InstalledFlow, SlowPath};
 use rvs_switch::ports::BridgeState;
 use rvs_switch::Switch;
@@ -70,6 +70,8 @@ pub struct Daemon {
     /// What `dpctl/add-dp` made.
     pub handmade: stock::Handmade,
     pub thrift: Thrift,
+    /// Where traces that teach stopped, for those that go on there.
+    pub traced: FrozenStates,
 }
 
 pub type Answer = Result<Value, String>;
@@ -207,6 +209,7 @@ impl Daemon {
             features: stock::Features::default(),
             named_flows: BTreeMap::new(),
             handmade: stock::Handmade::default(),
+            traced: FrozenStates::default(),
             thrift: Thrift::default(),
         }
     }

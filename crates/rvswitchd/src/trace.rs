@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use rvs_dpif::{ActionText, DpAction, DropReason, PuntReason};
+use rvs_dpif::{ActionText, DropReason};
 use rvs_flow::field::PortNames;
 use rvs_flow::key::{FRAG_LATER, TCI_PRESENT};
 use rvs_flow::matching::{terms, MatchParser};
@@ -22,17 +22,17 @@ use rvs_flow::{
     Present,
 };
 use rvs_openflow::text::Words;
-use rvs_openflow::{ActionSet, Instructions, PacketInReason, TableId, Version};
+use rvs_openflow::{Action, ActionSet, Instructions, PacketInReason, TableId, Version};
 use rvs_packet::{EtherType, IpProto};
 use rvs_pipeline::{
     translate, translate_actions, Bridge, FrozenRest, FrozenState, FrozenStates, FrozenThen,
-    PacketInNote, PipelineView, Ports, PuntNote, Recorder, TraceEvent, TraceLine, Translation,
-    World,
+    PipelineView, Ports, PuntNote, Recorder, TraceEvent, TraceLine, Translation, World,
 };
 use serde_json::{json, Value};
 
 use self::asked::Asked;
 use self::committed::Committed;
+use self::copies::{packet_in, punts};
 use self::layout::Layout;
 use crate::clock;
 use crate::commands::Daemon;
@@ -40,12 +40,16 @@ use crate::stock;
 
 mod asked;
 pub mod committed;
+mod copies;
 mod layout;
 
 pub use self::asked::octets;
+pub use self::copies::copy_in_flow;
 
 /// Rounds of recirculation that are followed.
 const MAX_ROUNDS: usize = 32;
+/// Places that traces stopped at that are kept for later ones, before all are forgotten.
+const MAX_KEPT: usize = 256;
 /// TTL of a frame whose flow names none: what hosts send. `ofproto/trace` takes flows to the letter.
 const USUAL_TTL: u8 = 64;
 
@@ -84,6 +88,8 @@ struct Told {
     rounds: Vec<Round>,
     /// What there is to be learned from.
     lessons: Vec<Translation>,
+    /// Where it stopped, under the numbers that it tells.
+    frozen: FrozenStates,
 }
 
 /// One translation of it.
@@ -106,15 +112,20 @@ fn trace(daemon: &Daemon, params: &[String], stock: bool) -> Result<Told, String
     let asked = Asked::parse(params, stock)?;
     let slow = daemon.switch.slow();
     let view = slow.view();
-    let (bridge, key) = situate(daemon, view.world, &asked)?;
-    let start = start_of(view.world, bridge, &key);
-    Ok(follow(view, bridge, &key, start, &asked))
+    let (bridge, key) = situate(daemon, view, &asked)?;
+    let frozen = daemon.traced.clone();
+    let id = key.flow.recirc_id;
+    let start = match frozen.get(&id).or_else(|| view.frozen.get(&id)) {
+        Some(state) => Some((**state).clone()),
+        None => start_of(view.world, bridge, &key),
+    };
+    Ok(follow(view, bridge, &key, (start, frozen), &asked))
 }
 
 /// The bridge that is asked about, and the key of the frame.
 fn situate<'w>(
     daemon: &Daemon,
-    world: &'w World,
+    view: PipelineView<'w>,
     asked: &Asked<'_>,
 ) -> Result<(&'w Bridge, PipelineKey), String> {
     match odp_text::parse(asked.flow) {
@@ -124,13 +135,14 @@ fn situate<'w>(
             if asked.stock && !asked.bridge.is_none_or(is_known) {
                 return Err("Cannot find the datapath".to_owned());
             }
-            arrival_at(daemon, world, &flow, asked)
+            arrival_at(daemon, view, &flow, asked)
         }
         Err(e) => {
             let name = asked
                 .bridge
                 .ok_or_else(|| format!("{e} (or the bridge name was omitted)"))?;
-            let bridge = world
+            let bridge = view
+                .world
                 .bridge_by_name(name)
                 .ok_or_else(|| format!("{name}: unknown bridge"))?;
             Ok((bridge, arrival(bridge, asked)?))
@@ -141,11 +153,18 @@ fn situate<'w>(
 /// The key of a frame that is described in the words of the datapath, and the bridge that its port belongs to.
 fn arrival_at<'w>(
     daemon: &Daemon,
-    world: &'w World,
+    PipelineView { world, frozen, .. }: PipelineView<'w>,
     flow: &OdpText,
     asked: &Asked<'_>,
 ) -> Result<(&'w Bridge, PipelineKey), String> {
     let (mut key, _) = key_of(&flow.terms, &NoPortNames)?;
+    flow.add_tags(&mut key.flow);
+    if let Some(id) = flow.recirc_id {
+        if !daemon.traced.contains_key(&id) && !frozen.contains_key(&id) {
+            return Err(format!("no recirculation data for recirc_id {id:#x}"));
+        }
+        key.flow.recirc_id = id;
+    }
     if let Some(bytes) = &asked.packet {
         key.flow = extract_bytes(bytes, DpPort::NONE, ParseLimits::new(0));
     }
@@ -237,17 +256,17 @@ fn complete(f: &mut FlowKey) {
     f.present = p;
 }
 
-/// Translates, from `start` if it is not where frames of devices do, and goes on where the frame recirculates.
+/// Translates, from `start` if it is not where frames of devices do, and goes on where the frame recirculates. `frozen` is what
+/// earlier traces left.
 fn follow(
     view: PipelineView<'_>,
     bridge: &Bridge,
     key: &PipelineKey,
-    mut start: Option<FrozenState>,
+    (mut start, mut frozen): (Option<FrozenState>, FrozenStates),
     asked: &Asked<'_>,
 ) -> Told {
     let world = view.world;
     let (mut rounds, mut lessons) = (Vec::new(), Vec::new());
-    let mut frozen = FrozenStates::default();
     let mut waiting = VecDeque::from([(None, *key)]);
     while let Some((resumed, key)) = waiting.pop_front() {
         let view = PipelineView {
@@ -263,6 +282,8 @@ fn follow(
         let first = frozen.len() as u32 + 1;
         t.bind(|i| i as u64, |i| first + i as u32);
         let last = final_key(&recorder.lines).unwrap_or(key);
+        // As there, where that action ends a trace.
+        let follows = !asked.stock || !recorder.ran(&Action::DebugRecirc);
         for (id, state) in (first..).zip(std::mem::take(&mut t.frozen)) {
             frozen.insert(id, Arc::new(state));
             let mut again = PipelineKey {
@@ -272,7 +293,7 @@ fn follow(
             again.flow = last.flow;
             again.flow.recirc_id = id;
             complete(&mut again.flow);
-            if rounds.len() + waiting.len() < MAX_ROUNDS {
+            if follows && rounds.len() + waiting.len() < MAX_ROUNDS {
                 waiting.push_back((Some(id), again));
             }
         }
@@ -283,12 +304,16 @@ fn follow(
             stock: asked.stock,
             teaches: asked.teaches,
         };
-        rounds.push(shown.round(resumed, &key, &recorder.lines, &t));
+        rounds.push(shown.round(resumed, &key, &recorder, &t));
         if asked.teaches {
             lessons.push(t);
         }
     }
-    Told { rounds, lessons }
+    Told {
+        rounds,
+        lessons,
+        frozen,
+    }
 }
 
 /// `None` for a frame of a device: it starts as frames do. Others (of a patch, of a controller, with registers set) start in
@@ -330,6 +355,7 @@ fn start_state(bridge: &Bridge, key: &PipelineKey) -> FrozenState {
         stack: Vec::new(),
         action_set: ActionSet::default(),
         rest: vec![rest],
+        first: None,
         run_set: true,
         two_tags: false,
         arriving: true,
@@ -371,16 +397,21 @@ impl Shown<'_> {
     }
 
     fn frame(&self, key: &PipelineKey) -> String {
-        Match::of_frame(key).display(self.port_names()).to_string()
+        let said = Match::of_frame(key).display(self.port_names()).to_string();
+        match self.stock && key.flow.recirc_id != 0 {
+            true => with_eth(&said),
+            false => said,
+        }
     }
 
     fn round(
         &self,
         resumed: Option<u32>,
         key: &PipelineKey,
-        lines: &[TraceLine],
+        recorder: &Recorder,
         t: &Translation,
     ) -> Round {
+        let lines = &recorder.lines;
         let flow = self.frame(key);
         let end = final_key(lines).map_or_else(String::new, |k| self.frame(&k));
         let port = |dp: DpPort| match self.world.port(dp) {
@@ -388,7 +419,7 @@ impl Shown<'_> {
             _ => dp.to_string(),
         };
         let punt = |cookie: u64| match t.notes.get(usize::try_from(cookie).ok()?)? {
-            PuntNote::PacketIn(note) => Some(packet_in(note, true)),
+            PuntNote::PacketIn(note) => Some(packet_in(note, !self.teaches)),
             PuntNote::Protocol { .. } => None,
         };
         let actions = match self.stock {
@@ -415,13 +446,14 @@ impl Shown<'_> {
                 end
             },
             flow,
-            megaflow: self.megaflow(key, &t.mask),
+            megaflow: match self.stock && actions.contains("skb_priority") {
+                true => with_priority(&self.megaflow(key, &t.mask)),
+                false => self.megaflow(key, &t.mask),
+            },
             drop: t.drop,
             actions,
             to_controller: punts(&t.actions),
-            debug_slow: lines
-                .iter()
-                .any(|l| l.event == TraceEvent::Action(rvs_openflow::Action::DebugSlow)),
+            debug_slow: recorder.ran(&Action::DebugSlow),
             stock: self.stock,
         }
     }
@@ -466,40 +498,9 @@ fn with_eth(said: &str) -> String {
     }
 }
 
-/// A copy that a cached flow makes, if it is for controllers.
-pub fn copy_in_flow(note: &PuntNote) -> Option<String> {
-    match note {
-        PuntNote::PacketIn(note) => Some(packet_in(note, false)),
-        PuntNote::Protocol { .. } => None,
-    }
-}
-
-/// The copy for a controller as Open vSwitch's traces have it, where it is made and not sent. What it would go on with has a
-/// number of its own there.
-fn packet_in(note: &PacketInNote, traced: bool) -> String {
-    format!(
-        "userspace(pid=0,controller(reason={},dont_send={},continuation={},recirc_id=1,rule_cookie={},controller_id={},max_len={}))",
-        note.reason as u8,
-        u8::from(traced),
-        u8::from(note.paused.is_some()),
-        match note.told_cookie() {
-            0 => "0".to_owned(),
-            cookie => format!("{cookie:#x}"),
-        },
-        note.controller.0,
-        note.max_len
-    )
-}
-
-fn punts(actions: &[DpAction]) -> bool {
-    actions.iter().any(|a| match a {
-        DpAction::Punt { reason, .. } => *reason == PuntReason::Controller,
-        DpAction::Clone(inner) => punts(inner),
-        DpAction::CheckPktLen {
-            larger, otherwise, ..
-        } => punts(larger) || punts(otherwise),
-        _ => false,
-    })
+/// A frame's priority is the one that it came with, where it is changed.
+fn with_priority(megaflow: &str) -> String {
+    megaflow.replacen("recirc_id=0,", "recirc_id=0,skb_priority=0,", 1)
 }
 
 impl Round {
@@ -557,6 +558,12 @@ impl Told {
     fn teach(&self, daemon: &mut Daemon) {
         for lesson in &self.lessons {
             daemon.switch.teach(clock::now(), lesson);
+        }
+        if !self.lessons.is_empty() {
+            daemon.traced = match self.frozen.len() {
+                ..=MAX_KEPT => self.frozen.clone(),
+                _ => FrozenStates::default(),
+            };
         }
     }
 

@@ -34,7 +34,14 @@ fn told(flow: &str, names: bool) -> Result<String, String> {
         frozen: &FrozenStates::default(),
     };
     let start = start_of(&world, &bridge, &key);
-    Ok(follow(view, &bridge, &key, start, &asked).text())
+    Ok(follow(
+        view,
+        &bridge,
+        &key,
+        (start, FrozenStates::default()),
+        &asked,
+    )
+    .text())
 }
 
 #[test]
@@ -331,7 +338,14 @@ fn stock_traces_say_what_the_fields_say() {
         frozen: &FrozenStates::default(),
     };
     let start = start_of(&world, &bridge, &key);
-    let text = follow(view, &bridge, &key, start, &asked).text();
+    let text = follow(
+        view,
+        &bridge,
+        &key,
+        (start, FrozenStates::default()),
+        &asked,
+    )
+    .text();
     assert!(text.contains("nw_ttl=0"), "{text}");
     let (steps, _) = text.split_once("\nMegaflow: ").unwrap();
     assert!(

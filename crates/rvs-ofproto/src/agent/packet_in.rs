@@ -25,6 +25,9 @@ impl Agent {
                 let continuation = continuation.unwrap_or_default();
                 Message::PacketIn(Box::new(packet_in(frame, total_len, note, continuation)))
             });
+            if let Message::PacketIn(p) = message {
+                p.reason = told_reason(note, conn.version());
+            }
             match conn.dialect.encode(message, 0) {
                 Ok(bytes) => conn.add_packet_in(now, port, is_miss, bytes),
                 Err(e) => tracing::debug!(conn = conn.id.0, "a packet-in was not sent: {e}"),
@@ -49,8 +52,18 @@ impl Connection {
 fn wants(conn: &Connection, note: &PacketInNote) -> bool {
     conn.hears_events()
         && conn.controller == note.controller
-        && conn.masks.wants_packet_in(note.reason, conn.is_secondary())
+        && conn
+            .masks
+            .wants_packet_in(told_reason(note, conn.version()), conn.is_secondary())
         && !(note.miss && conn.version() >= Version::Of13)
+}
+
+/// Before 1.3 there are no table-miss flows: what they do is done by an action.
+fn told_reason(note: &PacketInNote, version: Version) -> PacketInReason {
+    match note.miss_flow && version < Version::Of13 {
+        true => PacketInReason::Action,
+        false => note.reason,
+    }
 }
 
 fn packet_in(frame: &[u8], total_len: u32, note: &PacketInNote, continuation: Vec<u8>) -> PacketIn {

@@ -128,6 +128,8 @@ struct Place {
     cookie: u64,
     is_miss: bool,
     reason: PacketInReason,
+    /// Table and cookie of the first rule.
+    first: Option<(TableId, u64)>,
 }
 
 impl<'w> Packet<'w> {
@@ -242,7 +244,8 @@ impl<'w> Run<'w, '_> {
                             table: id,
                             cookie: u64::MAX,
                             is_miss: true,
-                            ..Place::default()
+                            reason: PacketInReason::default(),
+                            ..p.at
                         };
                         self.packet_in(p, PacketInReason::NoMatch, ControllerId(0));
                         p.clear_action_set();
@@ -269,6 +272,7 @@ impl<'w> Run<'w, '_> {
             cookie,
             is_miss,
             reason: PacketInReason::Action,
+            first: p.at.first.or(Some((table, cookie))),
         };
         let Instructions {
             meter: _,
@@ -300,6 +304,9 @@ impl<'w> Run<'w, '_> {
         let set = std::mem::take(&mut p.action_set);
         let actions: Vec<Action> = set.in_order().cloned().collect();
         p.at.reason = PacketInReason::ActionSet;
+        if let Some((table, cookie)) = p.at.first {
+            (p.at.table, p.at.cookie) = (table, cookie);
+        }
         self.actions(p, &actions)
     }
 
@@ -417,7 +424,8 @@ impl<'w> Run<'w, '_> {
     }
 
     fn expired(&mut self, p: &mut Packet<'w>, ids: &[ControllerId]) -> Step {
-        if p.bridge.settings.invalid_ttl_to_controller {
+        let settings = &p.bridge.settings;
+        if settings.invalid_ttl_to_controller || settings.dummy {
             let default = [ControllerId(0)];
             for id in if ids.is_empty() { &default[..] } else { ids } {
                 self.packet_in(p, PacketInReason::InvalidTtl, *id);

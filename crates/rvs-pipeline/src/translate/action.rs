@@ -246,11 +246,8 @@ impl<T: Trace> Ctx<'_, '_, T> {
     }
 
     fn ttl_expired(&mut self, ids: &[ControllerId]) {
-        if self
-            .at
-            .bridge
-            .is_some_and(|b| b.settings.invalid_ttl_to_controller)
-        {
+        let settings = self.at.bridge.map(|b| &b.settings);
+        if settings.is_some_and(|s| s.invalid_ttl_to_controller || s.dummy) {
             let default = [ControllerId(0)];
             for id in if ids.is_empty() { &default[..] } else { ids } {
                 self.packet_in_to(*id, PacketInReason::InvalidTtl, 0xffff);

@@ -82,6 +82,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             table: self.at.table,
             cookie: self.at.cookie,
             miss: false,
+            miss_flow: [what.reason, self.at.reason] == [PacketInReason::NoMatch; 2],
             reason: what.reason,
             max_len: what.max_len,
             controller: what.controller,

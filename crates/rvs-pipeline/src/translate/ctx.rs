@@ -109,6 +109,8 @@ pub(super) struct Place<'a> {
     pub(super) rule: Option<Arc<Rule>>,
     /// Of the rule; all ones without one.
     pub(super) cookie: u64,
+    /// Table and cookie of the first rule, for which the action set speaks.
+    pub(super) first: Option<(TableId, u64)>,
     /// Why an output to the controller is a packet-in: the table-miss flow, its actions, the action set, a bucket.
     pub(super) reason: PacketInReason,
 }
@@ -121,6 +123,7 @@ impl<'a> Place<'a> {
             table: TableId(0),
             rule: None,
             cookie: u64::MAX,
+            first: None,
             reason: PacketInReason::Action,
         }
     }

@@ -106,6 +106,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
             stack: self.stack.clone(),
             action_set: self.action_set.clone(),
             rest: freeze.rest,
+            first: self.at.first,
             run_set: run_set && !freeze.in_set,
             two_tags,
             arriving: false,
@@ -182,6 +183,7 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
     /// Does what was left to do, and the action set at the end.
     fn resume(&mut self, state: &FrozenState) {
         let rest = &state.rest;
+        self.at.first = state.first;
         for (i, r) in rest.iter().enumerate() {
             self.at.table = r.table;
             self.at.cookie = r.cookie;
@@ -206,10 +208,6 @@ impl<'a, T: Trace> Ctx<'a, '_, T> {
                 return;
             }
             if self.exit {
-                // The action set speaks for the outermost level, as if each level had been left in turn.
-                if let Some(outer) = rest[i + 1..].last() {
-                    (self.at.table, self.at.cookie) = (outer.table, outer.cookie);
-                }
                 break;
             }
         }

@@ -87,6 +87,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.at.rule = Some(rule.clone());
         self.at.cookie = rule.cookie;
         self.at.table = rule.table;
+        self.at.first.get_or_insert((rule.table, rule.cookie));
         self.at.reason = if found.is_miss {
             PacketInReason::NoMatch
         } else {
@@ -168,6 +169,9 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.exit = false;
         self.note(|| TraceEvent::ActionSet);
         let actions: Vec<Action> = set.in_order().cloned().collect();
+        if let Some(first) = self.at.first {
+            (self.at.table, self.at.cookie) = first;
+        }
         self.at.become_part(PacketInReason::ActionSet);
         self.in_set = true;
         self.run_actions(&actions);

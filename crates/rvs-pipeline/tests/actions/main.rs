@@ -21,8 +21,8 @@ use rvs_openflow::{
 };
 use rvs_packet::{EtherType, Frame};
 use rvs_pipeline::{
-    Bridge, BridgeId, CachedEffect, FragMode, FrozenState, Miss, Port, Ports, PuntNote, Rule,
-    Settings, Tables,
+    translate_actions, Bridge, BridgeId, CachedEffect, FragMode, FrozenState, Miss, NoTrace, Port,
+    Ports, PuntNote, Rule, Settings, Tables, Translation,
 };
 
 fn out(port: u32) -> Action {
@@ -160,6 +160,47 @@ fn clear_actions_empties_the_set_and_metadata_is_masked() {
         rule(1, 1, "", Instructions::apply(vec![out(3)])),
     ]);
     assert_eq!(lab.ports(&udp(1, 2, &[]), 1), vec![4]);
+}
+
+/// Copies that the action set makes are of the table that the packet came to first, whichever wrote them.
+#[test]
+fn the_action_set_speaks_for_the_first_flow() {
+    let to_controller = Action::output(OfPort::CONTROLLER);
+    let lab = flows(vec![
+        rule(
+            0,
+            1,
+            "",
+            Instructions {
+                goto: Some(TableId(1)),
+                ..Instructions::default()
+            },
+        ),
+        rule(
+            1,
+            1,
+            "",
+            Instructions {
+                apply: Box::new([to_controller.clone(), Action::DebugRecirc]),
+                write: Box::new([to_controller]),
+                ..Instructions::default()
+            },
+        ),
+    ]);
+    let frame = udp(1, 2, &[]);
+    let mut t = lab.translate(&lab.key(&Frame::from_slice(&frame), 1));
+    let state = t.frozen.remove(0);
+    assert_eq!(
+        (t.notes.len(), state.first.map(|f| f.0)),
+        (1, Some(TableId(0)))
+    );
+    let key = lab.key(&Frame::from_slice(&frame), 1);
+    let again = translate_actions(&lab.view(), &key, &state, &mut NoTrace);
+    let table = |t: &Translation| match &t.notes[0] {
+        PuntNote::PacketIn(note) => note.table,
+        PuntNote::Protocol { .. } => TableId(255),
+    };
+    assert_eq!((table(&t), table(&again)), (TableId(1), TableId(0)));
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn frame(text: &str, length: Option<usize>) -> Result<Vec<u8>, String> {
         return trace::octets(&digits).ok_or_else(|| "not an Ethernet frame".to_owned());
     }
     let flow = odp_text::parse(&with_type(text)).map_err(|e| e.to_string())?;
-    let (key, _) = trace::key_of(&flow.terms, &NoPortNames)?;
+    let (mut key, _) = trace::key_of(&flow.terms, &NoPortNames)?;
+    flow.add_tags(&mut key.flow);
     let made = compose(&key.flow, length);
     match length {
         Some(n) if n < SHORTEST || n < made.len() => Err("too small packet len".to_owned()),

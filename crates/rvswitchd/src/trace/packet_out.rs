@@ -3,7 +3,7 @@
 use rvs_flow::OfPort;
 use rvs_openflow::text::Words;
 use rvs_openflow::Version;
-use rvs_pipeline::FrozenState;
+use rvs_pipeline::{FrozenState, FrozenStates};
 use serde_json::{json, Value};
 
 use super::{fields_of, follow, situate, Asked, BridgePorts};
@@ -22,7 +22,7 @@ pub fn as_text(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> 
     let asked = Asked::parse(params, true)?;
     let slow = daemon.switch.slow();
     let view = slow.view();
-    let (bridge, key) = situate(daemon, view.world, &asked)?;
+    let (bridge, key) = situate(daemon, view, &asked)?;
     let words = Words {
         ports: &BridgePorts(&bridge.ports),
         version: Version::Of13,
@@ -30,6 +30,12 @@ pub fn as_text(daemon: &mut Daemon, params: &[String]) -> Result<Value, String> 
     let actions = words.parse_actions(list).map_err(|e| e.to_string())?;
     let mut start = FrozenState::packet_out(bridge.id, OfPort(key.of_port), actions);
     start.fields = fields_of(&key);
-    let told = follow(view, bridge, &key, Some(start), &asked);
+    let told = follow(
+        view,
+        bridge,
+        &key,
+        (Some(start), FrozenStates::default()),
+        &asked,
+    );
     Ok(json!(told.text()))
 }

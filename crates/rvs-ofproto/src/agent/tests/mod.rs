@@ -264,6 +264,7 @@ fn note(port: u32, reason: PacketInReason) -> PacketInNote {
         table: TableId(0),
         cookie: 0x99,
         miss: false,
+        miss_flow: false,
         reason,
         max_len: 0xffff,
         controller: ControllerId(0),

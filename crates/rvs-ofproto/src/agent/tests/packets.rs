@@ -100,6 +100,23 @@ fn a_miss_without_a_flow_goes_to_old_controllers() {
     assert_eq!(pin(&mut rig, new).cookie, Some(0));
 }
 
+/// A table-miss flow is one of 1.3 and later: before, what it does is an action, for those who want such.
+#[test]
+fn a_table_miss_flow_sends_by_an_action_before_1_3() {
+    for (version, want) in [
+        (Version::Of10, PacketInReason::Action),
+        (Version::Of12, PacketInReason::Action),
+        (Version::Of13, PacketInReason::NoMatch),
+    ] {
+        let mut rig = Rig::new();
+        let c = rig.controller(version);
+        let mut miss = note(1, PacketInReason::NoMatch);
+        miss.miss_flow = true;
+        rig.agent.packet_in(rig.now, &[0; 60], 60, &miss);
+        assert_eq!(pin(&mut rig, c).reason, want, "{version:?}");
+    }
+}
+
 #[test]
 fn a_controller_gets_what_bears_its_number() {
     let mut rig = Rig::new();
