@@ -86,7 +86,9 @@ pub fn traces_of_datapath_flows(lab: &Lab) {
     suite.sh(
         "ovs-ofctl add-flow br0 'in_port=1,dl_vlan=16,dl_type=0x8100,actions=2'; \
          ovs-ofctl add-flow br0 'in_port=1,ip,actions=dec_ttl,2'; \
-         ovs-ofctl add-flow br0 'in_port=1,dl_type=0x2000,actions=set_queue:7,2'",
+         ovs-ofctl add-flow br0 'in_port=1,dl_type=0x2000,actions=set_queue:7,2'; \
+         ovs-ofctl add-flow br0 'in_port=2,ip,actions=move:NXM_NX_REG1[]->NXM_OF_IP_SRC[],1'; \
+         ovs-ofctl -O OpenFlow15 add-group br0 group_id=5,type=select,selection_method=hash,bucket=output:1,bucket=output:2",
     );
     let trace = |flow: &str| suite.sh(&format!("ovs-appctl ofproto/trace ovs-dummy '{flow}'"));
     let text = trace(
@@ -102,6 +104,17 @@ pub fn traces_of_datapath_flows(lab: &Lab) {
     assert!(
         text.contains("Megaflow: recirc_id=0,skb_priority=0,eth,in_port=1,"),
         "{text}"
+    );
+    // What is moved does not fix the protocol, what is set does.
+    let text = trace("in_port(2),eth_type(0x0800),ipv4(src=10.0.0.1,proto=17,ttl=9)");
+    assert!(
+        text.contains("Megaflow: recirc_id=0,eth,ip,in_port=2,nw_src=10.0.0.1,nw_frag=no\n"),
+        "{text}"
+    );
+    let log = suite.sh("grep -A2 'Constructing select group 5' ovs-vswitchd.log");
+    assert!(
+        log.ends_with("|No hash fields. Falling back to default hash method.\n"),
+        "{log}"
     );
     suite.stop();
 }

@@ -15,6 +15,8 @@ pub struct Bond {
     /// Its row of table Port.
     pub row: Uuid,
     pub name: String,
+    /// The member that is preferred, which may be none of them.
+    pub primary: Option<String>,
     /// By name.
     pub members: Vec<Member>,
 }
@@ -69,6 +71,7 @@ impl<R: Rim> Switch<R> {
             bonds.push(Bond {
                 row: *row,
                 name: port.cfg.name.clone(),
+                primary: port.cfg.bond_primary.clone(),
                 members,
             });
         }

@@ -79,11 +79,17 @@ fn one(bond: &Bond) -> String {
         Some(Member { mac, name, .. }) => format!("{mac}({name})"),
         None => "00:00:00:00:00:00(none)".to_owned(),
     };
+    let is_member = |name: &str| bond.members.iter().any(|m| m.name == name);
+    let primary = match bond.primary.as_deref() {
+        None => "<none>".to_owned(),
+        Some(name) if is_member(name) => name.to_owned(),
+        Some(name) => format!("{name} (no such member)"),
+    };
     // Whatever mode was asked for, this is how it is used.
     let mut text = format!(
         "---- {} ----\nbond_mode: active-backup\nbond may use recirculation: no, Recirc-ID : -1\nbond-hash-basis: 0\n\
          lb_output action: disabled, bond-id: -1\nupdelay: 0 ms\ndowndelay: 0 ms\nlacp_status: off\n\
-         lacp_fallback_ab: false\nactive-backup primary: <none>\nactive member mac: {active}\n",
+         lacp_fallback_ab: false\nactive-backup primary: {primary}\nactive member mac: {active}\n",
         bond.name
     );
     for m in &bond.members {
@@ -104,5 +110,38 @@ fn lacp(_: &mut Daemon, params: &[String]) -> Answer {
     match params.first() {
         Some(_) => Err("no such lacp object".to_owned()),
         None => Ok(json!("")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rvs_packet::MacAddr;
+
+    use super::*;
+
+    #[test]
+    fn the_preferred_member_is_shown_and_that_it_is_none() {
+        let member = Member {
+            name: "p1".to_owned(),
+            mac: MacAddr::ZERO,
+            live: true,
+            active: true,
+        };
+        let mut bond = Bond {
+            row: Uuid::default(),
+            name: "bond0".to_owned(),
+            primary: None,
+            members: vec![member],
+        };
+        for (primary, shown) in [
+            (None, "<none>"),
+            (Some("p1"), "p1"),
+            (Some("p9"), "p9 (no such member)"),
+        ] {
+            bond.primary = primary.map(str::to_owned);
+            let text = one(&bond);
+            let line = format!("\nactive-backup primary: {shown}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rvs_openflow::message::{GroupCommand, GroupMod, BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST};
-use rvs_openflow::{Action, Bucket, ErrorCode, Group, GroupId, GroupKind, OfError};
+use rvs_openflow::{Action, Bucket, ErrorCode, Group, GroupId, GroupKind, OfError, Selection};
 use rvs_packet::Now;
 use rvs_pipeline::GroupEntry;
 
@@ -85,6 +85,7 @@ impl<P: Plant> Txn<'_, P> {
     }
 
     fn put_group(&mut self, entry: GroupEntry) {
+        tell_selection(&entry.group);
         let id = entry.group.id;
         self.w.bridge.groups.insert(Arc::new(entry));
         self.changed_group(id);
@@ -269,6 +270,19 @@ fn inserted(old: &Group, m: &GroupMod) -> Result<Group, OfError> {
         buckets: buckets.into(),
         ..old.clone()
     })
+}
+
+/// Says in the log, in the words that test suites look for, how a group that hashes chooses.
+fn tell_selection(group: &Group) {
+    let (GroupKind::Select, Selection::Hash { fields, .. }) = (group.kind, &group.selection) else {
+        return;
+    };
+    tracing::debug!(target: "ofproto_dpif", "Constructing select group {}", group.id.0);
+    tracing::debug!(target: "ofproto_dpif", "Selection method specified: hash.");
+    if fields.is_empty() {
+        let what = "No hash fields. Falling back to default hash method.";
+        tracing::debug!(target: "ofproto_dpif", "{what}");
+    }
 }
 
 /// The group without the bucket, or without any.

@@ -107,7 +107,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             Action::Load(v) => self.write(v.dst, v.value),
             Action::Move { src, dst } => {
                 if let Some(v) = self.read(*src) {
-                    self.write(*dst, v);
+                    self.write_moved(*dst, v);
                     self.note_written(*dst, v);
                 }
             }

@@ -25,8 +25,19 @@ impl<T: Trace> Ctx<'_, '_, T> {
         self.write_field(dst.id(), (value << dst.ofs()) & dst.mask(), dst.mask());
     }
 
+    /// Writes a sub-field for a move, which does not fix the protocol in cached flows of dummies.
+    pub(super) fn write_moved(&mut self, dst: SubField, value: u128) {
+        let value = (value << dst.ofs()) & dst.mask();
+        self.write_bits(dst.id(), value, dst.mask(), false);
+    }
+
     /// Writes the bits of `value` that `mask` names. A field that the packet does not have stays absent.
     pub(super) fn write_field(&mut self, id: FieldId, value: u128, mask: u128) {
+        self.write_bits(id, value, mask, true);
+    }
+
+    /// As [`Self::write_field`]; `proto`: the protocol counts as looked at where what is written does. A field that the packet does not have stays absent.
+    fn write_bits(&mut self, id: FieldId, value: u128, mask: u128, proto: bool) {
         let field = Field::of(id);
         match id {
             FieldId::VlanTci => return self.write_tci(value as u16, mask as u16),
@@ -77,7 +88,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             let mut seen = Mask::none();
             field.unwildcard_bits(&mut seen, mask & field.max());
             // An edit of a network or transport header is for frames of one protocol.
-            if self.key.flow.present.any(Present::IP) && needs_ip(field.prereq) {
+            if proto && self.key.flow.present.any(Present::IP) && needs_ip(field.prereq) {
                 seen.0.flow.nw_proto = u8::MAX;
             }
             self.see_mask(&seen);
