@@ -56,7 +56,12 @@ pub fn one_member_at_a_time(lab: &Lab) {
             && tool("ovs-vsctl", "get port bond0 bond_active_slave") == mac
     };
     assert!(active("l1"), "{}", tool("ovs-appctl", "bond/show"));
-    for (down, up, is) in [("k1", "", "l2"), ("k2", "k1", "l1"), ("", "k2", "l1")] {
+    for (down, up, is) in [
+        ("k1", "", "l2"),
+        ("k2", "k1", "l1"),
+        ("k1", "k2", "l2"),
+        ("", "k1", "l2"),
+    ] {
         for (device, state) in [(up, "up"), (down, "down")] {
             if !device.is_empty() {
                 lab.sh(&format!("ip -n far link set {device} {state}"));
@@ -69,6 +74,12 @@ pub fn one_member_at_a_time(lab: &Lab) {
         lab.ping("h1", "10.9.0.2");
         no_storm(lab);
     }
+    // It stays with the one that it has, but for the primary.
+    assert!(active("l2"), "{}", tool("ovs-appctl", "bond/show"));
+    tool("ovs-vsctl", "set port bond0 other_config:bond-primary=l1");
+    within(Duration::from_secs(5), "the primary is in use", || {
+        active("l1")
+    });
     let log = switch.log();
     assert!(!log.contains("|WARN|") && !log.contains("|ERR|"), "{log}");
 }

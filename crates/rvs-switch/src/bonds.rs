@@ -1,5 +1,5 @@
-//! Bonds: ports of several interfaces. Whatever mode the row asks for, one member is in use at a time, the first that is live,
-//! `other_config:bond-primary` before others and these by name, and NORMAL neither sends to the others nor takes frames from them: no loop, and no
+//! Bonds: ports of several interfaces. Whatever mode the row asks for, one member is in use at a time: the first that is live,
+//! `other_config:bond-primary` before others, the one that is in use before the rest, and these by name; NORMAL neither sends to the others nor takes frames from them: no loop, and no
 //! frame twice, whatever is at the other end. Neither LACP nor delays are looked at.
 
 use rvs_ovsdb::Uuid;

@@ -12,9 +12,10 @@ use crate::qos;
 
 /// The ports of a bridge that are open, in the bundles of its `Port` rows.
 /// `config` tells what a controller has configured of a port, `stp` what the spanning tree says of it, `peer` where the other
-/// end of a patch port is.
+/// end of a patch port is. `before` is the last such snapshot: a bond stays with the member that it uses.
 pub fn ports(
     state: &BridgeState,
+    before: &Ports,
     config: impl Fn(OfPort) -> PortConfig,
     stp: impl Fn(OfPort) -> StpState,
     peer: impl Fn(&Patch) -> Option<(BridgeId, OfPort)>,
@@ -29,7 +30,13 @@ pub fn ports(
         let bundle = BundleId(first.0);
         // The order in which a bond prefers them.
         let primary = p.cfg.bond_primary.as_ref();
-        members.sort_by_key(|i| (Some(&i.cfg.name) != primary, &i.cfg.name));
+        let used = before.bundle(bundle).and_then(|b| before.active(b));
+        let rank = |name: &String| match used {
+            _ if Some(name) == primary => 0,
+            Some(used) if *used.name == **name => 1,
+            _ => 2,
+        };
+        members.sort_by_key(|i| (rank(&i.cfg.name), &i.cfg.name));
         for i in &members {
             let port = match (&i.open, &i.patch) {
                 (Some((dp, link)), _) => Port {

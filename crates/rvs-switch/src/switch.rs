@@ -416,7 +416,7 @@ impl<R: Rim> Switch<R> {
         let config = |of| office.map_or_else(Default::default, |o| o.agent.state.port_config(of));
         let stp = |of| trees.state(id, of);
         let peer = |patch: &Patch| other_end(bridge_ids, slow.world(), patch);
-        bridge.ports = Arc::new(snapshot::ports(state, config, stp, peer));
+        bridge.ports = Arc::new(snapshot::ports(state, &bridge.ports, config, stp, peer));
         bridge.mirrors = Arc::new(snapshot::mirrors(state));
         let mut settings = snapshot::settings(&state.cfg, self.vlan_limit);
         if let Some(office) = office {
