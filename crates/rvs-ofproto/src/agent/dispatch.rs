@@ -18,11 +18,12 @@ use crate::Author;
 /// The change that a message asks for; `None` for other messages.
 ///
 /// # Errors
-/// It names a frame of the switch: none are kept.
+/// It names a frame of the switch: none are kept. It adds to a table that is not for controllers.
 pub(super) fn to_mod(m: Message) -> Result<Option<Mod>, OfError> {
     Ok(Some(match m {
         Message::FlowMod(m) => {
             check_flow_buffer(&m)?;
+            check_table(&m)?;
             Mod::Flow(m)
         }
         Message::PacketOut(m) => {
@@ -36,6 +37,14 @@ pub(super) fn to_mod(m: Message) -> Result<Option<Mod>, OfError> {
         Message::PortMod(m) => Mod::Port(m),
         _ => return Ok(None),
     }))
+}
+
+/// Open vSwitch keeps a table for itself behind those that it shows, and says so to who would add to it.
+fn check_table(m: &FlowMod) -> Result<(), OfError> {
+    if m.command == FlowCommand::Add && m.table.0 == TableId::MAX.0 + 1 {
+        return Err(ErrorCode::BrcEperm.because("table 254 is not for controllers"));
+    }
+    Ok(())
 }
 
 fn check_buffer(id: Option<u32>) -> Result<(), OfError> {

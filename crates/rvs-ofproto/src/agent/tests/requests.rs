@@ -326,6 +326,17 @@ fn unknown_tables_and_meters_are_refused() {
     assert_eq!(rig.error(c, &meter), ErrorCode::MmfcUnknownMeter);
 }
 
+/// As Open vSwitch has it, which keeps that table for itself.
+#[test]
+fn adding_to_the_table_behind_the_last_is_not_permitted() {
+    let mut rig = Rig::new();
+    let c = rig.controller(Version::Of13);
+    let mut flow = add_flow(1);
+    flow.table = TableId(254);
+    let m = Message::FlowMod(Box::new(flow));
+    assert_eq!(rig.error(c, &m), ErrorCode::BrcEperm);
+}
+
 #[test]
 fn a_split_request_is_put_together_or_times_out() {
     let mut rig = Rig::new();
