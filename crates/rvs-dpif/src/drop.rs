@@ -96,6 +96,11 @@ impl DropReason {
         Self::InactiveMember,
         Self::MirrorOutput,
     ];
+    /// Whether tables that lead into one another without end are the likely cause.
+    pub const fn is_endless(self) -> bool {
+        matches!(self, Self::TooDeep | Self::TooManyResubmits)
+    }
+
     /// The slow path had no room.
     pub const NO_ROOM: &'static [Self] =
         &[Self::UpcallQueueFull, Self::ParkingFull, Self::ParkTimeout];

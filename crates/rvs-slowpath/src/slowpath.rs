@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use rvs_dpif::{
-    AckToken, Actions, DpAction, DpCommand, FlowId, FlowStats, Megaflow, Upcall, UpcallKind,
-    WorkerId,
+    AckToken, Actions, DpAction, DpCommand, DropReason, FlowId, FlowStats, Megaflow, Upcall,
+    UpcallKind, WorkerId,
 };
 use rvs_flow::{DpPort, FlowKey, Key, Mask};
 use rvs_openflow::MeterId;
@@ -37,6 +37,9 @@ pub trait Dispatch {
 
     /// A flow was installed for a frame of this key; `note` tells what the copies that it punts are for.
     fn flow_added(&mut self, _key: &FlowKey, _flow: &Megaflow, _note: Notes<'_>) {}
+
+    /// The translation of a frame of this key was given up: tables lead in circles, or too far.
+    fn gave_up(&mut self, _now: Now, _key: &FlowKey) {}
 
     /// Brings the statistics of flows up to date where a tier does not write them as it goes (the kernel's).
     fn collect(&mut self) {}
@@ -205,6 +208,9 @@ impl SlowPath {
             worker, key, frame, ..
         } = upcall;
         let translation = self.translate_settled(now, &key, out);
+        if translation.drop.is_some_and(DropReason::is_endless) {
+            out.gave_up(now, &key);
+        }
         let bound = self.bind(&key, translation);
         let (actions, drop) = (self.metered(&key, &bound.actions), bound.translation.drop);
         let effects = bound.translation.effects.clone();

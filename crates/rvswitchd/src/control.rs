@@ -30,7 +30,7 @@ use crate::remote::Remote;
 use crate::spin::{look_for, wait_for, Spin};
 use crate::survive::Resume;
 use crate::worker::Order;
-use crate::{clock, notify};
+use crate::{clock, notify, trace};
 
 pub use outside::Outside;
 
@@ -315,6 +315,7 @@ impl Control {
             match letter {
                 Letter::Punt(upcall, note) => self.switch().punted(now, &upcall, &note),
                 Letter::Learn(taught) => self.switch().learned(now, &taught),
+                Letter::GaveUp(key) => trace::log_failure(&self.daemon, &key),
                 Letter::KernelForwards => self.switch().rim.devices.kernel_forwards(now),
             }
         }

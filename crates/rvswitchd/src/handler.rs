@@ -31,6 +31,8 @@ use crate::worker::{Order, WorkerHandle};
 const TURN: usize = 64;
 /// Flows put into the kernel under one lock.
 const PROMOTIONS: usize = 256;
+/// Between two stories of translations that were given up.
+const STORIES: Duration = Duration::from_secs(60);
 /// Longest sleep while there is anything to look after.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -79,6 +81,8 @@ pub struct Wires {
     pub workers: Vec<WorkerHandle>,
     pub control: Slot,
     pub tier0: Place<Tier0>,
+    /// When a translation that was given up was told last.
+    pub gave_up: Option<Now>,
 }
 
 impl Dispatch for Wires {
@@ -120,6 +124,14 @@ impl Dispatch for Wires {
             OdpFlow::new(key, &flow.mask),
             actions.text(key, &flow.actions)
         );
+    }
+
+    /// It is a long story: told once a minute.
+    fn gave_up(&mut self, now: Now, key: &FlowKey) {
+        if self.gave_up.is_none_or(|at| now.since(at) >= STORIES) {
+            self.gave_up = Some(now);
+            self.control.put(Letter::GaveUp(*key));
+        }
     }
 
     fn collect(&mut self) {

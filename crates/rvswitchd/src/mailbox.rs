@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{bounded, Receiver, Sender};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rvs_dpif::Upcall;
+use rvs_flow::FlowKey;
 use rvs_pipeline::PuntNote;
 use rvs_slowpath::Taught;
 
@@ -21,6 +22,8 @@ const CAPACITY: usize = 8192;
 pub enum Letter {
     Punt(Box<Upcall>, Arc<PuntNote>),
     Learn(Taught),
+    /// The translation of a frame of this key was given up.
+    GaveUp(FlowKey),
     /// A flow has come into the kernel's cache, where nothing was forwarded lately.
     KernelForwards,
 }

@@ -149,6 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
         workers: workers.clone(),
         control: slot,
         tier0: tier0.clone(),
+        gave_up: None,
     };
     let latency = Arc::new(Latency::default());
     let handler = Handler {

@@ -122,6 +122,29 @@ fn trace(daemon: &Daemon, params: &[String], stock: bool) -> Result<Told, String
     Ok(follow(view, bridge, &key, (start, frozen), &asked))
 }
 
+/// Tells the log how a translation came to be given up, as the field's daemon does. One that goes on after a recirculation is
+/// not followed.
+pub fn log_failure(daemon: &Daemon, key: &FlowKey) {
+    let slow = daemon.switch.slow();
+    let view = slow.view();
+    let arrived = view.world.port(DpPort(key.in_port));
+    let Some((bridge, port)) = arrived.filter(|_| key.recirc_id == 0) else {
+        return;
+    };
+    let key = PipelineKey {
+        flow: *key,
+        of_port: port.of.0,
+        ..PipelineKey::default()
+    };
+    let asked = Asked {
+        stock: true,
+        ..Asked::default()
+    };
+    let told = follow(view, bridge, &key, (None, FrozenStates::default()), &asked);
+    drop(slow);
+    tracing::warn!(target: "ofproto_dpif_upcall", "{}", told.text().trim_end());
+}
+
 /// The bridge that is asked about, and the key of the frame.
 fn situate<'w>(
     daemon: &Daemon,

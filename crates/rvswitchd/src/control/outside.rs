@@ -55,6 +55,10 @@ impl Dispatch for Outside {
         self.wires.flow_added(key, flow, note);
     }
 
+    fn gave_up(&mut self, now: Now, key: &FlowKey) {
+        self.wires.gave_up(now, key);
+    }
+
     fn collect(&mut self) {
         self.wires.collect();
     }
