@@ -108,6 +108,24 @@ pub fn small_answers(lab: &Lab) {
     suite.stop();
 }
 
+/// Tables that lead in circles: the first frame that they cost has its story in the log, the next ones have none.
+pub fn a_translation_that_is_given_up(lab: &Lab) {
+    let suite = Suite::start(lab);
+    suite.sh("ovs-ofctl add-flow br0 'actions=resubmit(,0)'");
+    suite.receive("p1", TCP);
+    suite.receive("p2", &TCP.replace("in_port(1)", "in_port(2)"));
+    let log = || suite.sh("cat ovs-vswitchd.log");
+    let end = "\nTranslation failed (Recursion too deep), packet is dropped.\n";
+    eventually("it is told", || log().contains(end));
+    let log = log();
+    assert!(
+        log.contains("|ofproto_dpif_upcall|WARN|Flow: tcp,in_port=1,"),
+        "{log}"
+    );
+    assert!(log.matches("resubmit(,0)\n").count() >= 64, "{log}");
+    assert_eq!(log.matches(end).count(), 1, "{log}");
+}
+
 /// Datapaths and ports by hand, and features that are set.
 pub fn datapaths_by_hand(lab: &Lab) {
     let suite = Suite::start(lab);
@@ -115,6 +133,45 @@ pub fn datapaths_by_hand(lab: &Lab) {
     let refuses = |what: &str, says: &str| suite.refuses(&format!("ovs-appctl dpctl/{what}"), says);
     dpctl("add-dp dummy@br0");
     refuses("add-dp dummy@br0", "ovs-vswitchd: add_dp (File exists)\n");
+    let eth = |n: u32| format!("in_port(1),eth(dst=02:00:00:00:00:0{n}),eth_type(0x1234)");
+    let (a, b) = (eth(1), eth(2));
+    suite.sh(&format!(
+        "printf '{a} 2\nadd {b} 3\n' > flows; printf 'delete {b}\n{a} 4\n' > changes"
+    ));
+    dpctl("add-flows dummy@br0 flows");
+    refuses(
+        "add-flows dummy@br0 flows",
+        "updating flow table (File exists)\nflows:1: ",
+    );
+    dpctl("mod-flows dummy@br0 changes");
+    let end = "packets:0, bytes:0, used:never, actions:4\n";
+    assert_eq!(
+        dpctl("dump-flows dummy@br0"),
+        format!("flow-dump from the main thread:\nrecirc_id(0),{a}, {end}")
+    );
+    dpctl("del-flows dummy@br0");
+    assert_eq!(dpctl("dump-flows dummy@br0"), "");
+    // A port of the bridges' own goes, and comes back with the next change of the configuration.
+    let ports = || suite.sh("ovs-appctl dpif/show");
+    dpctl("del-if dummy@ovs-dummy p1");
+    assert!(!ports().contains("    p1 "), "{}", ports());
+    refuses(
+        "del-if dummy@ovs-dummy p1",
+        "ovs-vswitchd: no port named p1",
+    );
+    suite.sh("ovs-vsctl --timeout=10 set bridge br0 other_config:forward-bpdu=true");
+    assert!(ports().contains("    p1 1/1: (dummy)\n"), "{}", ports());
+    // The bridges' own takes flows, too.
+    suite.sh("ovs-appctl revalidator/pause");
+    dpctl("add-flows flows");
+    dpctl("mod-flows changes");
+    let there = dpctl("dump-flows");
+    assert!(
+        there.ends_with(&format!(" {end}")) && there.lines().count() == 2,
+        "{there}"
+    );
+    dpctl("del-flows");
+    suite.sh("ovs-appctl revalidator/resume");
     assert_eq!(dpctl("dump-dps"), "dummy@br0\ndummy@ovs-dummy\n");
     dpctl("add-if dummy@br0 vif1.0,type=tap,port_no=5");
     let head = "dummy@br0:\n  lookups: hit:0 missed:0 lost:0\n  flows: 0\n  port 0: br0 (dummy-internal)\n";

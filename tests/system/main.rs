@@ -142,6 +142,7 @@ fn main() -> ExitCode {
         dummy_tools::messages_in_the_log,
         dummy_tools::datapaths_by_hand,
         dummy_tools::small_answers,
+        dummy_tools::a_translation_that_is_given_up,
         dummy_tools::flows_in_the_other_s_words,
         dummy_tools::flows_by_hand,
         dummy::states_and_traces,

@@ -252,6 +252,10 @@ impl<R: Rim> Switch<R> {
             let db = database(&self.server, self.remote.as_ref());
             let changes = self.topology.reconfigure(db, &touched, &mut self.rim);
             self.apply(&changes);
+            if self.rim.dummies() {
+                // No device tells that it is there again.
+                self.retry_ports();
+            }
         }
         self.tell_survival();
     }

@@ -5,6 +5,7 @@
 //! `netdev@ovs-netdev` too.
 
 mod features;
+mod flow_files;
 mod flows;
 mod handmade;
 mod ports;
@@ -107,6 +108,18 @@ pub const COMMANDS: &[Command] = &[
         run: flows::get,
     },
     Command {
+        name: "dpctl/add-flows",
+        usage: "[DATAPATH] FILE",
+        params: (1, 5),
+        run: flow_files::add,
+    },
+    Command {
+        name: "dpctl/mod-flows",
+        usage: "[DATAPATH] FILE",
+        params: (1, 5),
+        run: flow_files::modify,
+    },
+    Command {
         name: "dpctl/mod-flow",
         usage: "[--may-create] [--clear] [-s] [DATAPATH] FLOW ACTIONS",
         params: (2, 6),
@@ -126,9 +139,9 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "dpctl/del-flows",
-        usage: "[DATAPATH]",
-        params: (0, 1),
-        run: delete_flows,
+        usage: "[DATAPATH] [FILE]",
+        params: (0, 2),
+        run: flow_files::delete,
     },
     Command {
         name: "dpctl/dump-dps",
@@ -354,6 +367,9 @@ fn flows_of_bridge(daemon: &mut Daemon, params: &[String]) -> Answer {
 
 fn datapath_flows(daemon: &mut Daemon, params: &[String]) -> Answer {
     let (style, words) = style(params)?;
+    if let Some(text) = words.iter().find_map(|w| daemon.handmade.flows_text(w)) {
+        return Ok(json!(text));
+    }
     let (mut wanted, mut filter) = (true, None);
     for word in words {
         match word.split_once('=') {

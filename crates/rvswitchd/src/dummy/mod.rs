@@ -113,6 +113,17 @@ impl Dummies {
         self.everything
     }
 
+    /// Takes away a port that is named, or numbered. The next change of the configuration brings it back.
+    pub fn unplug(&mut self, port: &str) -> bool {
+        let number = port.parse().ok().map(DpPort);
+        let wanted = |dp: &DpPort, d: &Dummy| Some(*dp) == number || d.name == port;
+        let found = self.open.iter().find(|(dp, d)| wanted(dp, d));
+        let found = found.map(|(dp, _)| PortEvent::Gone(*dp));
+        let was_there = found.is_some();
+        self.events.extend(found);
+        was_there
+    }
+
     pub fn take_events(&mut self) -> Vec<PortEvent> {
         std::mem::take(&mut self.events)
     }

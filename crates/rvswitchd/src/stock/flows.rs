@@ -151,6 +151,15 @@ fn push_vlan(args: &str) -> Option<DpAction> {
     Some(DpAction::PushVlan { tpid, tci })
 }
 
+/// Whether these are a flow, and actions.
+pub(super) fn check(daemon: &Daemon, flow: &str, list: &str) -> Result<(), String> {
+    parse(daemon, numbered(flow).1)?;
+    let known = list.is_empty() || actions(list).is_some();
+    known
+        .then_some(())
+        .ok_or_else(|| said("parsing actions (Invalid argument)"))
+}
+
 pub(super) fn add(daemon: &mut Daemon, params: &[String]) -> Answer {
     put(daemon, params.iter().map(String::as_str).collect(), false)
 }

@@ -1,6 +1,6 @@
 //! Datapaths made by hand (`dpctl/add-dp`), for who learns or tests the commands: no bridge uses them and nothing is forwarded
 //! there. They are kept beside dummies alone; where ports are devices, a datapath is what bridges make of them. Ports of the
-//! datapath that bridges use come and go with its bridges, not by these commands.
+//! datapath that bridges use come and go with its bridges; of those commands it knows `dpctl/del-if` alone, of dummies.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::Answer;
 use crate::commands::Daemon;
+use crate::dummy::commands::tell_events;
 
-/// Datapaths, and ports of one, at most.
+/// Datapaths, and ports and flows of one, at most.
 const MOST: usize = 64;
 
 /// Types that a port here may have.
@@ -25,9 +26,16 @@ struct Port {
 /// Ports by number.
 type Ports = BTreeMap<u32, Port>;
 
+/// A datapath: its ports, and its flows with their actions as people wrote them. No frame asks for any.
+#[derive(Debug, Default)]
+struct Datapath {
+    ports: Ports,
+    flows: BTreeMap<String, String>,
+}
+
 /// Datapaths by name, `TYPE@NAME`.
 #[derive(Debug, Default)]
-pub struct Handmade(BTreeMap<String, Ports>);
+pub struct Handmade(BTreeMap<String, Datapath>);
 
 /// A port as a command names it: `NAME[,type=TYPE][,port_no=N]`.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,8 +83,9 @@ impl Handmade {
     }
 
     fn open(&mut self, name: &str) -> Result<&mut Ports, String> {
-        let ports = self.0.get_mut(name);
-        ports.ok_or_else(|| said("opening datapath (No such device)"))
+        let found = self.0.get_mut(name);
+        let found = found.ok_or_else(|| said("opening datapath (No such device)"))?;
+        Ok(&mut found.ports)
     }
 
     fn make(&mut self, name: &str) -> Result<(), String> {
@@ -93,7 +102,11 @@ impl Handmade {
             name: short.to_owned(),
             kind: "dummy-internal".to_owned(),
         };
-        self.0.insert(name.to_owned(), Ports::from([(0, own)]));
+        let made = Datapath {
+            ports: Ports::from([(0, own)]),
+            ..Datapath::default()
+        };
+        self.0.insert(name.to_owned(), made);
         Ok(())
     }
 
@@ -167,10 +180,70 @@ impl Handmade {
         }
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn flows(&mut self, name: &str) -> Result<&mut BTreeMap<String, String>, String> {
+        let found = self.0.get_mut(name).map(|d| &mut d.flows);
+        found.ok_or_else(|| said("opening datapath (No such device)"))
+    }
+
+    /// A new flow, or other actions of one that is there.
+    pub(super) fn put_flow(
+        &mut self,
+        datapath: &str,
+        flow: &str,
+        actions: &str,
+        replaces: bool,
+    ) -> Result<(), String> {
+        let flows = self.flows(datapath)?;
+        let why = match flows.contains_key(flow) {
+            true if !replaces => "File exists",
+            false if replaces => "No such file or directory",
+            false if flows.len() == MOST => "No space left on device",
+            _ => {
+                flows.insert(flow.to_owned(), actions.to_owned());
+                return Ok(());
+            }
+        };
+        Err(said(&format!("updating flow table ({why})")))
+    }
+
+    pub(super) fn delete_flow(&mut self, datapath: &str, flow: &str) -> Result<(), String> {
+        let gone = self.flows(datapath)?.remove(flow);
+        let none = || said("deleting flow (No such file or directory)");
+        gone.map(drop).ok_or_else(none)
+    }
+
+    /// False when there is no such datapath.
+    pub(super) fn clear_flows(&mut self, datapath: &str) -> bool {
+        self.flows(datapath).map(BTreeMap::clear).is_ok()
+    }
+
+    /// `dpctl/dump-flows` of one of them.
+    pub(super) fn flows_text(&self, name: &str) -> Option<String> {
+        let flows = &self.0.get(name)?.flows;
+        let mut text = String::new();
+        for (flow, actions) in flows {
+            if text.is_empty() {
+                text.push_str("flow-dump from the main thread:\n");
+            }
+            let _ = writeln!(
+                text,
+                "recirc_id(0),{flow}, packets:0, bytes:0, used:never, actions:{actions}"
+            );
+        }
+        Some(text)
+    }
+
     /// `dpctl/show` of one of them.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        let ports = self.0.get(name)?;
-        let mut text = format!("{name}:\n  lookups: hit:0 missed:0 lost:0\n  flows: 0\n");
+        let Datapath { ports, flows } = self.0.get(name)?;
+        let mut text = format!(
+            "{name}:\n  lookups: hit:0 missed:0 lost:0\n  flows: {}\n",
+            flows.len()
+        );
         for (n, port) in ports {
             let _ = match port.kind.as_str() {
                 "system" => writeln!(text, "  port {n}: {}", port.name),
@@ -227,6 +300,19 @@ pub(super) fn set_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
 }
 
 pub(super) fn delete_ports(daemon: &mut Daemon, params: &[String]) -> Answer {
+    let used = params[0] == super::name_of(daemon);
+    if let (true, Some(dummies)) = (used, &mut daemon.switch.rim.dummies) {
+        let gone = params[1..].iter().map(|port| (port, dummies.unplug(port)));
+        let missing: Vec<String> = gone
+            .filter(|(_, was_there)| !was_there)
+            .map(|(port, _)| said(&format!("no port named {port}")))
+            .collect();
+        tell_events(daemon);
+        return match missing.is_empty() {
+            true => Ok(json!("")),
+            false => Err(missing.join("\n")),
+        };
+    }
     each(daemon, &params[0], &params[1..], |all, port| {
         all.remove(&params[0], port)
     })
