@@ -5,7 +5,8 @@
 //!
 //! A forwarding thread that frees what came from a heap just looked through waits for that heap, a quarter to half a millisecond
 //! for each MiB in it. So it is done only when the process has grown by much since the last time, and seldom: what comes and goes
-//! all day, such as a scan of ports, is kept for the next.
+//! all day, such as a scan of ports, is kept for the next. Nor is it done when it would take long: whoever deletes a million flows
+//! gets answers without a pause, and the memory stays for the next million.
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const LEFT: usize = 4;
 const AFTER: Duration = Duration::from_secs(3);
 /// A process that has grown by less keeps it.
 const GROWN_KIB: u64 = 32 * 1024;
+/// Nor does one that has grown by more: nobody is to wait for 50 ms.
+const MOST_KIB: u64 = 96 * 1024;
 /// Not more often.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,10 @@ impl Thrift {
         }
         if kib < least + GROWN_KIB {
             self.due = None;
+            return false;
+        }
+        if kib > least + MOST_KIB {
+            (self.due, self.least_kib) = (None, Some(kib));
             return false;
         }
         if self.last.is_some_and(|at| now < at + PAUSE) {
@@ -100,6 +107,21 @@ mod tests {
         assert!(!told(35, 4 * BURST, 90) && !told(36, 0, 90), "the next one");
         assert!(!told(39, 0, 90) && !told(92, 0, 90), "too soon");
         assert!(told(93, 0, 90) && !told(94, 0, 90));
+    }
+
+    #[test]
+    fn what_would_take_long_is_kept() {
+        let mut thrift = Thrift::default();
+        let mut told =
+            |second: u64, flows, kib: u64| thrift.is_time(Now(second * 1_000_000_000), flows, kib);
+        assert!(!told(0, 0, 0) && !told(1, 4 * BURST, MOST_KIB + 1));
+        assert!(
+            !told(2, 0, MOST_KIB + 1) && !told(5, 0, MOST_KIB + 1),
+            "too much"
+        );
+        // What the next burst adds goes back.
+        assert!(!told(6, 4 * BURST, 2 * MOST_KIB) && !told(7, 0, 2 * MOST_KIB));
+        assert!(told(10, 0, 2 * MOST_KIB));
     }
 
     #[test]
