@@ -140,7 +140,7 @@ ACTIONS = [
 ]  # fmt: skip
 
 FLOWS = [
-    ("a flow in table 254", lambda v: flow_mod(v, table=254), (FLOW, 2)),
+    ("a flow in table 254", lambda v: flow_mod(v, table=254), (REQUEST, 5)),
     ("a flow in all tables", lambda v: flow_mod(v, table=255), (FLOW, 2)),
     ("a modification in table 254", lambda v: flow_mod(v, table=254, command=MODIFY), (FLOW, 2)),
     ("an unknown command", lambda v: flow_mod(v, command=5), (FLOW, 6)),
@@ -214,7 +214,6 @@ REQUESTS = [
     ("a table-mod of table 254", raw(17, struct.pack("!B3xI", 254, 0)), (TABLES, 0)),
     ("a table-mod of unknown bits", raw(17, struct.pack("!B3xI", 0, 0x100)), (TABLES, 1)),
     ("an unknown role", raw(24, struct.pack("!I4xQ", 9, 0)), (ROLE, 2)),
-    ("a packet-out from port 77", lambda v: packet_out(v, output(1), FRAME, port=77), (REQUEST, 11)),
     ("a packet-out from all", lambda v: packet_out(v, output(1), FRAME, port=ALL), (REQUEST, 11)),
     ("a packet-out of a buffer", lambda v: packet_out(v, output(1), b"", buffer=5), (REQUEST, 8)),
     ("a packet-out of 13 octets", lambda v: packet_out(v, output(1), FRAME[:13]), (REQUEST, 6), (REQUEST, 12)),
