@@ -73,7 +73,7 @@ pub fn patch_ports(lab: &Lab) {
         "ovs-vsctl",
         "get interface p1 admin_state link_state error ofport mtu",
     );
-    assert_eq!(columns, "up\nup\n[]\n2\n[]\n");
+    assert_eq!(columns, "up\nup\n[]\n3\n[]\n");
     let counter = |port: &str, name: &str| -> u64 {
         let text = run(
             "ovs-vsctl",
@@ -88,7 +88,7 @@ pub fn patch_ports(lab: &Lab) {
             && counter("p1", "rx_bytes") == counter("p2", "tx_bytes")
     });
     let ports = run("ovs-ofctl", "dump-ports-desc br1");
-    assert!(ports.contains("2(p1)"), "{ports}");
+    assert!(ports.contains("3(p1)"), "{ports}");
     run("ovs-vsctl", "set interface p2 options:peer=other");
     lab.no_ping("red", "10.0.0.2");
     run("ovs-vsctl", "set interface p2 options:peer=p1");
