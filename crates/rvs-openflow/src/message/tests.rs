@@ -83,22 +83,8 @@ fn a_selection_method_may_have_the_number_that_it_began_with() {
 #[test]
 fn what_no_message_has_room_for_is_counted() {
     let flow = |n| FlowStats {
-        table: crate::TableId(0),
-        matching: crate::FlowMatch::any(),
-        priority: 1,
-        cookie: 0,
-        duration_sec: 0,
-        duration_nsec: 0,
-        idle_timeout: 0,
-        hard_timeout: 0,
-        idle_age: None,
-        hard_age: None,
-        flags: FlowFlags::default(),
-        importance: 0,
-        packets: 0,
-        bytes: 0,
-        triggered: false,
         instructions: crate::Instructions::apply(vec![crate::Action::Clone([].into()); n]),
+        ..FlowStats::new(crate::FlowMatch::any())
     };
     let mut parts = Parts::new(Dialect::new(Version::Of10), 1);
     parts.push(

@@ -89,6 +89,7 @@ impl<T: Trace> Ctx<'_, '_, T> {
             userdata: what.userdata.clone(),
             meter: what.meter,
             fields: PipelineKey {
+                // No frame arrives with a mark: it is what the pipeline wrote, and the mask needs no bit of it.
                 flow: FlowKey {
                     pkt_mark: self.key.flow.pkt_mark,
                     ..FlowKey::default()

@@ -338,22 +338,31 @@ fn lessons_wait_for_the_end_of_a_change_in_slices() {
     }
 }
 
+impl Lab {
+    /// A lesson about packets of port 1: they go to this one.
+    fn learn_output(&mut self, port: u32) {
+        let mut flow = (*learned("in_port=1", 7)).clone();
+        flow.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(port))]);
+        let (now, plant) = (self.now, &mut self.plant);
+        self.state.learn(now, &Arc::new(flow), now, plant);
+    }
+
+    /// A change in slices, of nothing: lessons wait for its end.
+    fn begin_nothing(&mut self) {
+        let author = self.author();
+        let tasks = Box::new(std::iter::empty());
+        self.state.start(self.now, &author, tasks, &mut self.plant);
+    }
+}
+
 /// Of two lessons about the same packets the later counts, however long they wait.
 #[test]
 fn lessons_that_wait_keep_their_order() {
     let mut lab = Lab::new(Version::Of13);
-    let out = |port| {
-        let mut flow = (*learned("in_port=1", 7)).clone();
-        flow.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(port))]);
-        Arc::new(flow)
-    };
-    lab.state.learn(lab.now, &out(1), lab.now, &mut lab.plant);
-    let tasks = Box::new(std::iter::empty());
-    let author = lab.author();
-    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    lab.learn_output(1);
+    lab.begin_nothing();
     for port in [2, 1] {
-        lab.state
-            .learn(lab.now, &out(port), lab.now, &mut lab.plant);
+        lab.learn_output(port);
     }
     while lab.state.is_busy() {
         lab.state.proceed(1000, &mut lab.plant);
@@ -396,20 +405,12 @@ fn too_many_lessons_end_a_change_in_slices() {
 #[test]
 fn repeated_lessons_wait_once() {
     let mut lab = Lab::new(Version::Of13);
-    let lesson = |port| {
-        let mut flow = (*learned("in_port=1", 7)).clone();
-        flow.instructions = Instructions::apply([Action::output(rvs_flow::OfPort(port))]);
-        Arc::new(flow)
-    };
     lab.all(&["add table=1,priority=10,cookie=0x7,in_port=1,actions=drop"]);
-    let tasks = Box::new(std::iter::empty());
-    let author = lab.author();
-    lab.state.start(lab.now, &author, tasks, &mut lab.plant);
+    lab.begin_nothing();
     for port in [1, 2] {
         for _ in 0..2 * LESSONS {
             lab.pass(1);
-            lab.state
-                .learn(lab.now, &lesson(port), lab.now, &mut lab.plant);
+            lab.learn_output(port);
         }
     }
     assert_eq!(lab.state.lessons.queue.len(), 2);
@@ -419,7 +420,6 @@ fn repeated_lessons_wait_once() {
     }
     assert!(lab.dump()[0].ends_with("output:2"), "{:?}", lab.dump());
     // What came of them is out of the way of later ones.
-    lab.state
-        .learn(lab.now, &lesson(1), lab.now, &mut lab.plant);
+    lab.learn_output(1);
     assert!(lab.dump()[0].ends_with("output:1"), "{:?}", lab.dump());
 }
